@@ -1,0 +1,157 @@
+import { readFileSync, statSync } from 'node:fs'
+import { envSchema } from 'env-schema'
+import Type, { type Static, type TObject, type TProperties } from 'typebox'
+import { TokenvaultError } from './errors.ts'
+
+/** What the environment holds: names to text, as in `process.env`. */
+export type Environment = Readonly<Record<string, string | undefined>>
+
+const databaseVariables = {
+  DATABASE_URL: Type.String({ pattern: '^postgres(ql)?://', description: 'Postgres connection URL, one role a process' }),
+  DATABASE_POOL_MAX: Type.Integer({ minimum: 1, maximum: 200, default: 10, description: 'Connections held at most' }),
+}
+const keyVariables = {
+  TENANT: Type.String({
+    pattern: '^[a-z0-9][a-z0-9_-]{0,62}$',
+    default: 'default',
+    description: 'Bound into every token; never change it once tokens exist',
+  }),
+  KEK_PROVIDER: Type.Enum(['local'], { default: 'local', description: 'Who holds the key-encryption key' }),
+  KEK_FILE: Type.String({ minLength: 1, description: 'File of 32 random bytes, mode 0600: the key-encryption key' }),
+}
+const queueVariables = {
+  SQS_QUEUE_URL: Type.String({ pattern: '^https?://', description: 'URL of the queue of login events' }),
+  AWS_REGION: Type.String({ minLength: 1, default: 'us-east-1', description: 'Region of the queue' }),
+  AWS_ENDPOINT_URL_SQS: Type.Optional(Type.String({ pattern: '^https?://', description: 'SQS endpoint, for emulators' })),
+}
+const workerVariables = {
+  WORKER_RECEIVERS: Type.Integer({ minimum: 1, maximum: 64, default: 4, description: 'Receive calls in flight' }),
+  WORKER_BATCH_MESSAGES: Type.Integer({ minimum: 1, maximum: 10_000, default: 1000, description: 'Messages a commit, at most' }),
+  WORKER_BATCH_MILLISECONDS: Type.Integer({ minimum: 1, maximum: 60_000, default: 250, description: 'Milliseconds a batch waits to fill' }),
+  WORKER_VISIBILITY_TIMEOUT_SECONDS: Type.Integer({
+    minimum: 10,
+    maximum: 43_200,
+    default: 60,
+    description: 'Seconds a received message stays hidden from other workers',
+  }),
+}
+const httpVariables = {
+  HOST: Type.String({ minLength: 1, default: '127.0.0.1', description: 'Address the API listens on' }),
+  PORT: Type.Integer({ minimum: 0, maximum: 65_535, default: 3000, description: 'Port the API listens on; 0 picks a free one' }),
+  TRUST_PROXY: Type.Optional(Type.String({ description: 'Comma-separated CIDRs of proxies whose X-Forwarded-For is believed' })),
+  RATE_LIMIT_PER_MINUTE: Type.Integer({ minimum: 1, default: 6000, description: 'Requests a minute for one client address' }),
+}
+const jwtVariables = {
+  JWT_ISSUER: Type.String({ minLength: 1, description: 'The only accepted iss' }),
+  JWT_AUDIENCE: Type.String({ minLength: 1, description: 'The only accepted aud' }),
+  JWKS_URL: Type.String({ pattern: '^https?://', description: 'Where the issuer publishes its public keys' }),
+  JWT_ALGORITHMS: Type.String({
+    pattern: '^(RS|ES|PS)(256|384|512)(,(RS|ES|PS)(256|384|512))*$|^EdDSA$',
+    default: 'ES256,RS256',
+    description: 'Comma-separated asymmetric algorithms that are accepted',
+  }),
+  JWT_MAX_LIFETIME_SECONDS: Type.Integer({
+    minimum: 60,
+    maximum: 86_400,
+    default: 43_200,
+    description: 'Longest exp − iat that is accepted, in seconds',
+  }),
+}
+const logVariables = {
+  LOG_LEVEL: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug'], { default: 'info', description: 'Least severe level written' }),
+}
+const migrateVariables = {
+  ROLE_PASSWORDS_DIR: Type.Optional(
+    Type.String({ minLength: 1, description: 'Directory with one file a login role, named as the role, holding its password' }),
+  ),
+}
+
+/** The variables that each process reads, in the order in which the README lists them. */
+export const configVariables = {
+  migrate: { ...databaseVariables, ...keyVariables, ...migrateVariables, ...logVariables },
+  worker: { ...databaseVariables, ...keyVariables, ...queueVariables, ...workerVariables, ...logVariables },
+  api: { ...databaseVariables, ...keyVariables, ...httpVariables, ...jwtVariables, ...logVariables },
+} as const
+
+export type ProcessName = keyof typeof configVariables
+type Raw<P extends ProcessName> = Static<TObject<(typeof configVariables)[P]>>
+
+/** One process's configuration: every variable by its own name, checked, frozen, with defaults filled in. */
+export type Config<P extends ProcessName> = Readonly<Raw<P>>
+
+/** Variables whose text is a secret may be given as NAME_FILE instead; a trailing newline of the file is dropped. */
+function readFileVariables(environment: Environment, names: readonly string[], problems: string[]) {
+  const read = new Map<string, string>()
+  for (const name of names) {
+    const path = environment[`${name}_FILE`]
+    if (path === undefined) continue
+    if (environment[name] !== undefined) problems.push(`${name} and ${name}_FILE are both set; keep one`)
+    try {
+      read.set(name, readFileSync(path, 'utf8').replace(/\r?\n$/, ''))
+    } catch (error) {
+      problems.push(`${name}_FILE cannot be read (${errorCode(error)})`)
+    }
+  }
+  return read
+}
+
+function errorCode(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
+}
+
+/**
+ * Reads and checks what one process needs from its environment.
+ *
+ * @param processName which process's variables
+ * @param environment names to text; an empty text counts as not set
+ * @returns every variable of that process under its own name, numbers as numbers, frozen
+ * @throws TokenvaultError `config_invalid`, with every problem in one message and no value in it
+ */
+export function loadConfig<P extends ProcessName>(processName: P, environment: Environment): Config<P> {
+  const variables: TProperties = configVariables[processName]
+  const names = Object.keys(variables)
+  const problems: string[] = []
+  const present: Record<string, string> = {}
+  const fromFiles = readFileVariables(environment, names.filter(name => !name.endsWith('_FILE')), problems)
+  for (const name of names) {
+    const text = environment[name] || fromFiles.get(name)
+    if (text) present[name] = text
+  }
+  const unread = new Set(names.filter(name => environment[`${name}_FILE`] !== undefined && !fromFiles.has(name)))
+  let config: Record<string, unknown> = {}
+  try {
+    config = envSchema({ schema: Type.Object(variables), data: present, env: false })
+  } catch (error) {
+    for (const problem of describeSchemaErrors(error, variables)) {
+      if (!unread.has(problem.name)) problems.push(problem.text)
+    }
+  }
+  if (typeof config['ROLE_PASSWORDS_DIR'] === 'string' && !isDirectory(config['ROLE_PASSWORDS_DIR'])) {
+    problems.push('ROLE_PASSWORDS_DIR is not a directory')
+  }
+  if (problems.length > 0) throw new TokenvaultError('config_invalid', problems.join('; '))
+  // Checked against the schema of exactly this process by ajv one statement above.
+  return Object.freeze(config) as Config<P>
+}
+
+interface SchemaError {
+  readonly keyword: string
+  readonly instancePath: string
+  readonly message?: string
+  readonly params: Readonly<Record<string, unknown>>
+}
+
+function describeSchemaErrors(error: unknown, variables: TProperties): { name: string; text: string }[] {
+  if (!(error instanceof Error) || !('errors' in error) || !Array.isArray(error.errors)) throw error
+  return error.errors.map(({ keyword, instancePath, message, params }: SchemaError) => {
+    const name = keyword === 'required' ? String(params['missingProperty']) : instancePath.slice(1)
+    const description: unknown = (variables[name] as { description?: unknown } | undefined)?.description
+    const allowed = keyword === 'enum' ? `: ${(params['allowedValues'] as string[]).join(', ')}` : ''
+    const problem = keyword === 'required' ? 'is not set' : `${message ?? keyword}${allowed}`
+    return { name, text: `${name} ${problem}${description === undefined ? '' : ` (${String(description)})`}` }
+  })
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+}

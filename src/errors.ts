@@ -1,0 +1,195 @@
+/**
+ * Every failure that tokenvault names. A code is part of the public contract: it is never renamed or reused.
+ * `meaning` and `remedy` are shown to people and in the OpenAPI document, so neither may ever hold a value.
+ */
+export const errorCatalogue = {
+  // Start-up: configuration and keys.
+  config_invalid: {
+    meaning: 'The configuration is wrong or incomplete.',
+    remedy: 'Correct every problem listed, then start again. Nothing was started.',
+  },
+  kek_unavailable: {
+    meaning: 'The key-encryption key cannot be read.',
+    remedy: 'Point KEK_FILE at a file of exactly 32 bytes that only its owner (and group) may read.',
+  },
+  kek_mismatch: {
+    meaning: 'A stored key does not unwrap under this key-encryption key.',
+    remedy: 'Start with the key-encryption key that wrapped the stored keys. Nothing was started or changed.',
+  },
+  keyset_incomplete: {
+    meaning: 'The keyset holds no primary key for a purpose that needs one.',
+    remedy: 'Run `tokenvault migrate`, which makes the first keys, or add the missing key.',
+  },
+  keyset_invalid: {
+    meaning: 'The keyset breaks one of its own rules.',
+    remedy: 'Restore the keys table from a backup; a keyset never holds one version twice or two primaries.',
+  },
+  migration_failed: {
+    meaning: 'A database migration did not complete; it was rolled back.',
+    remedy: 'Read the named migration and SQLSTATE, correct the cause, and run `tokenvault migrate` again.',
+  },
+  store_unavailable: {
+    meaning: 'The database cannot be reached or refused the statement.',
+    remedy: 'Check DATABASE_URL, the role and the server, then try again.',
+  },
+  queue_unavailable: {
+    meaning: 'The queue cannot be reached or refused the call.',
+    remedy: 'Check SQS_QUEUE_URL, AWS_ENDPOINT_URL_SQS, the region and the credentials, then try again.',
+  },
+  embedded_failed: {
+    meaning: 'An embedded server did not start.',
+    remedy: 'Read the named log file in the data directory.',
+  },
+  already_running: {
+    meaning: 'Another tokenvault uses this data directory.',
+    remedy: 'Stop it first, or give another --data-dir.',
+  },
+  port_unavailable: {
+    meaning: 'A port that was asked for is in use.',
+    remedy: 'Stop what uses it, or give --port 0 for free ports.',
+  },
+  input_invalid: {
+    meaning: 'The input file is not a JSON array of events.',
+    remedy: 'Give --input a readable file that holds one JSON array.',
+  },
+  usage: {
+    meaning: 'The command line is wrong.',
+    remedy: 'Run the command with --help.',
+  },
+  // Tokens, values and keys.
+  key_length_invalid: {
+    meaning: 'An AES-SIV key has a length other than 64 bytes.',
+    remedy: 'Use 512-bit AES-SIV keys only.',
+  },
+  key_unavailable: {
+    meaning: 'No key of the named version is held for the field.',
+    remedy: 'Check that the key was not destroyed and that the keyset is current.',
+  },
+  field_unknown: {
+    meaning: 'The field is not one that this vault tokenizes.',
+    remedy: 'Use a field of the configured schema, such as ip or device_id.',
+  },
+  value_invalid: {
+    meaning: 'The value is not of the shape its field asks for.',
+    remedy: 'Send a value that the field normalizes: an IP address for ip, non-empty text for device_id.',
+  },
+  value_too_long: {
+    meaning: 'The value is longer than its field allows.',
+    remedy: 'Send at most the number of bytes that the field allows.',
+  },
+  token_malformed: {
+    meaning: 'The text is not a token.',
+    remedy: 'Send tokens exactly as they stand in user_logins: <field>_v<version>_<base64url>.',
+  },
+  token_unknown: {
+    meaning: 'The vault holds no original for the token.',
+    remedy: 'Check that the token came from this vault and that its person was not erased.',
+  },
+  token_field_mismatch: {
+    meaning: 'The token names one field but identifies a value of another.',
+    remedy: 'Send the token unchanged; its field prefix is part of it.',
+  },
+  token_not_authentic: {
+    meaning: 'The token was changed, or was not minted by this vault.',
+    remedy: 'Send the token unchanged. If it is unchanged, tell the security team: the vault may have been altered.',
+  },
+  original_not_authentic: {
+    meaning: 'The sealed original does not open, or opens to another value than the token stands for.',
+    remedy: 'Tell the security team: a row of the vault was altered or swapped.',
+  },
+  // Requests.
+  unauthenticated: {
+    meaning: 'The request carries no acceptable access token.',
+    remedy: 'Send one Authorization header with a current JWT of the configured issuer and audience.',
+  },
+  role_not_permitted: {
+    meaning: 'None of the caller’s roles permits the operation.',
+    remedy: 'Ask the security team for a role that permits it.',
+  },
+  field_not_permitted: {
+    meaning: 'None of the caller’s roles permits the field.',
+    remedy: 'Ask the security team for a role that permits the field.',
+  },
+  purpose_missing: {
+    meaning: 'The request states no purpose.',
+    remedy: 'Add a purpose, such as "fraud_investigation".',
+  },
+  purpose_invalid: {
+    meaning: 'The purpose is not a short identifier.',
+    remedy: 'Use 3 to 64 lower-case letters, digits, _ or -, starting with a letter. Never put a value in it.',
+  },
+  batch_empty: {
+    meaning: 'The batch holds no items.',
+    remedy: 'Send at least one item.',
+  },
+  batch_too_large: {
+    meaning: 'The batch holds more than 10,000 items.',
+    remedy: 'Split it into calls of at most 10,000 items.',
+  },
+  batch_refused: {
+    meaning: 'The call was atomic and at least one item was refused, so none is returned.',
+    remedy: 'Read the items listed, remove or correct them, or leave atomic out.',
+  },
+  property_unknown: {
+    meaning: 'The body has a property that the operation does not take.',
+    remedy: 'Remove the property; unknown properties are never ignored.',
+  },
+  request_invalid: {
+    meaning: 'The request does not match the operation’s schema.',
+    remedy: 'Compare it with the OpenAPI document at /docs.',
+  },
+  body_malformed: {
+    meaning: 'The body is not valid JSON.',
+    remedy: 'Send one JSON object in UTF-8.',
+  },
+  body_too_large: {
+    meaning: 'The body is larger than the API accepts.',
+    remedy: 'Split the batch into smaller calls.',
+  },
+  content_type_unsupported: {
+    meaning: 'The body’s media type is not application/json.',
+    remedy: 'Send Content-Type: application/json.',
+  },
+  route_not_found: {
+    meaning: 'There is no such operation.',
+    remedy: 'Compare method and path with the OpenAPI document at /docs.',
+  },
+  rate_limited: {
+    meaning: 'The caller sent too many requests.',
+    remedy: 'Wait for the seconds that Retry-After gives.',
+  },
+  overloaded: {
+    meaning: 'The server is too busy or is stopping.',
+    remedy: 'Try again after a short wait.',
+  },
+  audit_unavailable: {
+    meaning: 'The audit event could not be committed, so nothing was returned.',
+    remedy: 'Try again; if it lasts, tell the operator that audit storage is down.',
+  },
+  internal: {
+    meaning: 'An unexpected fault; nothing about it is shown here.',
+    remedy: 'Give the request id to the operator.',
+  },
+} as const satisfies Record<string, { meaning: string; remedy: string }>
+
+/** The closed union of stable codes. */
+export type ErrorCode = keyof typeof errorCatalogue
+
+/**
+ * The one base error. `detail` is written by us and may reach a terminal, a log or a caller, so it names keys,
+ * fields, files and counts, and never holds a value that came in.
+ */
+export class TokenvaultError extends Error {
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, detail?: string, options?: { cause?: unknown }) {
+    super(detail ?? errorCatalogue[code].meaning, options)
+    this.name = 'TokenvaultError'
+    this.code = code
+  }
+
+  /** What the reader should do next. */
+  get remedy(): string {
+    return errorCatalogue[this.code].remedy
+  }
+}

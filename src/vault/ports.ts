@@ -1,0 +1,188 @@
+/**
+ * The words and the seams of the domain.
+ *
+ * Terms: a *token* stands for a value; its 128-bit SIV is the *token id*. An *original* is the value sealed under a
+ * *data key* (DEK). Token keys, data keys and the audit key form the *keyset*, stored wrapped under the
+ * *key-encryption key* (KEK). A *principal* is an authenticated caller; a *purpose* is why it asks. A *receipt* says
+ * that a message took effect. *Quarantine* is where a message goes that is no event.
+ *
+ * The rooms store, queue and kms implement these interfaces; cli hands the implementations to the verbs.
+ */
+
+/** 128-bit SIV of a token as 32 lower-case hexadecimal digits. */
+export type TokenId = string
+
+/** What is stored for one token. `sealed` is SIV ‖ ciphertext under the field's data key. */
+export interface SealedOriginal {
+  readonly tokenId: TokenId
+  readonly field: string
+  readonly tokenKeyVersion: number
+  readonly dataKeyVersion: number
+  readonly sealed: Uint8Array
+}
+
+/** A value's token, with what must be stored so that it can be given back. */
+export interface TokenizedValue {
+  readonly token: string
+  readonly original: SealedOriginal
+}
+
+export interface OriginalReader {
+  /** Finds the originals of up to 10,000 token ids; absent ids are absent from the map. @throws `store_unavailable` */
+  findOriginals(tokenIds: readonly TokenId[]): Promise<ReadonlyMap<TokenId, SealedOriginal>>
+}
+
+// Keys.
+
+export type KeyPurpose = 'token' | 'data' | 'audit'
+export type KeyStatus = 'primary' | 'active' | 'disabled'
+
+/** A key as stored. `field` is '' for keys that serve no single field. */
+export interface WrappedKey {
+  readonly purpose: KeyPurpose
+  readonly field: string
+  readonly version: number
+  readonly status: KeyStatus
+  readonly kekId: string
+  readonly wrapped: Uint8Array
+}
+
+export interface KeyReader {
+  /** All wrapped keys. @throws `store_unavailable` */
+  readKeys(): Promise<readonly WrappedKey[]>
+}
+
+export interface KeyWriter extends KeyReader {
+  /** Stores keys whose (purpose, field, version) is not there yet; never replaces one. @throws `store_unavailable` */
+  insertKeys(keys: readonly WrappedKey[]): Promise<void>
+}
+
+/** A key-encryption key, wherever it lives. `associatedData` binds a wrapped key to its place in the keyset. */
+export interface KeyEncryptionKey {
+  /** Names the KEK without revealing it; stored beside what it wrapped. */
+  readonly id: string
+  wrap(key: Uint8Array, associatedData: Uint8Array): Promise<Uint8Array>
+  /** @throws `kek_mismatch` when the KEK or the associated data is another one */
+  unwrap(wrapped: Uint8Array, associatedData: Uint8Array): Promise<Uint8Array>
+}
+
+// Ingest.
+
+/** One row of user_logins; `tokens` stand in the order of the configured fields. */
+export interface LoginRow {
+  readonly userId: string
+  readonly deviceType: string
+  readonly locale: string | null
+  readonly appVersion: number
+  /** UTC day on which the producer sent the message, YYYY-MM-DD. */
+  readonly createDate: string
+  readonly tokens: readonly TokenizedValue[]
+}
+
+/** An event, or a whole message, that is no event. `sealed` opens under the quarantine data key. */
+export interface QuarantinedEvent {
+  /** Place in the message's array of events; 0 where the message held one event or was not readable. */
+  readonly eventIndex: number
+  /** A stable reason without any text of the message. */
+  readonly reason: string
+  readonly dataKeyVersion: number
+  readonly sealed: Uint8Array
+}
+
+/** Everything that one message gives rise to. It takes effect once, however often the message is delivered. */
+export interface MessageEffect {
+  readonly messageId: string
+  /** UTC day of SentTimestamp, YYYY-MM-DD: the same on every delivery. */
+  readonly sentOn: string
+  readonly rows: readonly LoginRow[]
+  readonly quarantined: readonly QuarantinedEvent[]
+}
+
+export interface StoredCounts {
+  readonly rows: number
+  readonly quarantined: number
+  /** Messages whose receipt was already there: nothing was written for them. */
+  readonly duplicates: number
+}
+
+export interface IngestStore {
+  /**
+   * Commits all effects in one transaction. Message ids are unique within the call.
+   * @throws `store_unavailable`; then nothing of the batch was committed, or the outcome is unknown and a repeat is safe
+   */
+  storeEffects(effects: readonly MessageEffect[]): Promise<StoredCounts>
+}
+
+// Queue.
+
+export interface ReceivedMessage {
+  readonly messageId: string
+  readonly receiptHandle: string
+  readonly body: string
+  /** SentTimestamp in milliseconds since 1970: when the producer sent it. */
+  readonly sentAtMs: number
+  /** ApproximateReceiveCount, 1 on first delivery. */
+  readonly receiveCount: number
+  /** When we received it, `performance.now()` milliseconds; its visibility clock runs from here. */
+  readonly receivedAtMs: number
+}
+
+export interface QueueDepth {
+  readonly visible: number
+  readonly inFlight: number
+  readonly delayed: number
+}
+
+export interface MessageQueue {
+  /** One long poll: up to 10 messages, none when the wait ended empty. @throws `queue_unavailable` */
+  receive(options: { waitSeconds: number; visibilityTimeoutSeconds: number; signal?: AbortSignal }): Promise<ReceivedMessage[]>
+  /** Deletes any number of messages; returns the messages that the queue did not delete. @throws `queue_unavailable` */
+  delete(messages: readonly ReceivedMessage[]): Promise<ReceivedMessage[]>
+  /** Makes messages visible to others after the delay. @throws `queue_unavailable` */
+  release(messages: readonly ReceivedMessage[], delaySeconds: number): Promise<void>
+  /** Sends any number of bodies. @throws `queue_unavailable` */
+  send(bodies: readonly string[]): Promise<void>
+  /** Approximate counts, as SQS gives them. @throws `queue_unavailable` */
+  depth(): Promise<QueueDepth>
+}
+
+// People and evidence.
+
+/** An authenticated caller, taken from a verified JWT. */
+export interface Principal {
+  readonly issuer: string
+  readonly subject: string
+  readonly roles: readonly string[]
+}
+
+/** One append-only fact. It holds identities under a keyed digest and never a value or a token. */
+export interface AuditEvent {
+  readonly type: 'detokenize' | 'tokenize'
+  /** UTC, RFC 3339 with milliseconds. */
+  readonly at: string
+  readonly requestId: string
+  readonly issuer: string
+  readonly subject: string
+  readonly roles: readonly string[]
+  readonly purpose: string
+  readonly decision: 'permitted' | 'refused'
+  /** Why it was refused as a whole; absent when permitted. */
+  readonly code?: string
+  /** Items asked for, and items given. */
+  readonly requested: number
+  readonly granted: number
+  /** Keyed digests of the tokens given, base64url of 16 bytes each, in request order without repeats. */
+  readonly tokens: readonly string[]
+  /** Number of items withheld, by code. */
+  readonly withheld: Readonly<Record<string, number>>
+}
+
+export interface AuditLog {
+  /** Resolves once the event is committed. @throws `audit_unavailable` */
+  append(event: AuditEvent): Promise<{ readonly sequence: number }>
+}
+
+/** Answers whether what a process needs is there. @throws the room's `*_unavailable` */
+export interface HealthCheck {
+  check(): Promise<void>
+}

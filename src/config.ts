@@ -7,7 +7,10 @@ import { TokenvaultError } from './errors.ts'
 export type Environment = Readonly<Record<string, string | undefined>>
 
 const databaseVariables = {
-  DATABASE_URL: Type.String({ pattern: '^postgres(ql)?://', description: 'Postgres connection URL, one role a process' }),
+  DATABASE_URL: Type.String({
+    pattern: '^postgres(ql)?://',
+    description: 'Postgres connection URL, one role a process',
+  }),
   DATABASE_POOL_MAX: Type.Integer({ minimum: 1, maximum: 200, default: 10, description: 'Connections held at most' }),
 }
 const keyVariables = {
@@ -22,12 +25,24 @@ const keyVariables = {
 const queueVariables = {
   SQS_QUEUE_URL: Type.String({ pattern: '^https?://', description: 'URL of the queue of login events' }),
   AWS_REGION: Type.String({ minLength: 1, default: 'us-east-1', description: 'Region of the queue' }),
-  AWS_ENDPOINT_URL_SQS: Type.Optional(Type.String({ pattern: '^https?://', description: 'SQS endpoint, for emulators' })),
+  AWS_ENDPOINT_URL_SQS: Type.Optional(
+    Type.String({ pattern: '^https?://', description: 'SQS endpoint, for emulators' }),
+  ),
 }
 const workerVariables = {
   WORKER_RECEIVERS: Type.Integer({ minimum: 1, maximum: 64, default: 4, description: 'Receive calls in flight' }),
-  WORKER_BATCH_MESSAGES: Type.Integer({ minimum: 1, maximum: 10_000, default: 1000, description: 'Messages a commit, at most' }),
-  WORKER_BATCH_MILLISECONDS: Type.Integer({ minimum: 1, maximum: 60_000, default: 250, description: 'Milliseconds a batch waits to fill' }),
+  WORKER_BATCH_MESSAGES: Type.Integer({
+    minimum: 1,
+    maximum: 10_000,
+    default: 1000,
+    description: 'Messages a commit, at most',
+  }),
+  WORKER_BATCH_MILLISECONDS: Type.Integer({
+    minimum: 1,
+    maximum: 60_000,
+    default: 250,
+    description: 'Milliseconds a batch waits to fill',
+  }),
   WORKER_VISIBILITY_TIMEOUT_SECONDS: Type.Integer({
     minimum: 10,
     maximum: 43_200,
@@ -37,9 +52,20 @@ const workerVariables = {
 }
 const httpVariables = {
   HOST: Type.String({ minLength: 1, default: '127.0.0.1', description: 'Address the API listens on' }),
-  PORT: Type.Integer({ minimum: 0, maximum: 65_535, default: 3000, description: 'Port the API listens on; 0 picks a free one' }),
-  TRUST_PROXY: Type.Optional(Type.String({ description: 'Comma-separated CIDRs of proxies whose X-Forwarded-For is believed' })),
-  RATE_LIMIT_PER_MINUTE: Type.Integer({ minimum: 1, default: 6000, description: 'Requests a minute for one client address' }),
+  PORT: Type.Integer({
+    minimum: 0,
+    maximum: 65_535,
+    default: 3000,
+    description: 'Port the API listens on; 0 picks a free one',
+  }),
+  TRUST_PROXY: Type.Optional(
+    Type.String({ description: 'Comma-separated CIDRs of proxies whose X-Forwarded-For is believed' }),
+  ),
+  RATE_LIMIT_PER_MINUTE: Type.Integer({
+    minimum: 1,
+    default: 6000,
+    description: 'Requests a minute for one client address',
+  }),
 }
 const jwtVariables = {
   JWT_ISSUER: Type.String({ minLength: 1, description: 'The only accepted iss' }),
@@ -58,11 +84,17 @@ const jwtVariables = {
   }),
 }
 const logVariables = {
-  LOG_LEVEL: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug'], { default: 'info', description: 'Least severe level written' }),
+  LOG_LEVEL: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug'], {
+    default: 'info',
+    description: 'Least severe level written',
+  }),
 }
 const migrateVariables = {
   ROLE_PASSWORDS_DIR: Type.Optional(
-    Type.String({ minLength: 1, description: 'Directory with one file a login role, named as the role, holding its password' }),
+    Type.String({
+      minLength: 1,
+      description: 'Directory with one file a login role, named as the role, holding its password',
+    }),
   ),
 }
 
@@ -112,7 +144,11 @@ export function loadConfig<P extends ProcessName>(processName: P, environment: E
   const names = Object.keys(variables)
   const problems: string[] = []
   const present: Record<string, string> = {}
-  const fromFiles = readFileVariables(environment, names.filter(name => !name.endsWith('_FILE')), problems)
+  const fromFiles = readFileVariables(
+    environment,
+    names.filter(name => !name.endsWith('_FILE')),
+    problems,
+  )
   for (const name of names) {
     const text = environment[name] || fromFiles.get(name)
     if (text) present[name] = text

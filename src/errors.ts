@@ -102,6 +102,10 @@ export const errorCatalogue = {
     meaning: 'The request carries no acceptable access token.',
     remedy: 'Send one Authorization header with a current JWT of the configured issuer and audience.',
   },
+  jwks_unavailable: {
+    meaning: 'The issuer’s public keys cannot be fetched, so no access token can be checked.',
+    remedy: 'Try again after a short wait; if it lasts, tell the operator that JWKS_URL does not answer.',
+  },
   role_not_permitted: {
     meaning: 'None of the caller’s roles permits the operation.',
     remedy: 'Ask the security team for a role that permits it.',
@@ -153,6 +157,10 @@ export const errorCatalogue = {
   route_not_found: {
     meaning: 'There is no such operation.',
     remedy: 'Compare method and path with the OpenAPI document at /docs.',
+  },
+  method_not_allowed: {
+    meaning: 'The path exists, but not for this method.',
+    remedy: 'Use a method that the Allow header names.',
   },
   rate_limited: {
     meaning: 'The caller sent too many requests.',

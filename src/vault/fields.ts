@@ -12,7 +12,7 @@ export interface Field {
 }
 
 /** Longest normalized value, in UTF-8 bytes: its token then fits varchar(256) beside any field name of 32 letters. */
-export const maxValueBytes = 144
+export const maxValueBytes = 140
 
 // A name that held `_v<digits>` would make `<field>_v<version>_` readable in two ways.
 const fieldName = /^(?!.*_v[0-9]+(_|$))[a-z][a-z0-9_]{0,31}$/
@@ -28,10 +28,14 @@ export function createFieldSchema(fields: readonly Field[]): FieldSchema {
   const schema = new Map<string, Field>()
   const columns = new Set<string>()
   for (const field of fields) {
-    if (!fieldName.test(field.name)) throw new TokenvaultError('config_invalid', `field name ${field.name} is not usable in a token`)
-    if (!/^[a-z][a-z0-9_]{0,62}$/.test(field.column)) throw new TokenvaultError('config_invalid', `field ${field.name}: column name is wrong`)
-    if (!normalizationRules.has(field.rule)) throw new TokenvaultError('config_invalid', `field ${field.name}: no rule ${field.rule}`)
-    if (schema.has(field.name) || columns.has(field.column)) throw new TokenvaultError('config_invalid', `field ${field.name} stands twice`)
+    if (!fieldName.test(field.name))
+      throw new TokenvaultError('config_invalid', `field name ${field.name} is not usable in a token`)
+    if (!/^[a-z][a-z0-9_]{0,62}$/.test(field.column))
+      throw new TokenvaultError('config_invalid', `field ${field.name}: column name is wrong`)
+    if (!normalizationRules.has(field.rule))
+      throw new TokenvaultError('config_invalid', `field ${field.name}: no rule ${field.rule}`)
+    if (schema.has(field.name) || columns.has(field.column))
+      throw new TokenvaultError('config_invalid', `field ${field.name} stands twice`)
     schema.set(field.name, Object.freeze({ ...field }))
     columns.add(field.column)
   }

@@ -9,6 +9,8 @@
  * The rooms store, queue and kms implement these interfaces; cli hands the implementations to the verbs.
  */
 
+import type { KeyName, KeyStatus } from '../crypto/keyset.ts'
+
 /** 128-bit SIV of a token as 32 lower-case hexadecimal digits. */
 export type TokenId = string
 
@@ -34,14 +36,8 @@ export interface OriginalReader {
 
 // Keys.
 
-export type KeyPurpose = 'token' | 'data' | 'audit'
-export type KeyStatus = 'primary' | 'active' | 'disabled'
-
-/** A key as stored. `field` is '' for keys that serve no single field. */
-export interface WrappedKey {
-  readonly purpose: KeyPurpose
-  readonly field: string
-  readonly version: number
+/** A key as stored: wrapped, and named in clear. */
+export interface WrappedKey extends KeyName {
   readonly status: KeyStatus
   readonly kekId: string
   readonly wrapped: Uint8Array
@@ -81,6 +77,8 @@ export interface LoginRow {
 
 /** An event, or a whole message, that is no event. `sealed` opens under the quarantine data key. */
 export interface QuarantinedEvent {
+  /** Random, 32 hexadecimal digits; bound into the seal. */
+  readonly id: string
   /** Place in the message's array of events; 0 where the message held one event or was not readable. */
   readonly eventIndex: number
   /** A stable reason without any text of the message. */
@@ -135,7 +133,11 @@ export interface QueueDepth {
 
 export interface MessageQueue {
   /** One long poll: up to 10 messages, none when the wait ended empty. @throws `queue_unavailable` */
-  receive(options: { waitSeconds: number; visibilityTimeoutSeconds: number; signal?: AbortSignal }): Promise<ReceivedMessage[]>
+  receive(options: {
+    waitSeconds: number
+    visibilityTimeoutSeconds: number
+    signal?: AbortSignal
+  }): Promise<ReceivedMessage[]>
   /** Deletes any number of messages; returns the messages that the queue did not delete. @throws `queue_unavailable` */
   delete(messages: readonly ReceivedMessage[]): Promise<ReceivedMessage[]>
   /** Makes messages visible to others after the delay. @throws `queue_unavailable` */

@@ -1,0 +1,86 @@
+import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import { TokenvaultError } from '../errors.ts'
+import { type AesSiv, createAesSiv, sivKeyBytes } from './aes-siv.ts'
+import { auditKeyBytes } from './token-digest.ts'
+
+/** What a key is for. Token and data keys serve one field each; the others serve the vault and have field ''. */
+export type KeyPurpose = 'token' | 'data' | 'quarantine' | 'audit'
+
+/** The primary writes; active keys still read; disabled ones do nothing. */
+export type KeyStatus = 'primary' | 'active' | 'disabled'
+
+export interface KeyName {
+  readonly purpose: KeyPurpose
+  readonly field: string
+  /** From 1; never used twice. */
+  readonly version: number
+}
+
+export interface Key extends KeyName {
+  readonly status: KeyStatus
+  readonly material: KeyObject
+}
+
+/** Bytes of a key of the given purpose. */
+export function keyBytes(purpose: KeyPurpose): number {
+  return purpose === 'audit' ? auditKeyBytes : sivKeyBytes
+}
+
+/** For messages and associated data: `token/ip/v1`, `audit//v1`. */
+export function formatKeyName({ purpose, field, version }: KeyName): string {
+  return `${purpose}/${field}/v${version}`
+}
+
+/** A fresh random key. */
+export function generateKey(name: KeyName, status: KeyStatus): Key {
+  const bytes = randomBytes(keyBytes(name.purpose))
+  const material = createSecretKey(bytes)
+  bytes.fill(0)
+  return { ...name, status, material }
+}
+
+/** The keys of a vault, unwrapped. Immutable; a change of keys is a new keyset. */
+export class Keyset {
+  readonly #keys = new Map<string, Key>()
+  readonly #primaries = new Map<string, Key>()
+
+  /** @throws TokenvaultError `keyset_invalid` for a repeated version, a second primary, or a key of a wrong length */
+  constructor(keys: Iterable<Key>) {
+    for (const key of keys) {
+      const name = formatKeyName(key)
+      if (!Number.isSafeInteger(key.version) || key.version < 1)
+        throw new TokenvaultError('keyset_invalid', `key ${name}: version is wrong`)
+      if (key.material.symmetricKeySize !== keyBytes(key.purpose))
+        throw new TokenvaultError('keyset_invalid', `key ${name}: length is wrong`)
+      if (this.#keys.has(name)) throw new TokenvaultError('keyset_invalid', `key ${name} stands twice`)
+      this.#keys.set(name, key)
+      if (key.status !== 'primary') continue
+      const place = `${key.purpose}/${key.field}`
+      if (this.#primaries.has(place)) throw new TokenvaultError('keyset_invalid', `${place} has two primary keys`)
+      this.#primaries.set(place, key)
+    }
+  }
+
+  /** The key that writes. @throws TokenvaultError `keyset_incomplete` when there is none */
+  primary(purpose: KeyPurpose, field: string): Key {
+    const key = this.#primaries.get(`${purpose}/${field}`)
+    if (key === undefined) throw new TokenvaultError('keyset_incomplete', `no primary key for ${purpose}/${field}`)
+    return key
+  }
+
+  /** The key that reads what was written under a version, or undefined where none is held or it is disabled. */
+  find(name: KeyName): Key | undefined {
+    const key = this.#keys.get(formatKeyName(name))
+    return key?.status === 'disabled' ? undefined : key
+  }
+}
+
+/** The AES-SIV primitive under a token, data or quarantine key. */
+export function sivOf(key: Key): AesSiv {
+  const bytes = key.material.export()
+  try {
+    return createAesSiv(bytes)
+  } finally {
+    bytes.fill(0)
+  }
+}

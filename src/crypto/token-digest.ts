@@ -1,0 +1,26 @@
+import { asBytes } from './aes-block.ts'
+import { encodeBase64url } from './base64url.ts'
+import { packText } from './byte-column.ts'
+import { Cmac } from './cmac.ts'
+
+/** Audit keys are AES-256 keys. */
+export const auditKeyBytes = 32
+
+/**
+ * Keyed digests by which audit events name tokens: AES-256-CMAC (RFC 4493) of the token's text. Without the audit key
+ * nobody can tell which token an event is about, and with it one can ask for every event about a token.
+ */
+export class TokenDigest {
+  readonly #cmac: Cmac
+
+  /** @param key 32 bytes. @throws TokenvaultError `key_length_invalid` */
+  constructor(key: Uint8Array) {
+    this.#cmac = new Cmac(key)
+  }
+
+  /** @returns 22 letters of base64url a token (16 bytes), in input order */
+  digest(tokens: readonly string[]): string[] {
+    const offsets = Uint32Array.from({ length: tokens.length + 1 }, (_, index) => index * 16)
+    return encodeBase64url({ bytes: asBytes(this.#cmac.mac(packText(tokens))), offsets })
+  }
+}

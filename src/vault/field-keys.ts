@@ -1,0 +1,57 @@
+import { type KeyPurpose, type Keyset, sivOf } from '../crypto/keyset.ts'
+import { originalLabel, quarantineLabel, Sealer } from '../crypto/seal.ts'
+import { TokenMint } from '../crypto/token.ts'
+import { TokenDigest } from '../crypto/token-digest.ts'
+
+/** What the keys of one keyset can do, each made once: key schedules and bindings cost more than a value does. */
+export class FieldKeys {
+  readonly #keyset: Keyset
+  readonly #tenant: string
+  readonly #mints = new Map<string, TokenMint>()
+  readonly #sealers = new Map<string, Sealer>()
+  readonly digest: TokenDigest
+
+  /** @throws TokenvaultError `keyset_incomplete` without an audit key */
+  constructor(keyset: Keyset, tenant: string) {
+    this.#keyset = keyset
+    this.#tenant = tenant
+    this.digest = new TokenDigest(keyset.primary('audit', '').material.export())
+  }
+
+  /** The version that new tokens, or new sealed values, of the field are made under. @throws `keyset_incomplete` */
+  primaryVersion(purpose: KeyPurpose, field: string): number {
+    return this.#keyset.primary(purpose, field).version
+  }
+
+  /** @returns undefined where no usable token key of the version is held */
+  mint(field: string, keyVersion: number): TokenMint | undefined {
+    return this.#cached(this.#mints, 'token', field, keyVersion, key => {
+      return new TokenMint(key, { tenant: this.#tenant, field, keyVersion })
+    })
+  }
+
+  /** @param purpose `data` with a field, or `quarantine` with '' @returns undefined where no such key is held */
+  sealer(purpose: 'data' | 'quarantine', field: string, keyVersion: number): Sealer | undefined {
+    const label = purpose === 'data' ? originalLabel : quarantineLabel
+    return this.#cached(this.#sealers, purpose, field, keyVersion, key => {
+      return new Sealer(key, { label, tenant: this.#tenant, field, keyVersion })
+    })
+  }
+
+  #cached<T>(
+    cache: Map<string, T>,
+    purpose: KeyPurpose,
+    field: string,
+    version: number,
+    make: (key: ReturnType<typeof sivOf>) => T,
+  ): T | undefined {
+    const name = `${purpose}/${field}/${version}`
+    const known = cache.get(name)
+    if (known !== undefined) return known
+    const key = this.#keyset.find({ purpose, field, version })
+    if (key === undefined) return undefined
+    const made = make(sivOf(key))
+    cache.set(name, made)
+    return made
+  }
+}

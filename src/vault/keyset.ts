@@ -1,0 +1,75 @@
+import { createSecretKey } from 'node:crypto'
+import { formatKeyName, generateKey, type Key, type KeyName, Keyset } from '../crypto/keyset.ts'
+import { TokenvaultError } from '../errors.ts'
+import type { FieldSchema } from './fields.ts'
+import type { KeyEncryptionKey, KeyReader, KeyWriter } from './ports.ts'
+
+/** A wrapped key opens only under its own tenant, purpose, field and version. */
+function wrapBinding(tenant: string, name: KeyName): Uint8Array {
+  return Buffer.from(`tokenvault/key/v1\0${tenant}\0${formatKeyName(name)}`, 'utf8')
+}
+
+/**
+ * Reads and unwraps all keys.
+ *
+ * @throws TokenvaultError `kek_mismatch` naming the first key that does not unwrap, `keyset_invalid`, `store_unavailable`
+ */
+export async function openKeyset(reader: KeyReader, kek: KeyEncryptionKey, tenant: string): Promise<Keyset> {
+  const keys: Key[] = []
+  for (const { purpose, field, version, status, kekId, wrapped } of await reader.readKeys()) {
+    const name = { purpose, field, version }
+    let material: Uint8Array
+    try {
+      material = await kek.unwrap(wrapped, wrapBinding(tenant, name))
+    } catch (cause) {
+      if (!(cause instanceof TokenvaultError) || cause.code !== 'kek_mismatch') throw cause
+      const wrappedBy =
+        kekId === kek.id ? 'it was changed, or TENANT is another' : `it was wrapped by ${kekId}, this is ${kek.id}`
+      throw new TokenvaultError('kek_mismatch', `key ${formatKeyName(name)} does not unwrap: ${wrappedBy}`)
+    }
+    keys.push({ ...name, status, material: createSecretKey(material) })
+    material.fill(0)
+  }
+  return new Keyset(keys)
+}
+
+/**
+ * Makes version 1 of every key that a vault of these fields needs and that has no version yet, and opens the result.
+ * Safe to run from many processes at once: whichever stores a key first has made it.
+ *
+ * @returns the keyset, and the names of the keys made by this call
+ * @throws TokenvaultError as openKeyset
+ */
+export async function createMissingKeys(
+  writer: KeyWriter,
+  kek: KeyEncryptionKey,
+  { tenant, fields }: { tenant: string; fields: FieldSchema },
+): Promise<{ keyset: Keyset; made: readonly string[] }> {
+  // A keyset that this KEK cannot open must never grow by keys that it can.
+  await openKeyset(writer, kek, tenant)
+  const present = new Set((await writer.readKeys()).map(({ purpose, field }) => `${purpose}/${field}`))
+  const needed: KeyName[] = [
+    ...[...fields.keys()].flatMap(field => [
+      { purpose: 'token', field, version: 1 } as const,
+      { purpose: 'data', field, version: 1 } as const,
+    ]),
+    { purpose: 'quarantine', field: '', version: 1 },
+    { purpose: 'audit', field: '', version: 1 },
+  ]
+  const missing = needed.filter(({ purpose, field }) => !present.has(`${purpose}/${field}`))
+  const wrapped = await Promise.all(
+    missing.map(async name => {
+      const material = generateKey(name, 'primary').material.export()
+      const key = {
+        ...name,
+        status: 'primary',
+        kekId: kek.id,
+        wrapped: await kek.wrap(material, wrapBinding(tenant, name)),
+      } as const
+      material.fill(0)
+      return key
+    }),
+  )
+  if (wrapped.length > 0) await writer.insertKeys(wrapped)
+  return { keyset: await openKeyset(writer, kek, tenant), made: missing.map(formatKeyName) }
+}

@@ -1,0 +1,45 @@
+import { TokenvaultError } from '../errors.ts'
+
+export type Operation = 'detokenize' | 'tokenize'
+
+/** What one role permits: the fields of each operation. */
+type RolePermissions = Readonly<Record<Operation, ReadonlySet<string>>>
+
+const nothing: ReadonlySet<string> = new Set()
+
+/** The roles that this version knows. A Map, because role names come from access tokens. */
+const rolePermissions: ReadonlyMap<string, RolePermissions> = new Map([
+  ['analyst', { detokenize: nothing, tokenize: nothing }],
+  ['investigator', { detokenize: new Set(['ip', 'device_id']), tokenize: new Set(['ip', 'device_id']) }],
+  ['auditor', { detokenize: nothing, tokenize: nothing }],
+])
+
+/** Every role that the policy names. */
+export const knownRoles: readonly string[] = [...rolePermissions.keys()]
+
+/**
+ * The fields on which the roles together permit the operation; empty means that it is refused altogether.
+ * Unknown roles permit nothing.
+ */
+export function permittedFields(roles: readonly string[], operation: Operation): ReadonlySet<string> {
+  return new Set(roles.flatMap(role => [...(rolePermissions.get(role)?.[operation] ?? nothing)]))
+}
+
+/** Most items of one call. */
+export const maxBatchItems = 10_000
+
+/**
+ * A purpose is an identifier and not free text, so that nobody writes the value they look for into the evidence.
+ *
+ * @throws TokenvaultError `purpose_missing` or `purpose_invalid`
+ */
+export function checkPurpose(purpose: string): void {
+  if (purpose === '') throw new TokenvaultError('purpose_missing')
+  if (!/^[a-z][a-z0-9_-]{2,63}$/.test(purpose)) throw new TokenvaultError('purpose_invalid')
+}
+
+/** @throws TokenvaultError `batch_empty` or `batch_too_large` */
+export function checkBatchSize(items: number): void {
+  if (items === 0) throw new TokenvaultError('batch_empty')
+  if (items > maxBatchItems) throw new TokenvaultError('batch_too_large')
+}

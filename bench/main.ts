@@ -1,0 +1,30 @@
+import { cpus } from 'node:os'
+import { parseArgs } from 'node:util'
+import { benchCore } from './core.ts'
+
+/** Each benchmark by name, and what its figures mean. */
+const benchmarks = new Map<string, { run: () => object | Promise<object>; unit: string }>([
+  ['core', { run: benchCore, unit: 'tokens/s, value text in, token text out, 1,000 values a batch' }],
+])
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: 'boolean', default: false } },
+})
+const name = positionals[0] ?? 'core'
+const benchmark = benchmarks.get(name)
+if (benchmark === undefined) {
+  process.stderr.write(`no benchmark ${name}; there are: ${[...benchmarks.keys()].join(', ')}\n`)
+  process.exit(2)
+}
+if (!values.json) {
+  process.stdout.write(
+    `${name}: ${benchmark.unit}\nNode ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}\n`,
+  )
+}
+const figures: Record<string, number> = { ...(await benchmark.run()) }
+const rounded = Object.fromEntries(Object.entries(figures).map(([key, figure]) => [key, Number(figure.toPrecision(4))]))
+if (values.json) process.stdout.write(`${JSON.stringify(rounded)}\n`)
+else
+  for (const [key, figure] of Object.entries(rounded))
+    process.stdout.write(`${key.padEnd(16)}${figure.toLocaleString('en-US').padStart(14)}\n`)

@@ -32,6 +32,10 @@ export const errorCatalogue = {
     meaning: 'The database cannot be reached or refused the statement.',
     remedy: 'Check DATABASE_URL, the role and the server, then try again.',
   },
+  store_refused: {
+    meaning: 'The database refused the data of a statement.',
+    remedy: 'This is a fault of tokenvault or of a changed schema: read the SQLSTATE, and report it.',
+  },
   queue_unavailable: {
     meaning: 'The queue cannot be reached or refused the call.',
     remedy: 'Check SQS_QUEUE_URL, AWS_ENDPOINT_URL_SQS, the region and the credentials, then try again.',

@@ -1,0 +1,50 @@
+import { Kysely, PostgresAdapter, PostgresDialect } from 'kysely'
+import { Pool, types } from 'pg'
+import type { Database } from './schema.ts'
+
+export type TokenvaultDatabase = Kysely<Database>
+
+export interface DatabaseOptions {
+  /** postgres:// URL of one role. */
+  readonly url: string
+  /** Connections held at most. */
+  readonly poolMax: number
+  /** Shown to administrators in pg_stat_activity. */
+  readonly applicationName: string
+}
+
+/** Migrations run inside a transaction that holds a lock of its own; see migrate.ts. */
+class Adapter extends PostgresAdapter {
+  override async acquireMigrationLock(): Promise<void> {}
+  override async releaseMigrationLock(): Promise<void> {}
+}
+
+class Dialect extends PostgresDialect {
+  override createAdapter(): PostgresAdapter {
+    return new Adapter()
+  }
+}
+
+/** Dates stay YYYY-MM-DD: a Date would move them into the time zone of this process. */
+const dayTypes = { getTypeParser: (oid: number) => (oid === types.builtins.DATE ? String : types.getTypeParser(oid)) }
+
+/**
+ * A pool of connections. Nothing is connected before the first statement; close it with `destroy()`.
+ * Every wait is bounded: a server that hangs must not hang its callers.
+ */
+export function createDatabase({ url, poolMax, applicationName }: DatabaseOptions): TokenvaultDatabase {
+  const pool = new Pool({
+    connectionString: url,
+    max: poolMax,
+    application_name: applicationName,
+    connectionTimeoutMillis: 5_000,
+    statement_timeout: 30_000,
+    query_timeout: 40_000,
+    idle_in_transaction_session_timeout: 60_000,
+    keepAlive: true,
+    types: dayTypes,
+  })
+  // An idle connection that breaks is dropped by the pool; the next statement opens another or says why it cannot.
+  pool.on('error', () => {})
+  return new Kysely<Database>({ dialect: new Dialect({ pool }) })
+}

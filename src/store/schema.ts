@@ -1,0 +1,63 @@
+import type { ColumnType, Generated } from 'kysely'
+
+/** What the database holds, table by table. A test compares every column with the migrated database. */
+export interface Database {
+  'ingest.receipts': ReceiptsTable
+  'pii_vault.keys': KeysTable
+  'pii_vault.originals': OriginalsTable
+  'pii_vault.quarantine': QuarantineTable
+  user_logins: UserLoginsTable
+}
+
+/** Days go in as YYYY-MM-DD and come out as they are written. */
+type Day = string
+/** Filled by the database and never written by us. */
+type CreatedAt = ColumnType<Date, never, never>
+
+export interface UserLoginsTable {
+  user_id: string
+  device_type: string
+  masked_ip: string
+  masked_device_id: string
+  locale: string | null
+  app_version: number
+  create_date: Day
+}
+
+export interface ReceiptsTable {
+  sent_on: Day
+  message_id: string
+  rows_stored: number
+  rows_quarantined: number
+}
+
+export interface KeysTable {
+  purpose: 'token' | 'data' | 'quarantine' | 'audit'
+  field: string
+  version: number
+  status: 'primary' | 'active' | 'disabled'
+  kek_id: string
+  wrapped: Uint8Array
+  created_at: Generated<Date>
+}
+
+export interface OriginalsTable {
+  /** Hyphenated when read; 32 bare digits do for writing. */
+  token_id: string
+  field: string
+  token_key_version: number
+  data_key_version: number
+  sealed: Uint8Array
+  created_at: CreatedAt
+}
+
+export interface QuarantineTable {
+  id: string
+  message_id: string
+  event_index: number
+  reason: string
+  data_key_version: number
+  sealed: Uint8Array
+  sent_on: Day
+  created_at: CreatedAt
+}

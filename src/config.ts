@@ -116,8 +116,8 @@ function readFileVariables(environment: Environment, names: readonly string[], p
   const read = new Map<string, string>()
   for (const name of names) {
     const path = environment[`${name}_FILE`]
-    if (path === undefined) continue
-    if (environment[name] !== undefined) problems.push(`${name} and ${name}_FILE are both set; keep one`)
+    if (!path) continue
+    if (environment[name]) problems.push(`${name} and ${name}_FILE are both set; keep one`)
     try {
       read.set(name, readFileSync(path, 'utf8').replace(/\r?\n$/, ''))
     } catch (error) {
@@ -153,7 +153,7 @@ export function loadConfig<P extends ProcessName>(processName: P, environment: E
     const text = environment[name] || fromFiles.get(name)
     if (text) present[name] = text
   }
-  const unread = new Set(names.filter(name => environment[`${name}_FILE`] !== undefined && !fromFiles.has(name)))
+  const unread = new Set(names.filter(name => environment[`${name}_FILE`] && !fromFiles.has(name)))
   let config: Record<string, unknown> = {}
   try {
     config = envSchema({ schema: Type.Object(variables), data: present, env: false })
@@ -162,7 +162,7 @@ export function loadConfig<P extends ProcessName>(processName: P, environment: E
       if (!unread.has(problem.name)) problems.push(problem.text)
     }
   }
-  if (typeof config['ROLE_PASSWORDS_DIR'] === 'string' && !isDirectory(config['ROLE_PASSWORDS_DIR'])) {
+  if (present['ROLE_PASSWORDS_DIR'] !== undefined && !isDirectory(present['ROLE_PASSWORDS_DIR'])) {
     problems.push('ROLE_PASSWORDS_DIR is not a directory')
   }
   if (problems.length > 0) throw new TokenvaultError('config_invalid', problems.join('; '))

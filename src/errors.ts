@@ -56,6 +56,14 @@ export const errorCatalogue = {
     meaning: 'The input file is not a JSON array of events.',
     remedy: 'Give --input a readable file that holds one JSON array.',
   },
+  api_unavailable: {
+    meaning: 'The API does not answer.',
+    remedy: 'Check --url, and that the API or `tokenvault up` runs.',
+  },
+  api_refused: {
+    meaning: 'The API refused the request.',
+    remedy: 'Look its code up in the OpenAPI document at /docs.',
+  },
   usage: {
     meaning: 'The command line is wrong.',
     remedy: 'Run the command with --help.',

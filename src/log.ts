@@ -35,6 +35,10 @@ const allowedFields = new Set([
   'problems', 'principal', 'batch', 'receivers', 'url', 'pid', 'version', 'day',
 ]) // biome-ignore format: one list, not one line a word
 
+function keepAllowed(fields: object): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(fields).filter(([name]) => allowedFields.has(name)))
+}
+
 /**
  * A pino logger that writes JSON lines and, by allow-list, nothing that was not meant for a log.
  *
@@ -42,17 +46,32 @@ const allowedFields = new Set([
  * @param destination where lines go; standard error by default, so that standard output stays machine-readable
  */
 export function createLog(level: string, destination: DestinationStream = pino.destination(2)): Log {
-  return pino(
+  const log = pino(
     {
       level,
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: {
         level: label => ({ level: label }),
-        log: fields => Object.fromEntries(Object.entries(fields).filter(([name]) => allowedFields.has(name))),
+        log: keepAllowed,
       },
       serializers: { err: describeError },
+      hooks: {
+        // Where a line has no text of its own, pino takes the error's message, which may quote what a library was given.
+        logMethod(args, method) {
+          const [first, text, ...rest] = args as unknown[]
+          const fields = first instanceof Error ? { err: first } : first
+          const hasError = typeof fields === 'object' && fields !== null && 'err' in fields
+          Reflect.apply(method, this, hasError ? [fields, text ?? '', ...rest] : args)
+        },
+      },
     },
     destination,
   )
+  // The fields that a child carries never pass formatters.log.
+  const makeChild = log.child
+  log.child = function (this: Log, bindings: object, options?: object) {
+    return Reflect.apply(makeChild, this, [keepAllowed(bindings), options])
+  } as typeof log.child
+  return log
 }

@@ -32,12 +32,14 @@ export class AesBlock {
   }
 }
 
+/** The same memory as bytes. */
 export function asBytes(words: Int32Array): Uint8Array {
   return new Uint8Array(words.buffer, words.byteOffset, words.byteLength)
 }
 
 function asWords(bytes: Uint8Array): Int32Array {
   // Buffers may come from a pool at any offset; a view needs a multiple of four.
-  const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
+  // Not slice(): a Buffer's is another view.
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes)
   return new Int32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4)
 }

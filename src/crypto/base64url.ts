@@ -1,9 +1,9 @@
-import { type ByteColumn, columnLength } from './byte-column.ts'
+import { type ByteColumn, columnLength, valueAt } from './byte-column.ts'
 
 /** Each value as unpadded base64url (RFC 4648, 5). */
 export function encodeBase64url(column: ByteColumn): string[] {
   const count = columnLength(column)
-  if (count === 1) return [asBuffer(column.bytes).toString('base64url')]
+  if (count === 1) return [asBuffer(valueAt(column, 0)).toString('base64url')]
   // Values start at multiples of three bytes, where base64 has no memory of what came before: one native call
   // encodes all of them, and each value's text is a slice. The zero bytes between are the padding bits.
   const starts = new Uint32Array(count + 1)

@@ -7,6 +7,7 @@ export interface ByteColumn {
   readonly offsets: Uint32Array
 }
 
+/** The number of values. */
 export function columnLength(column: ByteColumn): number {
   return column.offsets.length - 1
 }
@@ -16,6 +17,7 @@ export function valueAt(column: ByteColumn, index: number): Uint8Array {
   return column.bytes.subarray(column.offsets[index], column.offsets[index + 1])
 }
 
+/** Copies the values into a column of their own. */
 export function packBytes(values: readonly Uint8Array[]): ByteColumn {
   const offsets = new Uint32Array(values.length + 1)
   for (const [index, value] of values.entries()) offsets[index + 1] = offsets[index]! + value.length

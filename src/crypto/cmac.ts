@@ -85,6 +85,7 @@ export class Cmac {
   }
 }
 
+/** Copies each message into whole blocks of its own, an empty one into one block; the rest of its last block is zero. */
 export function layOut({ bytes: source, offsets }: ByteColumn): BlockLayout {
   const count = offsets.length - 1
   const starts = new Uint32Array(count + 1)

@@ -12,7 +12,7 @@ export type KeyStatus = 'primary' | 'active' | 'disabled'
 export interface KeyName {
   readonly purpose: KeyPurpose
   readonly field: string
-  /** From 1; never used twice. */
+  /** From 1 up to maxKeyVersion; never used twice. */
   readonly version: number
 }
 
@@ -20,6 +20,9 @@ export interface Key extends KeyName {
   readonly status: KeyStatus
   readonly material: KeyObject
 }
+
+/** Nine digits, which is what a token has room for. */
+export const maxKeyVersion = 999_999_999
 
 /** Bytes of a key of the given purpose. */
 export function keyBytes(purpose: KeyPurpose): number {
@@ -48,7 +51,7 @@ export class Keyset {
   constructor(keys: Iterable<Key>) {
     for (const key of keys) {
       const name = formatKeyName(key)
-      if (!Number.isSafeInteger(key.version) || key.version < 1)
+      if (!Number.isSafeInteger(key.version) || key.version < 1 || key.version > maxKeyVersion)
         throw new TokenvaultError('keyset_invalid', `key ${name}: version is wrong`)
       if (key.material.symmetricKeySize !== keyBytes(key.purpose))
         throw new TokenvaultError('keyset_invalid', `key ${name}: length is wrong`)

@@ -43,6 +43,7 @@ export interface DetokenizeDependencies {
 /** A token's way through the checks: its value, or the first code that it fell to. */
 type Answer = { readonly field: string; readonly value: string } | { readonly code: ErrorCode }
 
+/** @returns the verb; the reader and the audit log stand behind the ports of `deps` */
 export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
   return async (principal, { requestId, purpose, tokens, atomic }) => {
     checkPurpose(purpose)

@@ -2,7 +2,7 @@ import { createSecretKey } from 'node:crypto'
 import { formatKeyName, generateKey, type Key, type KeyName, Keyset } from '../crypto/keyset.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { FieldSchema } from './fields.ts'
-import type { KeyEncryptionKey, KeyReader, KeyWriter } from './ports.ts'
+import type { KeyEncryptionKey, KeyReader, KeyWriter, WrappedKey } from './ports.ts'
 
 /** A wrapped key opens only under its own tenant, purpose, field and version. */
 function wrapBinding(tenant: string, name: KeyName): Uint8Array {
@@ -15,8 +15,12 @@ function wrapBinding(tenant: string, name: KeyName): Uint8Array {
  * @throws TokenvaultError `kek_mismatch` naming the first key that does not unwrap, `keyset_invalid`, `store_unavailable`
  */
 export async function openKeyset(reader: KeyReader, kek: KeyEncryptionKey, tenant: string): Promise<Keyset> {
+  return unwrapKeys(await reader.readKeys(), kek, tenant)
+}
+
+async function unwrapKeys(stored: readonly WrappedKey[], kek: KeyEncryptionKey, tenant: string): Promise<Keyset> {
   const keys: Key[] = []
-  for (const { purpose, field, version, status, kekId, wrapped } of await reader.readKeys()) {
+  for (const { purpose, field, version, status, kekId, wrapped } of stored) {
     const name = { purpose, field, version }
     let material: Uint8Array
     try {
@@ -46,8 +50,9 @@ export async function createMissingKeys(
   { tenant, fields }: { tenant: string; fields: FieldSchema },
 ): Promise<{ keyset: Keyset; made: readonly string[] }> {
   // A keyset that this KEK cannot open must never grow by keys that it can.
-  await openKeyset(writer, kek, tenant)
-  const present = new Set((await writer.readKeys()).map(({ purpose, field }) => `${purpose}/${field}`))
+  const before = await writer.readKeys()
+  await unwrapKeys(before, kek, tenant)
+  const present = new Set(before.map(({ purpose, field }) => `${purpose}/${field}`))
   const needed: KeyName[] = [
     ...[...fields.keys()].flatMap(field => [
       { purpose: 'token', field, version: 1 } as const,
@@ -71,5 +76,8 @@ export async function createMissingKeys(
     }),
   )
   if (wrapped.length > 0) await writer.insertKeys(wrapped)
-  return { keyset: await openKeyset(writer, kek, tenant), made: missing.map(formatKeyName) }
+  const after = await writer.readKeys()
+  // Another process may have stored some of them first; its keys then stand, and ours were never used.
+  const ours = wrapped.filter(key => after.some(stored => Buffer.from(key.wrapped).equals(stored.wrapped)))
+  return { keyset: await unwrapKeys(after, kek, tenant), made: ours.map(formatKeyName) }
 }

@@ -27,6 +27,7 @@ export type TokenizedItem =
  */
 export type Tokenize = (principal: Principal, request: TokenizeRequest) => Promise<readonly TokenizedItem[]>
 
+/** @returns the verb; the audit log stands behind `deps.recordAct` */
 export function createTokenize(deps: { fields: FieldSchema; keys: FieldKeys; recordAct: RecordAct }): Tokenize {
   const { fields, keys, recordAct } = deps
   return async (principal, { requestId, purpose, values }) => {

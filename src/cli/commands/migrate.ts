@@ -1,0 +1,22 @@
+import type { Command } from 'commander'
+import { loadConfig } from '../../config.ts'
+import { environmentHelp } from '../environment-help.ts'
+import { prepareDatabase } from '../prepare-database.ts'
+
+export function addMigrateCommand(program: Command): void {
+  program
+    .command('migrate')
+    .description('apply missing migrations, make the first keys, and set passwords of roles; safe to run at any time')
+    .option('--json', 'print one JSON line')
+    .addHelpText('after', environmentHelp('migrate'))
+    .action(async ({ json }: { json?: true }) => {
+      const done = await prepareDatabase(loadConfig('migrate', process.env))
+      if (json) {
+        process.stdout.write(`${JSON.stringify(done)}\n`)
+        return
+      }
+      const list = (names: readonly string[]) => (names.length === 0 ? 'none missing' : names.join(', '))
+      process.stdout.write(`migrations applied: ${list(done.migrations)}\nkeys made: ${list(done.keys)}\n`)
+      if (done.passwords.length > 0) process.stdout.write(`passwords set: ${list(done.passwords)}\n`)
+    })
+}

@@ -1,0 +1,15 @@
+import { writeFileSync } from 'node:fs'
+import type { Command } from 'commander'
+import { renderOpenApi } from '../../http/openapi.ts'
+
+export function addOpenapiCommand(program: Command): void {
+  program
+    .command('openapi')
+    .description('print the OpenAPI document, or write it to a file')
+    .option('--write <file>', 'where to write it')
+    .action(async ({ write }: { write?: string }) => {
+      const document = await renderOpenApi()
+      if (write === undefined) process.stdout.write(document)
+      else writeFileSync(write, document)
+    })
+}

@@ -1,0 +1,37 @@
+import { type Command, InvalidArgumentError } from 'commander'
+import { drainOnce } from '../drain-once.ts'
+import { defaultDataDir } from '../running.ts'
+import { serveUntilStopped } from '../serve.ts'
+
+export interface UpOptions {
+  readonly dataDir: string
+  readonly port?: number
+  readonly drain: boolean
+  readonly input?: string
+  readonly json: boolean
+  readonly sample: boolean
+}
+
+export function addUpCommand(program: Command): void {
+  program
+    .command('up', { isDefault: true })
+    .description('run everything on this machine: Postgres, the queue, worker and API, with sample events')
+    .option('--data-dir <dir>', 'where state is kept (created with mode 0700)', defaultDataDir)
+    .option(
+      '--port <port>',
+      'port of the API (default 3000, or a free one where it is taken); 0 takes free ports for all servers',
+      port,
+    )
+    .option('--input <file>', 'send the events of this JSON array to the queue')
+    .option('--no-sample', 'send no sample events to a vault that is empty')
+    .option('--drain', 'no API: ingest until the queue is empty, then stop', false)
+    .option('--json', 'with --drain: print the summary as one JSON line', false)
+    .action(async (options: UpOptions) => {
+      await (options.drain ? drainOnce(options) : serveUntilStopped(options))
+    })
+}
+
+function port(text: string): number {
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) throw new InvalidArgumentError('It must be 0 to 65535.')
+  return Number(text)
+}

@@ -1,0 +1,31 @@
+import { type ErrorCode, TokenvaultError } from '../errors.ts'
+import { describeError } from '../log.ts'
+
+/** Failures that the person at the command line can mend there. */
+const mendableCodes = new Set<ErrorCode>([
+  'config_invalid',
+  'kek_unavailable',
+  'kek_mismatch',
+  'port_unavailable',
+  'already_running',
+  'input_invalid',
+  'usage',
+])
+
+/**
+ * Says what failed and what to do next, in one line.
+ *
+ * @returns the exit code: 2 for usage, configuration and input, 1 for everything else
+ */
+export function reportFailure(error: unknown, write: (text: string) => void): number {
+  if (!(error instanceof TokenvaultError)) {
+    // A fault of ours. Its message may repeat what came in, so only its kind and place are told.
+    write(
+      `tokenvault: internal: an unexpected fault. Please report it with this line: ${JSON.stringify(describeError(error))}\n`,
+    )
+    return 1
+  }
+  const message = /[.!?]$/.test(error.message) ? error.message : `${error.message}.`
+  write(`tokenvault: ${error.code}: ${message} ${error.remedy}\n`)
+  return mendableCodes.has(error.code) ? 2 : 1
+}

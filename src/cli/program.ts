@@ -1,0 +1,43 @@
+import { Command, CommanderError } from 'commander'
+import { addApiCommand } from './commands/api.ts'
+import { addDetokenizeCommand } from './commands/detokenize.ts'
+import { addJwtCommand } from './commands/jwt.ts'
+import { addMigrateCommand } from './commands/migrate.ts'
+import { addOpenapiCommand } from './commands/openapi.ts'
+import { addSampleCommand } from './commands/sample.ts'
+import { addUpCommand } from './commands/up.ts'
+import { addWorkerCommand } from './commands/worker.ts'
+import { reportFailure } from './failure.ts'
+import { version } from './version.ts'
+
+/** The command line: every command with its help. */
+export function createProgram(): Command {
+  const program = new Command('tokenvault')
+    .description(
+      'Reversible PII tokenization vault: login events in from SQS, tokens for analysts, originals for those who may.',
+    )
+    .version(version)
+    .helpCommand(false)
+    .showHelpAfterError('Run it with --help.')
+    .exitOverride()
+  addUpCommand(program)
+  addMigrateCommand(program)
+  addWorkerCommand(program)
+  addApiCommand(program)
+  addSampleCommand(program)
+  addJwtCommand(program)
+  addDetokenizeCommand(program)
+  addOpenapiCommand(program)
+  return program
+}
+
+/** Runs one command and sets the exit code: 0 done, 1 failed, 2 wrong usage, configuration or input. */
+export async function run(argv: readonly string[]): Promise<void> {
+  try {
+    await createProgram().parseAsync(argv)
+  } catch (error) {
+    // Commander has printed its own message, or the help that was asked for.
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2
+    else process.exitCode = reportFailure(error, text => process.stderr.write(text))
+  }
+}

@@ -1,0 +1,23 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+/** Where `tokenvault up` keeps its state unless told otherwise. */
+export const defaultDataDir = '.tokenvault'
+
+/** Where the servers of `tokenvault up` listen; without any secret. */
+export interface Running {
+  readonly apiUrl: string
+}
+
+export function writeRunning(dataDir: string, running: Running): void {
+  writeFileSync(join(dataDir, 'running.json'), `${JSON.stringify(running)}\n`, { mode: 0o600 })
+}
+
+/** @returns undefined where `tokenvault up` never ran on the directory */
+export function readRunning(dataDir: string): Running | undefined {
+  try {
+    return JSON.parse(readFileSync(join(dataDir, 'running.json'), 'utf8'))
+  } catch {
+    return undefined
+  }
+}

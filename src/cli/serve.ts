@@ -1,0 +1,123 @@
+import { loadConfig } from '../config.ts'
+import { findFreePort } from '../embedded/free-port.ts'
+import type { WorkerTotals } from '../ingest/worker.ts'
+import type { Log } from '../log.ts'
+import { createDatabase } from '../store/database.ts'
+import { readLogins } from '../store/logins.ts'
+import type { UserLoginsTable } from '../store/schema.ts'
+import { knownRoles } from '../vault/policy.ts'
+import type { UpOptions } from './commands/up.ts'
+import { composeApi, composeQueue, composeWorker } from './compose.ts'
+import { developmentJwtLifetimeSeconds, type EmbeddedStack, openStackLog, startStack } from './embedded-stack.ts'
+import { readInputBodies } from './input-events.ts'
+import { listen } from './listen.ts'
+import { prepareDatabase } from './prepare-database.ts'
+import { writeRunning } from './running.ts'
+import { sampleEvents } from './sample-events.ts'
+import { stopped, stopSignal } from './stop-signal.ts'
+import { formatWelcome } from './welcome.ts'
+
+const host = '127.0.0.1'
+const preferredApiPort = 3000
+const sampleCount = 24
+const rowsShown = 5
+/** Longest wait for the first rows before the welcome is printed without them. */
+const firstRowsMilliseconds = 5_000
+
+/** Everything on this machine until Ctrl-C, for newcomers and for developers of other services. */
+export async function serveUntilStopped(options: UpOptions): Promise<void> {
+  const inputBodies = options.input === undefined ? undefined : await readInputBodies(options.input)
+  const signal = stopSignal()
+  const stack = await startStack({ dataDir: options.dataDir, freePorts: options.port === 0 })
+  // Last started, first stopped: the worker settles its messages while queue and database are still there.
+  const closing = [() => stack.stop()]
+  try {
+    const log = openStackLog(stack)
+    await prepareDatabase(loadConfig('migrate', { ...stack.environment, DATABASE_URL: stack.adminUrl }))
+    const port = options.port ?? (await findFreePort(preferredApiPort))
+    const api = await composeApi(
+      loadConfig('api', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_api') }),
+      log,
+    )
+    closing.push(() => api.close())
+    const apiUrl = `http://${host}:${await listen(api.main, { host, port })}`
+
+    const bodies = inputBodies ?? (options.sample && (await readRows(stack, 1)).length === 0 ? sampleBodies() : [])
+    const ingest = await startIngest(stack, log, bodies)
+    closing.push(() => ingest.stop())
+    await Promise.race([ingest.caughtUp, ingest.running, stopped(signal, firstRowsMilliseconds)])
+    if (signal.aborted) return
+
+    writeRunning(stack.dataDir.path, { apiUrl })
+    process.stdout.write(
+      formatWelcome({
+        apiUrl,
+        queueUrl: stack.sqs.queueUrl,
+        jwksUrl: stack.issuer.jwksUrl,
+        analystUrl: stack.databaseUrl('tokenvault_analyst'),
+        dataDir: stack.dataDir.path,
+        rows: await readRows(stack, rowsShown),
+        jwts: await signJwts(stack),
+      }),
+    )
+    await Promise.race([stopped(signal), ingest.running])
+    process.stdout.write('\nstopping …\n')
+  } finally {
+    for (const close of closing.reverse()) await close()
+  }
+}
+
+interface Ingest {
+  /** Resolves when as many messages as were sent at the start have been received and stored. */
+  readonly caughtUp: Promise<void>
+  /** Rejects when the worker fails. */
+  readonly running: Promise<unknown>
+  stop(): Promise<void>
+}
+
+async function startIngest(stack: EmbeddedStack, log: Log, bodies: readonly string[]): Promise<Ingest> {
+  const config = loadConfig('worker', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_worker') })
+  const queue = composeQueue(config, log, process.env)
+  await queue.send(bodies)
+  queue.close()
+  const { promise: caughtUp, resolve } = Promise.withResolvers<void>()
+  if (bodies.length === 0) resolve()
+  const onBatch = ({ stored, quarantined, duplicates }: WorkerTotals) => {
+    if (stored + quarantined + duplicates >= bodies.length) resolve()
+  }
+  const worker = await composeWorker(config, { log, environment: process.env, onBatch })
+  const stopping = new AbortController()
+  const running = worker.main.run({ drain: false, signal: stopping.signal })
+  const stop = async () => {
+    stopping.abort()
+    try {
+      await running
+    } finally {
+      await worker.close()
+    }
+  }
+  return { caughtUp, running, stop }
+}
+
+function sampleBodies(): string[] {
+  // One message is no event, so that the quarantine has something to show too.
+  return [...sampleEvents(sampleCount, 1), { hello: 'no login event' }].map(event => JSON.stringify(event))
+}
+
+async function readRows(stack: EmbeddedStack, limit: number): Promise<UserLoginsTable[]> {
+  const url = stack.databaseUrl('tokenvault_analyst')
+  const database = createDatabase({ url, poolMax: 1, applicationName: 'tokenvault up' })
+  try {
+    return await readLogins(database, limit)
+  } finally {
+    await database.destroy()
+  }
+}
+
+async function signJwts(stack: EmbeddedStack): Promise<ReadonlyMap<string, string>> {
+  const lifetimeSeconds = developmentJwtLifetimeSeconds
+  const signed = knownRoles.map(async role => {
+    return [role, await stack.issuer.sign({ subject: `dev-${role}`, roles: [role], lifetimeSeconds })] as const
+  })
+  return new Map(await Promise.all(signed))
+}

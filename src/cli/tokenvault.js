@@ -1,0 +1,14 @@
+#!/usr/bin/env node
+// Plain JavaScript that any Node understands, so that an old one says what is wrong instead of a syntax error.
+const [major, minor] = process.versions.node.split('.').map(Number)
+if (major > 22 || (major === 22 && minor >= 18)) {
+  // The embedded queue stores messages with node:sqlite, which announces itself as experimental.
+  process.removeAllListeners('warning')
+  const { run } = await import('./program.ts')
+  await run(process.argv)
+} else {
+  process.stderr.write(
+    `tokenvault: needs Node 22.18 or newer, this is ${process.versions.node}. Run it through npm (npm start, npm run tokenvault -- …): npm ci brought a Node 24 along.\n`,
+  )
+  process.exitCode = 2
+}

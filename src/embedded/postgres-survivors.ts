@@ -1,0 +1,89 @@
+import { spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { TokenvaultError } from '../errors.ts'
+import type { PostgresBinaries } from './postgres-binaries.ts'
+
+const patienceMs = 30_000
+
+/**
+ * Stops the Postgres of a cluster whose parent was killed, and removes a `postmaster.pid` that nobody stands behind.
+ * The caller holds the lock of the data directory, so no live tokenvault uses the cluster.
+ *
+ * @throws TokenvaultError `embedded_failed` when a process of it will not end
+ */
+export async function stopSurvivors(cluster: string, binaries: PostgresBinaries): Promise<void> {
+  const { pid } = readPidFile(cluster)
+  if (process.platform === 'linux') await stopProcesses(cluster, pid)
+  else if (pid !== undefined && isPostgres(pid)) {
+    spawnSync(binaries.pgCtl, ['stop', '-m', 'fast', '-D', cluster, '-t', String(patienceMs / 1000)], {
+      stdio: 'ignore',
+    })
+  }
+  // Left in place, it blocks the start for as long as any process of this user happens to have that process id.
+  rmSync(join(cluster, 'postmaster.pid'), { force: true })
+}
+
+/** Process id and state of a running server as its `postmaster.pid` has them: lines 1 and 8 (PostgreSQL: miscadmin.h). */
+export function readPidFile(cluster: string): { pid: number | undefined; status: string | undefined } {
+  try {
+    const lines = readFileSync(join(cluster, 'postmaster.pid'), 'utf8').split('\n')
+    const pid = Number(lines[0])
+    return { pid: Number.isInteger(pid) && pid > 1 ? pid : undefined, status: lines[7]?.trim() }
+  } catch {
+    return { pid: undefined, status: undefined }
+  }
+}
+
+async function stopProcesses(cluster: string, postmaster: number | undefined): Promise<void> {
+  const found = processesIn(cluster)
+  if (found.length === 0) return
+  // The children of a postmaster that was itself killed end on their own.
+  if (postmaster !== undefined && found.includes(postmaster)) signal(postmaster, 'SIGINT')
+  if (await areGone(cluster)) return
+  for (const pid of processesIn(cluster)) signal(pid, 'SIGKILL')
+  if (await areGone(cluster)) return
+  throw new TokenvaultError('embedded_failed', 'An earlier Postgres of this data directory does not end')
+}
+
+async function areGone(cluster: string): Promise<boolean> {
+  const deadline = Date.now() + patienceMs
+  while (processesIn(cluster).length > 0) {
+    if (Date.now() > deadline) return false
+    await setTimeout(10)
+  }
+  return true
+}
+
+/** The Postgres processes that work in the cluster: told by the directory itself, since process ids are recycled. */
+function processesIn(cluster: string): number[] {
+  const home = statSync(cluster)
+  return readdirSync('/proc')
+    .filter(name => /^\d+$/.test(name))
+    .filter(pid => {
+      try {
+        const directory = statSync(`/proc/${pid}/cwd`)
+        const isHere = directory.ino === home.ino && directory.dev === home.dev
+        return isHere && readFileSync(`/proc/${pid}/comm`, 'utf8') === 'postgres\n'
+      } catch {
+        return false
+      }
+    })
+    .map(Number)
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name)
+  } catch {
+    // It ended in the meantime.
+  }
+}
+
+/** On Windows pg_ctl reaches nothing but a Postgres, by the pipe that only a Postgres has. */
+function isPostgres(pid: number): boolean {
+  if (process.platform === 'win32') return true
+  const { stdout } = spawnSync('ps', ['-p', String(pid), '-o', 'comm='], { encoding: 'utf8' })
+  return /postgres$/.test(stdout.trim())
+}

@@ -1,0 +1,93 @@
+import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
+import Fastify, { type FastifyInstance } from 'fastify'
+import type { Detokenize } from '../vault/detokenize.ts'
+import type { HealthCheck } from '../vault/ports.ts'
+import type { Tokenize } from '../vault/tokenize.ts'
+import { authentication, type JwtOptions } from './plugins/authentication.ts'
+import { jsonBody } from './plugins/json-body.ts'
+import { openApi } from './plugins/openapi.ts'
+import { overload } from './plugins/overload.ts'
+import { problems, sendProblem } from './plugins/problems.ts'
+import { rateLimiting } from './plugins/rate-limit.ts'
+import { replyHeaders } from './plugins/reply-headers.ts'
+import { logRequest, type RequestLog, requestLog } from './plugins/request-log.ts'
+import { detokenizeRoute } from './routes/detokenize.ts'
+import { healthzRoute } from './routes/healthz.ts'
+import { readyzRoute } from './routes/readyz.ts'
+import { tokenizeRoute } from './routes/tokenize.ts'
+
+export interface AppOptions {
+  readonly log: RequestLog
+  readonly verbs: { readonly detokenize: Detokenize; readonly tokenize: Tokenize }
+  /** What /readyz asks. */
+  readonly health: readonly HealthCheck[]
+  readonly jwt: JwtOptions
+  /** CIDRs of proxies whose X-Forwarded-For is believed; nobody's by default. */
+  readonly trustProxy?: readonly string[]
+  /** Requests a minute for one client address. */
+  readonly rateLimitPerMinute: number
+  /** Version of the software, shown by /healthz. */
+  readonly version: string
+}
+
+/** 4 MiB: 10,001 tokens of the longest kind fit, so that a batch too large is refused by that name. */
+const bodyLimitBytes = 4 * 1024 * 1024
+
+/**
+ * Builds the API without listening. `app.listen()` starts it; `app.close()` lets requests under way finish, answers
+ * new ones on open connections with 503 `overloaded`, and closes idle connections.
+ *
+ * @throws TokenvaultError `config_invalid` when the accepted JWT algorithms are not asymmetric
+ */
+export async function createApp(options: AppOptions): Promise<FastifyInstance> {
+  const app = Fastify({
+    // fastify logs URLs and error messages, both of which can hold a value; the plugin requestLog logs instead.
+    logger: false,
+    genReqId: () => randomUUID(),
+    bodyLimit: bodyLimitBytes,
+    trustProxy: options.trustProxy === undefined ? false : [...options.trustProxy],
+    http: { headersTimeout: 10_000, maxHeaderSize: 16_384 },
+    requestTimeout: 30_000,
+    connectionTimeout: 60_000,
+    keepAliveTimeout: 65_000,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    // A URL that does not decode is refused before any hook runs.
+    frameworkErrors: (error, request, reply) => {
+      sendProblem(error, request, reply)
+      logRequest(options.log, request, reply)
+    },
+    clientErrorHandler: refuseConnection,
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: false } },
+  })
+
+  await app.register(requestLog, { log: options.log })
+  await app.register(problems)
+  await app.register(replyHeaders)
+  await app.register(overload)
+  await app.register(rateLimiting, { perMinute: options.rateLimitPerMinute })
+  await app.register(jsonBody)
+  await app.register(openApi)
+
+  await app.register(healthzRoute, { version: options.version })
+  await app.register(readyzRoute, { health: options.health })
+  await app.register(async guarded => {
+    await guarded.register(authentication, options.jwt)
+    await guarded.register(detokenizeRoute, { detokenize: options.verbs.detokenize })
+    await guarded.register(tokenizeRoute, { tokenize: options.verbs.tokenize })
+  })
+  return app
+}
+
+/** What is no HTTP, comes too slowly or has too many header bytes gets a status and not a word. */
+function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+  const status =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? '431 Request Header Fields Too Large'
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? '408 Request Timeout'
+        : '400 Bad Request'
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
+}

@@ -1,0 +1,22 @@
+import type { ProblemCode } from './problem.ts'
+
+/** What any operation may answer. */
+export const commonProblems = ['rate_limited', 'overloaded', 'internal'] as const satisfies readonly ProblemCode[]
+
+/** What a guarded operation with a batch in its body may answer besides. */
+export const privilegedProblems = [
+  'body_malformed',
+  'request_invalid',
+  'property_unknown',
+  'purpose_missing',
+  'purpose_invalid',
+  'batch_empty',
+  'batch_too_large',
+  'unauthenticated',
+  'role_not_permitted',
+  'body_too_large',
+  'content_type_unsupported',
+  'audit_unavailable',
+  'jwks_unavailable',
+  ...commonProblems,
+] as const satisfies readonly ProblemCode[]

@@ -1,0 +1,97 @@
+import type { ReceivedMessage } from '../vault/ports.ts'
+
+/** Where receivers put messages and from where batches are taken. */
+export interface Batcher {
+  /** Resolves when there is room for another receive, or when the worker stops. */
+  room(): Promise<void>
+  /** Adds what was received. Never refuses: a message in hand must get a batch. */
+  add(messages: readonly ReceivedMessage[]): void
+  /** The next batch once it is full, has waited long enough or the worker stops; undefined when closed and empty. */
+  next(): Promise<readonly ReceivedMessage[] | undefined>
+  /** Nothing will be added any more. */
+  close(): void
+}
+
+/**
+ * Collects messages into micro-batches. It holds at most one full batch plus what receives in flight bring, because
+ * receivers ask for room before they receive: a message that waited here would only lose its visibility.
+ *
+ * @param options.messages messages a batch holds at most
+ * @param options.characters body characters at which a batch is full too, since one body may hold thousands of events
+ * @param options.milliseconds how long a batch waits to fill
+ * @param options.stop once aborted, batches no longer wait
+ */
+export function createBatcher(options: {
+  readonly messages: number
+  readonly characters: number
+  readonly milliseconds: number
+  readonly stop: AbortSignal
+}): Batcher {
+  const { stop } = options
+  let buffer: ReceivedMessage[] = []
+  let characters = 0
+  let ripe = false
+  let closed = false
+  let timer: NodeJS.Timeout | undefined
+  let change = Promise.withResolvers<void>()
+
+  const notify = () => {
+    change.resolve()
+    change = Promise.withResolvers()
+  }
+  const isFull = () => buffer.length >= options.messages || characters >= options.characters
+  const startWaiting = () => {
+    ripe = false
+    clearTimeout(timer)
+    if (buffer.length === 0) return
+    timer = setTimeout(() => {
+      ripe = true
+      notify()
+    }, options.milliseconds)
+  }
+  const take = (): readonly ReceivedMessage[] => {
+    let count = 0
+    let taken = 0
+    while (count < Math.min(buffer.length, options.messages) && (count === 0 || taken < options.characters)) {
+      taken += buffer[count]!.body.length
+      count++
+    }
+    const batch = buffer.slice(0, count)
+    buffer = buffer.slice(count)
+    characters -= taken
+    startWaiting()
+    notify()
+    return batch
+  }
+
+  stop.addEventListener('abort', notify, { once: true })
+  return {
+    async room() {
+      while (isFull() && !stop.aborted) await change.promise
+    },
+    add(messages) {
+      if (messages.length === 0) return
+      const wasEmpty = buffer.length === 0
+      for (const message of messages) {
+        buffer.push(message)
+        characters += message.body.length
+      }
+      if (wasEmpty) startWaiting()
+      notify()
+    },
+    async next() {
+      for (;;) {
+        if (buffer.length > 0 && (isFull() || ripe || closed || stop.aborted)) return take()
+        if (closed && buffer.length === 0) {
+          stop.removeEventListener('abort', notify)
+          return undefined
+        }
+        await change.promise
+      }
+    },
+    close() {
+      closed = true
+      notify()
+    },
+  }
+}

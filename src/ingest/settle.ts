@@ -1,0 +1,72 @@
+import type { Log } from '../log.ts'
+import type { MessageQueue, ReceivedMessage } from '../vault/ports.ts'
+import type { Heartbeat } from './heartbeat.ts'
+import type { MessagesInHand } from './in-hand.ts'
+
+/** What becomes of a message once its batch is done; the only place where that is decided. */
+export type Outcome =
+  /** Its effect is committed. */
+  | { readonly kind: 'delete' }
+  /** It had no effect: someone may have it after the delay. */
+  | { readonly kind: 'retry'; readonly delaySeconds: number }
+  /** Nothing is known, or nothing can be done: its visibility timeout decides. */
+  | { readonly kind: 'leave' }
+
+export interface Settled {
+  readonly released: number
+  readonly undeleted: number
+}
+
+/**
+ * Tells the queue the outcome of each message of a batch, with the newest receipt handle that is known.
+ *
+ * A delete follows the commit, so it is right whenever it happens, even with a handle whose time is over: at worst it does
+ * nothing, the message comes once more, finds its receipt and is deleted with its new handle. That is why a message
+ * whose visibility ran out while it waited is stored all the same; dropping it would waste the work and, on a slow
+ * database, never get anywhere. A release is the opposite: with an expired handle it could end the hidden time of
+ * another worker, so only what is still hidden for us is released; the rest is left.
+ *
+ * Never throws: what could not be settled comes back by itself.
+ */
+export async function settle(
+  batch: readonly ReceivedMessage[],
+  outcomes: ReadonlyMap<string, Outcome>,
+  context: {
+    readonly queue: MessageQueue
+    readonly inHand: MessagesInHand
+    readonly heartbeat: Heartbeat
+    readonly log: Log
+  },
+): Promise<Settled> {
+  const { queue, inHand, heartbeat, log } = context
+  const deletable = [...outcomes].flatMap(([messageId, { kind }]) => (kind === 'delete' ? [messageId] : []))
+  const retries = [...outcomes].flatMap(([messageId, outcome]) =>
+    outcome.kind === 'retry' ? [{ messageId, ...outcome }] : [],
+  )
+  const byDelay = Map.groupBy(retries, ({ delaySeconds }) => delaySeconds)
+
+  let undeleted = 0
+  let released = 0
+  try {
+    const messages = inHand.claimForDelete(deletable)
+    if (messages.length > 0) {
+      undeleted = messages.length
+      const failed = new Set(await queue.delete(messages))
+      inHand.markDeleted(messages.filter(message => !failed.has(message)))
+      undeleted = failed.size
+    }
+    for (const [delaySeconds, retried] of byDelay) {
+      const messageIds = retried.map(({ messageId }) => messageId)
+      const releasable = inHand.claimForRelease(messageIds, batch, performance.now())
+      if (releasable.length === 0) continue
+      await heartbeat.quiet()
+      await queue.release(releasable, delaySeconds)
+      released += releasable.length
+    }
+  } catch (err) {
+    log.warn({ event: 'batch_not_settled', messages: batch.length, err })
+  } finally {
+    inHand.remove(batch)
+  }
+  return { released, undeleted }
+}

@@ -1,0 +1,126 @@
+import { TokenvaultError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { IngestStore, MessageEffect, ReceivedMessage, StoredCounts } from '../vault/ports.ts'
+import type { Tokenizer } from '../vault/tokenizer.ts'
+import { backoffMilliseconds, pause, releaseDelaySeconds } from './backoff.ts'
+import { handleBatch } from './handle-batch.ts'
+import type { MessagesInHand } from './in-hand.ts'
+import type { Outcome } from './settle.ts'
+
+export interface BatchStored {
+  readonly counts: StoredCounts
+  /** One outcome a message id. */
+  readonly outcomes: ReadonlyMap<string, Outcome>
+  /** Quarantined events, or whole messages, by reason. */
+  readonly reasons: ReadonlyMap<string, number>
+  /** Ids of messages that the store refuses even alone. */
+  readonly unstorable: readonly string[]
+}
+
+export interface BatchStoreContext {
+  readonly tokenizer: Tokenizer
+  readonly store: IngestStore
+  readonly inHand: MessagesInHand
+  readonly log: Log
+  readonly stop: AbortSignal
+  /** Tries before an unavailable store is given up; infinite for a worker that stays. */
+  readonly maxAttempts: number
+  /** Ends the run with this error: going on would only spend the messages' receive counts. */
+  readonly fail: (error: TokenvaultError) => void
+}
+
+/**
+ * Commits the effects of a batch and decides the outcome of each message. Never throws.
+ *
+ * - The store is unavailable (or the outcome of its commit unknown): the same effects are stored again, with backoff, while the
+ *   messages are hidden; the heartbeat keeps them so. Giving them back instead would raise their receive counts
+ *   until an outage of minutes had moved the queue into its dead-letter queue. Receivers meanwhile find no room.
+ * - Anything else is a fault in one message that takes its batch down. Halves find it; alone, it is released with a growing
+ *   delay, and the redrive policy takes it to the dead-letter queue.
+ * - The tokenizer says that its keys are wrong: no message is at fault, so the run ends.
+ */
+export async function storeBatch(
+  messages: readonly ReceivedMessage[],
+  context: BatchStoreContext,
+): Promise<BatchStored> {
+  const { log } = context
+  const counts = { rows: 0, quarantined: 0, duplicates: 0 }
+  const outcomes = new Map<string, Outcome>()
+  const reasons = new Map<string, number>()
+  const unstorable: string[] = []
+  let firstFault: unknown
+
+  const giveBack = (part: readonly ReceivedMessage[], delaySeconds: number) => {
+    for (const { messageId } of part) outcomes.set(messageId, { kind: 'retry', delaySeconds })
+  }
+  const storePart = async (part: readonly ReceivedMessage[]): Promise<void> => {
+    try {
+      const effects = handle(part, context)
+      const stored = effects && (await storePatiently(effects, part, context))
+      // Stopping, or given up: others may have them at once.
+      if (effects === undefined || stored === undefined) return giveBack(part, 0)
+      counts.rows += stored.rows
+      counts.quarantined += stored.quarantined
+      counts.duplicates += stored.duplicates
+      for (const { messageId } of part) outcomes.set(messageId, { kind: 'delete' })
+      for (const { reason } of effects.flatMap(({ quarantined }) => quarantined)) {
+        reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
+      }
+    } catch (error) {
+      const only = part[0]
+      if (part.length > 1) {
+        const half = Math.ceil(part.length / 2)
+        await storePart(part.slice(0, half))
+        await storePart(part.slice(half))
+      } else if (only !== undefined) {
+        firstFault ??= error
+        unstorable.push(only.messageId)
+        giveBack(part, releaseDelaySeconds(only.receiveCount))
+      }
+    }
+  }
+
+  // Splitting must not tear two deliveries of one message apart.
+  const distinct = [...new Map(messages.map(message => [message.messageId, message])).values()]
+  await storePart(distinct)
+  if (unstorable.length > 0) log.error({ event: 'messages_unstorable', count: unstorable.length, err: firstFault })
+  // The second delivery of a message within the batch changed nothing either.
+  const isStored = ({ messageId }: ReceivedMessage) => outcomes.get(messageId)?.kind === 'delete'
+  counts.duplicates += messages.filter(isStored).length - distinct.filter(isStored).length
+  return { counts, outcomes, reasons, unstorable }
+}
+
+function handle(
+  messages: readonly ReceivedMessage[],
+  { tokenizer, fail }: BatchStoreContext,
+): MessageEffect[] | undefined {
+  try {
+    return handleBatch(messages, tokenizer)
+  } catch (error) {
+    if (!(error instanceof TokenvaultError)) throw error
+    fail(error)
+    return undefined
+  }
+}
+
+/** @returns undefined when given up, with nothing committed or the outcome unknown */
+async function storePatiently(
+  effects: readonly MessageEffect[],
+  messages: readonly ReceivedMessage[],
+  { store, inHand, log, stop, maxAttempts, fail }: BatchStoreContext,
+): Promise<StoredCounts | undefined> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      // After an unknown outcome a repeat may count its own rows as duplicates; the rows are there once either way.
+      return await store.storeEffects(effects)
+    } catch (error) {
+      if (!(error instanceof TokenvaultError) || error.code !== 'store_unavailable') throw error
+      const retryInMs = backoffMilliseconds(attempt)
+      log.warn({ event: 'batch_not_stored', messages: messages.length, attempt, retryInMs, err: error })
+      if (attempt >= maxAttempts) fail(error)
+      // Once all are visible to others again there is nothing left to be patient for.
+      if (stop.aborted || !inHand.anyHidden(messages, performance.now())) return undefined
+      await pause(retryInMs, stop)
+    }
+  }
+}

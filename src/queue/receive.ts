@@ -1,0 +1,68 @@
+import { type Message, ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import { TokenvaultError } from '../errors.ts'
+import type { MessageQueue, ReceivedMessage } from '../vault/ports.ts'
+import { queueError } from './queue-error.ts'
+
+/** The most that one ReceiveMessage gives. */
+const maxMessages = 10
+
+/** Last millisecond of the year 9999: what a later "SentTimestamp" says is no time. */
+const latestSentAtMs = 253_402_300_799_999
+
+/**
+ * The `receive` verb over one client. An abort ends the long poll and gives no messages: it is no error. What SQS had
+ * already put into an abandoned reply comes back by itself after the visibility timeout.
+ *
+ * @param callTimeoutMilliseconds what a call may take on top of its wait
+ */
+export function createReceive(
+  client: SQSClient,
+  queueUrl: string,
+  callTimeoutMilliseconds: number,
+): MessageQueue['receive'] {
+  return async ({ waitSeconds, visibilityTimeoutSeconds, signal }) => {
+    if (signal?.aborted) return []
+    try {
+      const reply = await client.send(
+        new ReceiveMessageCommand({
+          QueueUrl: queueUrl,
+          MaxNumberOfMessages: maxMessages,
+          WaitTimeSeconds: waitSeconds,
+          VisibilityTimeout: visibilityTimeoutSeconds,
+          // Never AttributeNames beside it: servers that know both take one or the other.
+          MessageSystemAttributeNames: ['SentTimestamp', 'ApproximateReceiveCount'],
+        }),
+        {
+          requestTimeout: waitSeconds * 1000 + callTimeoutMilliseconds,
+          ...(signal === undefined ? {} : { abortSignal: signal }),
+        },
+      )
+      const receivedAtMs = performance.now()
+      return (reply.Messages ?? []).map(message => toReceived(message, receivedAtMs))
+    } catch (error) {
+      if (signal?.aborted) return []
+      throw queueError('ReceiveMessage', error)
+    }
+  }
+}
+
+function toReceived(message: Message, receivedAtMs: number): ReceivedMessage {
+  const { MessageId: messageId, ReceiptHandle: receiptHandle } = message
+  if (!messageId || !receiptHandle) throw incomplete('an id')
+  // The day of a message decides where its receipt stands. A guess could differ between two deliveries and let the
+  // message take effect twice, so without SentTimestamp nothing is taken.
+  const sentAtMs = Number(message.Attributes?.SentTimestamp)
+  if (!Number.isSafeInteger(sentAtMs) || sentAtMs <= 0 || sentAtMs > latestSentAtMs) throw incomplete('a SentTimestamp')
+  return {
+    messageId,
+    receiptHandle,
+    body: message.Body ?? '',
+    sentAtMs,
+    receiveCount: Number(message.Attributes?.ApproximateReceiveCount) || 1,
+    receivedAtMs,
+  }
+}
+
+function incomplete(what: string): TokenvaultError {
+  return new TokenvaultError('queue_unavailable', `ReceiveMessage: the server gave a message without ${what}`)
+}

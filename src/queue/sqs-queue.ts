@@ -1,0 +1,125 @@
+import {
+  ChangeMessageVisibilityBatchCommand,
+  DeleteMessageBatchCommand,
+  GetQueueAttributesCommand,
+  SendMessageBatchCommand,
+} from '@aws-sdk/client-sqs'
+import { TokenvaultError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { MessageQueue } from '../vault/ports.ts'
+import { callInChunks } from './call-in-chunks.ts'
+import { chunk } from './chunk.ts'
+import { queueError } from './queue-error.ts'
+import { createReceive } from './receive.ts'
+import { createSqsClient, type SqsClientOptions } from './sqs-client.ts'
+
+export interface SqsQueueOptions extends SqsClientOptions {
+  readonly log: Log
+}
+
+/** A queue with connections that must be closed. */
+export interface SqsQueue extends MessageQueue {
+  close(): void
+}
+
+/** SQS takes 1 MiB a request today and took 256 KiB for years; emulators still do. */
+const maxBatchBytes = 256 * 1024
+
+/**
+ * An AWS SQS queue, or an emulator's. Opens no connection before the first call.
+ *
+ * - `receive`: an abort gives `[]`.
+ * - `delete`: returns what was not deleted after bounded attempts and never throws; repeating it is safe.
+ * - `release`: what is no longer in flight is passed over in silence, since it is visible already; throws
+ *   `queue_unavailable` when the queue did not take the others. With the visibility timeout as delay it is a heartbeat.
+ * - `send`: throws `queue_unavailable` when a body could not be sent; those before and beside it may have been.
+ *
+ * Every error is `queue_unavailable` with detail `<action>: <error name>`, so that no body can be in it.
+ */
+export function createSqsQueue(options: SqsQueueOptions): SqsQueue {
+  const { queueUrl, log } = options
+  const client = createSqsClient(options)
+
+  return {
+    receive: createReceive(client, queueUrl, options.callTimeoutMilliseconds ?? 10_000),
+
+    async delete(messages) {
+      const notDone = await callInChunks(
+        chunk(messages),
+        entries =>
+          client.send(
+            new DeleteMessageBatchCommand({
+              QueueUrl: queueUrl,
+              Entries: entries.map(({ receiptHandle }, index) => ({ Id: String(index), ReceiptHandle: receiptHandle })),
+            }),
+          ),
+        // A delete too many does no harm, and not every server is careful about whose fault it was.
+        { repeatSenderFaults: true },
+      )
+      if (notDone.length > 0) log.warn({ event: 'messages_not_deleted', count: notDone.length, code: notDone[0]?.code })
+      return notDone.map(({ entry }) => entry)
+    },
+
+    async release(messages, delaySeconds) {
+      const notDone = await callInChunks(chunk(messages), entries =>
+        client.send(
+          new ChangeMessageVisibilityBatchCommand({
+            QueueUrl: queueUrl,
+            Entries: entries.map(({ receiptHandle }, index) => ({
+              Id: String(index),
+              ReceiptHandle: receiptHandle,
+              VisibilityTimeout: delaySeconds,
+            })),
+          }),
+        ),
+      )
+      const refused = notDone.find(({ senderFault }) => !senderFault)
+      if (refused) throw new TokenvaultError('queue_unavailable', `ChangeMessageVisibilityBatch: ${refused.code}`)
+    },
+
+    async send(bodies) {
+      const chunks = chunk(bodies, body => Buffer.byteLength(body), maxBatchBytes)
+      const notDone = await callInChunks(chunks, entries =>
+        client.send(
+          new SendMessageBatchCommand({
+            QueueUrl: queueUrl,
+            Entries: entries.map((body, index) => ({ Id: String(index), MessageBody: body })),
+          }),
+        ),
+      )
+      const first = notDone[0]
+      if (first) {
+        throw new TokenvaultError(
+          'queue_unavailable',
+          `SendMessageBatch: ${first.code}, ${notDone.length} messages not sent`,
+        )
+      }
+    },
+
+    async depth() {
+      try {
+        const { Attributes: attributes = {} } = await client.send(
+          new GetQueueAttributesCommand({
+            QueueUrl: queueUrl,
+            AttributeNames: [
+              'ApproximateNumberOfMessages',
+              'ApproximateNumberOfMessagesNotVisible',
+              'ApproximateNumberOfMessagesDelayed',
+            ],
+          }),
+        )
+        return {
+          visible: Number(attributes.ApproximateNumberOfMessages ?? 0),
+          inFlight: Number(attributes.ApproximateNumberOfMessagesNotVisible ?? 0),
+          delayed: Number(attributes.ApproximateNumberOfMessagesDelayed ?? 0),
+        }
+      } catch (error) {
+        throw queueError('GetQueueAttributes', error)
+      }
+    },
+
+    close() {
+      client.destroy()
+    },
+  }
+}

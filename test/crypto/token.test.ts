@@ -1,0 +1,171 @@
+import { aessiv } from '@noble/ciphers/aes.js'
+import fc from 'fast-check'
+import t from 'tap'
+import { createAesSiv } from '../../src/crypto/aes-siv.ts'
+import { encodeBinding } from '../../src/crypto/associated-data.ts'
+import { packText } from '../../src/crypto/byte-column.ts'
+import { maxTokenLength, parseToken, TokenMint, tokenLabel } from '../../src/crypto/token.ts'
+import { maxValueBytes } from '../../src/vault/fields.ts'
+import { aesSivKey, checkProperty, unicodeText } from '../helpers/property.ts'
+
+const key = Uint8Array.from({ length: 64 }, (_, index) => index)
+const binding = { tenant: 'default', field: 'ip', keyVersion: 1 }
+const mint = (values: readonly string[], changed: Partial<typeof binding> = {}, withKey: Uint8Array = key) =>
+  new TokenMint(createAesSiv(withKey), { ...binding, ...changed }).mint(packText(values))
+
+const nonEmpty = unicodeText(40).filter(text => text !== '')
+const fieldName = fc.stringMatching(/^[a-z][a-z0-9_]{0,31}$/).filter(name => !/_v[0-9]+(_|$)/.test(name))
+const keyVersion = fc.integer({ min: 1, max: 999_999_999 })
+
+t.test('minting', async t => {
+  t.same(
+    mint(['203.0.113.7', '2001:db8::1']),
+    {
+      tokens: ['ip_v1_WeHPqziSnryoK7aMD4uLDjdq6oHEW9zXEMDu', 'ip_v1_QlRnuY3zYSNxGzutONJ855auWXg6ZCwHX5ek'],
+      ids: ['59e1cfab38929ebca82bb68c0f8b8b0e', '425467b98df36123711b3bad38d27ce7'],
+    },
+    'these tokens never change: they stand in databases',
+  )
+  await checkProperty(
+    t,
+    'a batch gives, in order, what the oracle gives one by one',
+    fc.property(
+      aesSivKey,
+      fieldName,
+      keyVersion,
+      fc.array(nonEmpty, { maxLength: 12 }),
+      (key, field, version, values) => {
+        const { tokens, ids } = mint(values, { field, keyVersion: version }, key)
+        const associatedData = encodeBinding({ ...binding, label: tokenLabel, field, keyVersion: version })
+        return values.every((value, index) => {
+          const encrypted = Buffer.from(
+            aessiv(key, associatedData).encrypt(Buffer.from(value)),
+          )
+          return (
+            tokens[index] === `${field}_v${version}_${encrypted.toString('base64url')}` &&
+            ids[index] === encrypted.toString('hex', 0, 16)
+          )
+        })
+      },
+    ),
+  )
+  await checkProperty(
+    t,
+    'equal values give equal tokens and different values different ones',
+    fc.property(nonEmpty, nonEmpty, (one, other) => {
+      const [a, b] = mint([one, other]).tokens
+      return (a === b) === (one === other) && mint([one]).tokens[0] === a
+    }),
+  )
+  t.same(mint([]), { tokens: [], ids: [] }, 'no values, no tokens')
+
+  const others = [{}, { tenant: 'other' }, { field: 'device_id' }, { keyVersion: 2 }].map(
+    changed => mint(['203.0.113.7'], changed).ids[0],
+  )
+  others.push(mint(['203.0.113.7'], {}, key.toReversed()).ids[0])
+  t.equal(new Set(others).size, 5, 'tenant, field, key version and key each give another identity')
+})
+
+t.test('parsing', async t => {
+  await checkProperty(
+    t,
+    'takes every minted token, and finds field, key version and identity',
+    fc.property(fieldName, keyVersion, nonEmpty, (field, version, value) => {
+      const { tokens, ids } = mint([value], { field, keyVersion: version })
+      const parsed = parseToken(tokens[0]!)
+      if (tokens[0]!.length > maxTokenLength) return parsed === undefined
+      return parsed?.field === field && parsed.keyVersion === version && parsed.id === ids[0]
+    }),
+    300,
+  )
+  await checkProperty(
+    t,
+    'never throws, whatever the text, and what it takes is spelled in one way only',
+    fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.string(), tokenLike()), text => {
+      const parsed = parseToken(text)
+      if (parsed === undefined) return true
+      const payload = Buffer.from(text.slice(`${parsed.field}_v${parsed.keyVersion}_`.length), 'base64url')
+      return (
+        `${parsed.field}_v${parsed.keyVersion}_${payload.toString('base64url')}` === text &&
+        payload.toString('hex', 0, 16) === parsed.id
+      )
+    }),
+    3000,
+  )
+  const widest = mint(['x'.repeat(maxValueBytes)], { field: 'f'.repeat(32), keyVersion: 999_999_999 }).tokens[0]!
+  t.ok(widest.length <= maxTokenLength && parseToken(widest) !== undefined, 'the widest token of all fits and parses')
+})
+
+t.test('parsing refuses every other spelling of a token', async t => {
+  // Eleven bytes and a SIV leave no spare bits, twelve leave four: both ends of canonicality.
+  const token = mint(['203.0.113.7']).tokens[0]!
+  const spare = mint(['203.0.113.71']).tokens[0]!
+  t.ok(parseToken(token) !== undefined && parseToken(spare) !== undefined)
+  const last = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+  const sameBytes = [...last]
+    .map(letter => spare.slice(0, -1) + letter)
+    .filter(text => text !== spare && sameIdentityBytes(text, spare))
+  t.ok(sameBytes.length > 0, 'there are other final letters for the same bytes')
+  const mutations: Record<string, readonly string[]> = {
+    'a final letter with spare bits set': sameBytes,
+    padding: [`${token}=`, `${spare}=`, `${spare}==`],
+    'letters of the other base64 alphabet': [`${token.slice(0, -2)}+A`, `${token.slice(0, -2)}/A`],
+    'white space': [
+      ` ${token}`,
+      `${token} `,
+      `${token}\n`,
+      `${token}\r\n`,
+      `\t${token}`,
+      token.replace('_v', '_v '),
+      `\uFEFF${token}`,
+    ],
+    'a version with leading zeros, sign, other digits or none': [
+      '01',
+      '0',
+      '-1',
+      '+1',
+      '1.0',
+      '1e0',
+      '٣',
+      '',
+      '1000000000',
+    ].map(version => token.replace('_v1_', `_v${version}_`)),
+    'upper case': [token.replace('ip_', 'IP_'), token.replace('ip_', 'Ip_'), token.replace('_v1', '_V1')],
+    'a field that is no name': ['', '_', '1', '-ip', 'ip-', 'ip.', 'f'.repeat(33), '__proto__'].map(field =>
+      token.replace(/^ip/, field),
+    ),
+    'missing separators': [
+      token.replace('ip_v1_', ''),
+      token.replace('ip_v1_', 'ip_v1'),
+      token.replace('ip_v1_', 'ip_1_'),
+    ],
+    'a SIV without ciphertext, or less': [0, 1, 15, 16].map(
+      bytes => `ip_v1_${Buffer.alloc(bytes).toString('base64url')}`,
+    ),
+    'too long': [`ip_v1_${Buffer.alloc(300).toString('base64url')}`, `ip_v1_${'A'.repeat(1_000_000)}`],
+    'characters around it': [`"${token}"`, `${token},`, `${token}\0`, `${token}é`],
+  }
+  for (const [what, texts] of Object.entries(mutations)) {
+    t.same(
+      texts.filter(text => parseToken(text) !== undefined),
+      [],
+      what,
+    )
+  }
+})
+
+/** Text that is nearly a token. */
+function tokenLike(): fc.Arbitrary<string> {
+  const payload = fc.oneof(
+    fc.uint8Array({ minLength: 14, maxLength: 40 }).map(bytes => Buffer.from(bytes).toString('base64url')),
+    fc.string({ unit: fc.constantFrom('A', 'Q', '_', '-', '=', 'v', '1'), maxLength: 40 }),
+  )
+  return fc
+    .tuple(fieldName, fc.constantFrom('_v1_', '_v', '_v2_', '_v01_', '_v1_v1_', '__'), payload)
+    .map(parts => parts.join(''))
+}
+
+function sameIdentityBytes(one: string, other: string): boolean {
+  const [a, b] = [one, other].map(text => Buffer.from(text.slice('ip_v1_'.length), 'base64url'))
+  return a!.equals(b!)
+}

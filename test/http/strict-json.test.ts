@@ -1,0 +1,47 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { parseStrictJson } from '../../src/http/strict-json.ts'
+
+t.test('what JSON.stringify writes is read as JSON.parse reads it', async t => {
+  const withoutProto = (_: string, value: unknown) => value
+  fc.assert(
+    fc.property(fc.json({ maxDepth: 6 }), text => {
+      if (text.includes('"__proto__"')) return
+      t.strictSame(parseStrictJson(text, 64), JSON.parse(text, withoutProto))
+    }),
+  )
+})
+
+t.test('a name that stands twice is refused wherever and however it is written', async t => {
+  for (const text of [
+    '{"a":1,"a":1}',
+    '{"a":1,"b":[{"c":1 , "c" : 2}]}',
+    '{"a":1,"\\u0061":2}',
+    '{"a\\"":1,"a\\u0022":2}',
+    '{"":1,"":2}',
+    '{"a":{"x":1},"a":{"y":1}}',
+    '{"__proto__":{}}',
+    '[{"\\u005f_proto__":1}]',
+  ]) {
+    t.throws(() => parseStrictJson(text, 64), SyntaxError, text)
+  }
+})
+
+t.test('names that only look alike pass', async t => {
+  for (const text of [
+    '{"a":1,"A":2}',
+    '{"a":{"a":{"a":1}}}',
+    '[{"a":1},{"a":2}]',
+    '{"a":"a\\":","b":"{\\"a\\":1,\\"a\\":2}"}',
+    '{"a":"\\\\","b":"\\\\\\"","c":["a","a"]}',
+  ]) {
+    t.strictSame(parseStrictJson(text, 64), JSON.parse(text), text)
+  }
+})
+
+t.test('nesting is bounded', async t => {
+  t.strictSame(parseStrictJson('[[[]]]', 3), [[[]]])
+  t.throws(() => parseStrictJson('[[[[]]]]', 3), SyntaxError)
+  t.throws(() => parseStrictJson('{"a":[{"b":{}}]}', 3), SyntaxError)
+  t.strictSame(parseStrictJson('[[],[],[],[]]', 2), [[], [], [], []])
+})

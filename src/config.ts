@@ -144,16 +144,18 @@ export function loadConfig<P extends ProcessName>(processName: P, environment: E
   const names = Object.keys(variables)
   const problems: string[] = []
   const present: Record<string, string> = {}
-  const fromFiles = readFileVariables(
-    environment,
-    names.filter(name => !name.endsWith('_FILE')),
-    problems,
-  )
+  // KEK_FILE names a file of its own accord; there is no KEK_FILE_FILE.
+  const fileNames = names.filter(name => !name.endsWith('_FILE'))
+  const fromFiles = readFileVariables(environment, fileNames, problems)
   for (const name of names) {
     const text = environment[name] || fromFiles.get(name)
-    if (text) present[name] = text
+    if (!text) continue
+    // ajv would take 0x10, 1e3 and, past any maximum, Infinity.
+    if (Type.IsInteger(variables[name]) && !/^-?[0-9]{1,15}$/.test(text))
+      problems.push(describeProblem(name, 'must be integer', variables))
+    else present[name] = text
   }
-  const unread = new Set(names.filter(name => environment[`${name}_FILE`] && !fromFiles.has(name)))
+  const unread = new Set(fileNames.filter(name => environment[`${name}_FILE`] && !fromFiles.has(name)))
   let config: Record<string, unknown> = {}
   try {
     config = envSchema({ schema: Type.Object(variables), data: present, env: false })
@@ -181,11 +183,15 @@ function describeSchemaErrors(error: unknown, variables: TProperties): { name: s
   if (!(error instanceof Error) || !('errors' in error) || !Array.isArray(error.errors)) throw error
   return error.errors.map(({ keyword, instancePath, message, params }: SchemaError) => {
     const name = keyword === 'required' ? String(params['missingProperty']) : instancePath.slice(1)
-    const description: unknown = (variables[name] as { description?: unknown } | undefined)?.description
     const allowed = keyword === 'enum' ? `: ${(params['allowedValues'] as string[]).join(', ')}` : ''
     const problem = keyword === 'required' ? 'is not set' : `${message ?? keyword}${allowed}`
-    return { name, text: `${name} ${problem}${description === undefined ? '' : ` (${String(description)})`}` }
+    return { name, text: describeProblem(name, problem, variables) }
   })
+}
+
+function describeProblem(name: string, problem: string, variables: TProperties): string {
+  const description: unknown = (variables[name] as { description?: unknown } | undefined)?.description
+  return `${name} ${problem}${description === undefined ? '' : ` (${String(description)})`}`
 }
 
 function isDirectory(path: string): boolean {

@@ -33,7 +33,7 @@ export function preparePostgres(runAs: RunAs, packageName = packageOfThisMachine
   if (isLinked && !canRun(native, undefined)) throw cannotRun(packageName)
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   const name = `tokenvault-${packageName.replace(/^.*\//, 'postgres-')}-${version}-${process.getuid?.() ?? 0}`
-  // The links that lead out of the copied selection are made again in the copy.
+  // Links that cannot be made in node_modules can be in the copy.
   const copy = copyOnce(native, name, isNeeded, candidate => restoreLinks(candidate) && canRun(candidate, runAs))
   if (copy !== undefined) return programs(copy)
   throw cannotRun(packageName)

@@ -8,14 +8,13 @@ import {
   fchownSync,
   mkdtempSync,
   openSync,
-  readdirSync,
   renameSync,
   rmSync,
   statSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { TokenvaultError } from '../errors.ts'
 import { childEnvironment, type PostgresBinaries, type RunAs } from './postgres-binaries.ts'
 
@@ -92,16 +91,6 @@ export async function createCluster(options: {
     })
   } finally {
     password.remove()
-  }
-}
-
-/** Removes what initdb of a killed process was making; it may still be at it, so a failure is left to the next start. */
-export function removeHalfMade(cluster: string): void {
-  const parent = dirname(cluster)
-  for (const name of readdirSync(parent).filter(name => name.startsWith(`${basename(cluster)}.new-`))) {
-    try {
-      rmSync(join(parent, name), { recursive: true, force: true, maxRetries: 5, retryDelay: 20 })
-    } catch {}
   }
 }
 

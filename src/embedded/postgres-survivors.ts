@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { TokenvaultError } from '../errors.ts'
 import type { PostgresBinaries } from './postgres-binaries.ts'
@@ -25,6 +25,16 @@ export async function stopSurvivors(cluster: string, binaries: PostgresBinaries)
   rmSync(join(cluster, 'postmaster.pid'), { force: true })
 }
 
+/** Ends the initdb of a killed process, which outlives it too, and removes what it was making. */
+export async function removeHalfMade(cluster: string): Promise<void> {
+  const parent = dirname(cluster)
+  for (const name of readdirSync(parent).filter(name => name.startsWith(`${basename(cluster)}.new-`))) {
+    const halfMade = join(parent, name)
+    if (process.platform === 'linux') await killProcesses(halfMade)
+    rmSync(halfMade, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 })
+  }
+}
+
 /** Process id and state of a running server as its `postmaster.pid` has them: lines 1 and 8 (PostgreSQL: miscadmin.h). */
 export function readPidFile(cluster: string): { pid: number | undefined; status: string | undefined } {
   try {
@@ -42,30 +52,34 @@ async function stopProcesses(cluster: string, postmaster: number | undefined): P
   // The children of a postmaster that was itself killed end on their own.
   if (postmaster !== undefined && found.includes(postmaster)) signal(postmaster, 'SIGINT')
   if (await areGone(cluster)) return
-  for (const pid of processesIn(cluster)) signal(pid, 'SIGKILL')
-  if (await areGone(cluster)) return
+  if (await killProcesses(cluster)) return
   throw new TokenvaultError('embedded_failed', 'An earlier Postgres of this data directory does not end')
 }
 
-async function areGone(cluster: string): Promise<boolean> {
+async function killProcesses(directory: string): Promise<boolean> {
+  for (const pid of processesIn(directory)) signal(pid, 'SIGKILL')
+  return areGone(directory)
+}
+
+async function areGone(directory: string): Promise<boolean> {
   const deadline = Date.now() + patienceMs
-  while (processesIn(cluster).length > 0) {
+  while (processesIn(directory).length > 0) {
     if (Date.now() > deadline) return false
     await setTimeout(10)
   }
   return true
 }
 
-/** The Postgres processes that work in the cluster: told by the directory itself, since process ids are recycled. */
-function processesIn(cluster: string): number[] {
-  const home = statSync(cluster)
+/** The processes of Postgres that work in the directory; asked of the kernel, since process ids are recycled. */
+function processesIn(directory: string): number[] {
+  const home = statSync(directory)
   return readdirSync('/proc')
     .filter(name => /^\d+$/.test(name))
     .filter(pid => {
       try {
-        const directory = statSync(`/proc/${pid}/cwd`)
-        const isHere = directory.ino === home.ino && directory.dev === home.dev
-        return isHere && readFileSync(`/proc/${pid}/comm`, 'utf8') === 'postgres\n'
+        const { ino, dev } = statSync(`/proc/${pid}/cwd`)
+        const isHere = ino === home.ino && dev === home.dev
+        return isHere && /^(postgres|initdb)\n$/.test(readFileSync(`/proc/${pid}/comm`, 'utf8'))
       } catch {
         return false
       }

@@ -4,9 +4,9 @@ import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { findFreePort, isPortFree } from './free-port.ts'
 import { preparePostgres } from './postgres-binaries.ts'
-import { adminRole, createCluster, hasCluster, postgresUser, removeHalfMade } from './postgres-cluster.ts'
+import { adminRole, createCluster, hasCluster, postgresUser } from './postgres-cluster.ts'
 import { launch } from './postgres-process.ts'
-import { stopSurvivors } from './postgres-survivors.ts'
+import { removeHalfMade, stopSurvivors } from './postgres-survivors.ts'
 import { readOrCreatePassword } from './secret-file.ts'
 
 /** A Postgres 18 that runs, on 127.0.0.1 only. */
@@ -39,7 +39,7 @@ export async function startPostgres(options: {
   const cluster = join(dataDir, 'postgres')
   const runAs = postgresUser(cluster)
   const binaries = preparePostgres(runAs)
-  removeHalfMade(cluster)
+  await removeHalfMade(cluster)
   const isNew = !hasCluster(cluster)
   if (isNew && existsSync(cluster) && readdirSync(cluster).length > 0) {
     throw new TokenvaultError('embedded_failed', 'The directory postgres holds files but no Postgres cluster')

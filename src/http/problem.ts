@@ -11,8 +11,6 @@ export const appearance = {
   keyset_incomplete: 'never',
   keyset_invalid: 'never',
   migration_failed: 'never',
-  api_unavailable: 'never',
-  api_refused: 'never',
   store_unavailable: 503,
   store_refused: 'never',
   queue_unavailable: 503,

@@ -1,6 +1,6 @@
 import Type from 'typebox'
 import { errorCatalogue } from '../errors.ts'
-import { maxBatchItems } from '../vault/policy.ts'
+import { maxBatchItems, purposePattern } from '../vault/policy.ts'
 import { itemCodes, problemCodes } from './problem.ts'
 
 /**
@@ -20,9 +20,9 @@ export const itemErrorSchema = Type.Object({ code: itemCodeSchema }, { title: 'I
 
 export const purposeSchema = Type.String({
   title: 'Purpose',
-  description: 'Why you ask, as an identifier; it becomes part of the evidence. Never put a value in it.',
+  description: 'Why you ask, in lower-case words joined by _ or -; it becomes part of the evidence, so never put a value in it.',
   minLength: 1,
-  pattern: '^[a-z][a-z0-9_-]{2,63}$',
+  pattern: purposePattern,
   examples: ['fraud_investigation'],
 })
 

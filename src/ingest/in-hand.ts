@@ -7,9 +7,8 @@ interface Held {
   deliveries: number
   /** `performance.now()` milliseconds at which others may see the message again. */
   hiddenUntilMs: number
-  /** Its fate is being or has been told to the queue: the heartbeat keeps off. */
+  /** The queue is being told its fate through another delivery: nothing may be said about it that contradicts. */
   settling: boolean
-  deleted: boolean
 }
 
 /** The messages that this worker received and has not settled, by message id. */
@@ -29,11 +28,11 @@ export class MessagesInHand {
     for (const message of messages) {
       const deliveries = (this.#held.get(message.messageId)?.deliveries ?? 0) + 1
       const hiddenUntilMs = message.receivedAtMs + this.#visibilityTimeoutMs
-      this.#held.set(message.messageId, { newest: message, deliveries, hiddenUntilMs, settling: false, deleted: false })
+      this.#held.set(message.messageId, { newest: message, deliveries, hiddenUntilMs, settling: false })
     }
   }
 
-  /** Takes the deliveries of a finished batch out. */
+  /** Takes the deliveries of a batch out, before the queue is told: a released message may come again at once. */
   remove(batch: readonly ReceivedMessage[]): void {
     for (const { messageId } of batch) {
       const held = this.#held.get(messageId)
@@ -48,28 +47,22 @@ export class MessagesInHand {
     return messages.some(({ messageId }) => (this.#held.get(messageId)?.hiddenUntilMs ?? 0) > nowMs)
   }
 
-  /** Newest deliveries of those not yet deleted; from here on the heartbeat leaves them alone. */
+  /** Newest deliveries of these messages; from here on the heartbeat leaves them alone. */
   claimForDelete(messageIds: Iterable<string>): ReceivedMessage[] {
-    return this.#claim(messageIds, held => !held.deleted)
+    return this.#claim(messageIds, () => true)
   }
 
   /**
-   * Newest deliveries of those that may be given back by a batch that holds `batch`: still hidden, not deleted, and not
-   * in hand through another batch. A handle that has expired could cut short the time of whoever holds the message now.
+   * Newest deliveries of those that may be given back by `batch`: still hidden, not being settled, and not in hand through
+   * another batch. A handle that has expired could cut short the time of whoever holds the message now.
    */
   claimForRelease(messageIds: Iterable<string>, batch: readonly ReceivedMessage[], nowMs: number): ReceivedMessage[] {
     const inBatch = Map.groupBy(batch, ({ messageId }) => messageId)
     return this.#claim(
       messageIds,
-      (held, id) => !held.deleted && held.hiddenUntilMs > nowMs && held.deliveries <= (inBatch.get(id)?.length ?? 0),
+      ({ settling, hiddenUntilMs, deliveries }, messageId) =>
+        !settling && hiddenUntilMs > nowMs && deliveries <= (inBatch.get(messageId)?.length ?? 0),
     )
-  }
-
-  markDeleted(messages: readonly ReceivedMessage[]): void {
-    for (const message of messages) {
-      const held = this.#held.get(message.messageId)
-      if (held?.newest === message) held.deleted = true
-    }
   }
 
   /** Newest deliveries whose remaining hidden time is at most half of the visibility timeout, and not over. */

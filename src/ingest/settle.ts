@@ -45,28 +45,26 @@ export async function settle(
   )
   const byDelay = Map.groupBy(retries, ({ delaySeconds }) => delaySeconds)
 
+  const deleting = inHand.claimForDelete(deletable)
+  const nowMs = performance.now()
+  const releasing = [...byDelay].map(([delaySeconds, retried]) => {
+    const messageIds = retried.map(({ messageId }) => messageId)
+    return { delaySeconds, messages: inHand.claimForRelease(messageIds, batch, nowMs) }
+  })
+  inHand.remove(batch)
+
   let undeleted = 0
   let released = 0
   try {
-    const messages = inHand.claimForDelete(deletable)
-    if (messages.length > 0) {
-      undeleted = messages.length
-      const failed = new Set(await queue.delete(messages))
-      inHand.markDeleted(messages.filter(message => !failed.has(message)))
-      undeleted = failed.size
-    }
-    for (const [delaySeconds, retried] of byDelay) {
-      const messageIds = retried.map(({ messageId }) => messageId)
-      const releasable = inHand.claimForRelease(messageIds, batch, performance.now())
-      if (releasable.length === 0) continue
+    undeleted = (await queue.delete(deleting)).length
+    for (const { delaySeconds, messages } of releasing) {
+      if (messages.length === 0) continue
       await heartbeat.quiet()
-      await queue.release(releasable, delaySeconds)
-      released += releasable.length
+      await queue.release(messages, delaySeconds)
+      released += messages.length
     }
   } catch (err) {
     log.warn({ event: 'batch_not_settled', messages: batch.length, err })
-  } finally {
-    inHand.remove(batch)
   }
   return { released, undeleted }
 }

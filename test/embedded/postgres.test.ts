@@ -169,6 +169,18 @@ t.test('the pid file of a dead server does not block, whoever has its process id
   t.equal(stranger.exitCode ?? stranger.signalCode, null, 'the stranger is not touched')
 })
 
+t.test('the server of another data directory is left alone, even when a stale pid file names it', async t => {
+  const [ours, theirs] = [temporaryDirectory(t), temporaryDirectory(t)]
+  const { adminUrl } = await start(t, theirs)
+  const first = await start(t, ours)
+  const pidFile = join(ours, 'postgres', 'postmaster.pid')
+  const lines = readFileSync(pidFile, 'utf8').split('\n').slice(1)
+  await first.stop()
+  writeFileSync(pidFile, [postmasterOf(theirs), ...lines].join('\n'))
+  await start(t, ours)
+  t.strictSame(await query(adminUrl, 'SELECT 1 AS one'), [{ one: 1 }])
+})
+
 t.test('a kill -9 in the middle of initdb is made good', async t => {
   const dataDir = temporaryDirectory(t)
   const watcher = watch(dataDir)

@@ -121,6 +121,16 @@ t.test('no deleted body stays in its files after kill -9 and a start', async t =
   t.strictSame(holds(join(dataDir, 'sqs'), 'canary'), [])
 })
 
+t.test('a long poll does not hold up the stop', async t => {
+  const sqs = await start(t, temporaryDirectory(t))
+  const poll = sqs.client
+    .send(new ReceiveMessageCommand({ QueueUrl: sqs.queueUrl, WaitTimeSeconds: 20 }))
+    .catch(() => ({}))
+  await sqs.client.send(new GetQueueAttributesCommand({ QueueUrl: sqs.queueUrl }))
+  await sqs.stop()
+  t.strictSame(Object.hasOwn(await poll, 'Messages'), false)
+})
+
 t.test('its files are private', async t => {
   const dataDir = temporaryDirectory(t)
   await start(t, dataDir)

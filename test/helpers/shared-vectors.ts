@@ -2,7 +2,11 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const asked = process.env['TOKENVAULT_SHARED']
-const folder = join(asked ?? join(import.meta.dirname, '../../../shared'), 'vectors')
+
+/** Where the real input and the published vectors are, if they are on this machine. */
+export const sharedFolder = asked ?? join(import.meta.dirname, '../../../shared')
+
+const folder = join(sharedFolder, 'vectors')
 
 /** Option of a test that needs published vectors: says why it is skipped where the folder is not there. */
 export const needsSharedVectors: { skip: string | false } = {

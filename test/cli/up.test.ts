@@ -1,0 +1,215 @@
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { startPostgres } from '../../src/embedded/postgres.ts'
+import { startSqs } from '../../src/embedded/sqs.ts'
+import { createLog } from '../../src/log.ts'
+import { createSqsQueue } from '../../src/queue/sqs-queue.ts'
+import { type Command, runCommand, startCommand } from '../helpers/cli.ts'
+import { temporaryDirectory } from '../helpers/embedded-directory.ts'
+import { findPlaintext, holdsAny } from '../helpers/find-plaintext.ts'
+import { sampleInput } from '../helpers/login-input.ts'
+
+t.test(
+  'a newcomer’s first minute: rows masked, one value given back, everything stops',
+  { timeout: 60_000 },
+  async t => {
+    const dataDir = temporaryDirectory(t)
+    const up = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
+    const welcome = await readWelcome(up)
+    t.match(welcome.text, /masked_device_id +locale +app_version +create_date/)
+
+    const reply = await detokenize(welcome, welcome.jwts.get('investigator')!, [welcome.token])
+    t.equal(reply.status, 200)
+    t.match(reply.body, { results: [{ field: 'ip', value: /^[0-9a-f.:]+$/ }] })
+    t.equal((await detokenize(welcome, welcome.jwts.get('analyst')!, [welcome.token])).status, 403)
+    t.equal((await detokenize(welcome, welcome.jwts.get('auditor')!, [welcome.token])).status, 403)
+    t.equal((await fetch(`${welcome.apiUrl}/docs`)).status, 200)
+    t.equal((await fetch(`${welcome.apiUrl}/openapi.json`)).status, 200)
+    t.equal((await fetch(`${welcome.apiUrl}/readyz`)).status, 200)
+
+    const fromShell = await runCommand(t, [
+      'detokenize',
+      welcome.token,
+      '--purpose',
+      'fraud_investigation',
+      '--data-dir',
+      dataDir,
+    ])
+    t.equal(fromShell.code, 0)
+    t.equal(fromShell.stdout, `${welcome.token}\t${reply.body.results[0]!.value}\n`)
+
+    const second = await runCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
+    t.equal(second.code, 2)
+    t.match(second.stderr, /^tokenvault: already_running: /)
+
+    t.equal(statSync(dataDir).mode & 0o777, 0o700)
+    for (const file of [
+      'kek',
+      'issuer.jwk',
+      'postgres-password',
+      'tokenvault.log',
+      'running.json',
+      'passwords/tokenvault_api',
+    ]) {
+      t.equal(statSync(join(dataDir, file)).mode & 0o777, 0o600, file)
+    }
+    up.process.kill('SIGINT')
+    t.strictSame(await up.ended, { code: 0, signal: null })
+    t.equal(existsSync(join(dataDir, 'postgres', 'postmaster.pid')), false, 'Postgres has stopped')
+    t.equal(up.stderr(), '')
+  },
+)
+
+t.test(
+  'kill -9 of everything’s parent: the next start finds data, keys and the messages still queued',
+  { timeout: 90_000 },
+  async t => {
+    const dataDir = temporaryDirectory(t)
+    const first = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
+    const before = await readWelcome(first)
+    const value = (await detokenize(before, before.jwts.get('investigator')!, [before.token])).body.results[0]!.value
+    first.process.kill('SIGKILL')
+    await first.ended
+
+    // Without a worker there is nobody to take this message before the next start.
+    const queueServer = await startSqs({ dataDir, port: 0 })
+    const queue = createSqsQueue({
+      queueUrl: queueServer.queueUrl,
+      endpoint: queueServer.endpoint,
+      region: 'us-east-1',
+      credentials: { accessKeyId: 'x', secretAccessKey: 'x' },
+      log: createLog('fatal'),
+    })
+    await queue.send([
+      JSON.stringify({ user_id: 'u', app_version: '1', device_type: 'ios', ip: value, device_id: 'late-device' }),
+    ])
+    queue.close()
+    await queueServer.stop()
+
+    const drained = await runCommand(t, ['up', '--drain', '--json', '--port', '0', '--data-dir', dataDir])
+    t.equal(drained.code, 0, drained.stderr)
+    t.match(JSON.parse(drained.stdout), { received: 1, stored: 1, quarantined: 0 })
+
+    const second = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
+    const after = await readWelcome(second)
+    const again = await detokenize(after, before.jwts.get('investigator')!, [before.token])
+    t.equal(again.status, 200, 'a JWT of the earlier start is still good')
+    t.equal(again.body.results[0]!.value, value)
+    second.process.kill('SIGTERM')
+    t.equal((await second.ended).code, 0)
+  },
+)
+
+t.test('canary: originals stand nowhere but in replies', { timeout: 90_000 }, async t => {
+  const dataDir = temporaryDirectory(t)
+  const input = sampleInput(temporaryDirectory(t))
+  const values = [...input.logins.flatMap(({ ip, device_id }) => [ip, device_id]), 'canary-no-event-7f3a']
+  const up = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir, '--input', input.path], {
+    LOG_LEVEL: 'debug',
+  })
+  const welcome = await readWelcome(up)
+  const jwt = welcome.jwts.get('investigator')!
+  const tokenized = await call(welcome, '/v1/tokenize', jwt, {
+    purpose: 'canary_test',
+    values: input.logins.flatMap(({ ip, device_id }) => [
+      { field: 'ip', value: ip },
+      { field: 'device_id', value: device_id },
+    ]),
+  })
+  t.equal(tokenized.status, 200)
+  const tokens = tokenized.body.results.map(({ token }) => token)
+  const revealed = await detokenize(welcome, jwt, tokens)
+  const given = revealed.body.results.map(({ value }) => value)
+  t.strictSame(
+    given,
+    input.logins.flatMap(({ ip, device_id }) => [ip, device_id]),
+    'every value comes back, in order',
+  )
+
+  // Values where they do not belong: whatever is said about them must not repeat them.
+  const canary = input.logins[0]!.device_id
+  const wrong: [string, unknown][] = [
+    ['/v1/detokenize', { purpose: canary, tokens: [tokens[0]] }],
+    ['/v1/detokenize', { purpose: 'canary_test', tokens: [tokens[0]], [canary]: 1 }],
+    ['/v1/tokenize', { purpose: 'canary_test', values: [{ field: canary, value: canary, extra: canary }] }],
+    ['/v1/tokenize', { purpose: 'canary_test', values: [{ field: 'ip', value: canary }] }],
+    [`/v1/${canary}`, {}],
+    [`/v1/detokenize?q=${canary}`, { purpose: 'canary_test', tokens: [] }],
+  ]
+  for (const [path, body] of wrong) {
+    const reply = await call(welcome, path, jwt, body, { 'x-request-id': canary, 'user-agent': canary })
+    t.notOk(holdsAny(Buffer.from(JSON.stringify(reply.body)), values), `${path}: ${reply.status}`)
+  }
+  up.process.kill('SIGINT')
+  t.equal((await up.ended).code, 0)
+  t.notOk(holdsAny(Buffer.from(up.stdout() + up.stderr()), values), 'the terminal')
+  t.strictSame(findPlaintext(dataDir, values), [], 'logs, Postgres with its WAL, the queue’s storage')
+  t.match(
+    readFileSync(join(dataDir, 'tokenvault.log'), 'utf8'),
+    /"route":"\/v1\/detokenize"/,
+    'there was a log to look into',
+  )
+})
+
+t.test(
+  'a wrong key-encryption key: refused, and the key that does not unwrap is named',
+  { timeout: 60_000 },
+  async t => {
+    const dataDir = temporaryDirectory(t)
+    const args = ['up', '--drain', '--json', '--port', '0', '--data-dir', dataDir]
+    t.equal((await runCommand(t, args)).code, 0)
+    writeFileSync(join(dataDir, 'kek'), Buffer.alloc(32, 7))
+    const refused = await runCommand(t, args)
+    t.equal(refused.code, 2)
+    t.match(refused.stderr, /^tokenvault: kek_mismatch: key audit\/\/v1 does not unwrap/)
+    t.equal(refused.stdout, '')
+    const postgres = await startPostgres({ dataDir, port: 0 })
+    await postgres.stop()
+  },
+)
+
+/** What the tests read of replies; absent where the reply was a problem. */
+interface Body {
+  readonly results: readonly { readonly token: string; readonly value: string }[]
+}
+
+interface WelcomeText {
+  readonly text: string
+  readonly apiUrl: string
+  readonly token: string
+  readonly jwts: ReadonlyMap<string, string>
+}
+
+async function readWelcome(up: Command): Promise<WelcomeText> {
+  await up.printed(/auditor +\S+\n/)
+  const text = up.stdout()
+  const jwts = new Map(
+    [...text.matchAll(/^ {2}(analyst|investigator|auditor) +(\S+)$/gm)].map(match => [match[1]!, match[2]!]),
+  )
+  return {
+    text,
+    apiUrl: /^ {2}API +(\S+)$/m.exec(text)![1]!,
+    token: /"tokens":\["([^"]+)"\]/.exec(text)![1]!,
+    jwts,
+  }
+}
+
+function detokenize(welcome: WelcomeText, jwt: string, tokens: readonly string[]) {
+  return call(welcome, '/v1/detokenize', jwt, { purpose: 'fraud_investigation', tokens })
+}
+
+async function call(
+  welcome: WelcomeText,
+  path: string,
+  jwt: string,
+  body: unknown,
+  headers: Record<string, string> = {},
+) {
+  const response = await fetch(welcome.apiUrl + path, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${jwt}`, 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+  })
+  return { status: response.status, body: (await response.json()) as Body }
+}

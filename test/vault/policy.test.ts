@@ -1,0 +1,51 @@
+import t from 'tap'
+import { checkBatchSize, checkPurpose, knownRoles, maxBatchItems, permittedFields } from '../../src/vault/policy.ts'
+
+t.test('what each role may reveal and look for', async t => {
+  t.same(knownRoles, ['analyst', 'investigator', 'auditor'])
+  for (const operation of ['detokenize', 'tokenize'] as const) {
+    t.same([...permittedFields(['investigator'], operation)], ['ip', 'device_id'], `investigator: ${operation}`)
+    const nobody = [
+      [],
+      ['analyst'],
+      ['auditor'],
+      ['analyst', 'auditor'],
+      ['admin'],
+      ['Investigator'],
+      ['__proto__'],
+      [''],
+    ]
+    for (const roles of nobody)
+      t.equal(permittedFields(roles, operation).size, 0, `${JSON.stringify(roles)}: ${operation}`)
+    t.equal(permittedFields(['analyst', 'unheard-of', 'investigator'], operation).size, 2, 'roles add up')
+  }
+})
+
+t.test('a purpose is a short identifier', async t => {
+  for (const purpose of ['fraud_investigation', 'abc', 'a-1', 'x'.repeat(64)]) {
+    t.doesNotThrow(() => checkPurpose(purpose), purpose)
+  }
+  t.throws(() => checkPurpose(''), { code: 'purpose_missing' })
+  const bad = [
+    'ab',
+    'x'.repeat(65),
+    'Fraud',
+    '1abc',
+    '_abc',
+    'fraud case',
+    'fraud\n',
+    ' fraud',
+    '203.0.113.7',
+    'fräud',
+    'a:b',
+  ]
+  for (const purpose of bad) t.throws(() => checkPurpose(purpose), { code: 'purpose_invalid' }, JSON.stringify(purpose))
+})
+
+t.test('a batch holds 1 to 10,000 items', async t => {
+  t.equal(maxBatchItems, 10_000)
+  t.throws(() => checkBatchSize(0), { code: 'batch_empty' })
+  t.doesNotThrow(() => checkBatchSize(1))
+  t.doesNotThrow(() => checkBatchSize(10_000))
+  t.throws(() => checkBatchSize(10_001), { code: 'batch_too_large' })
+})

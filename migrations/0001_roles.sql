@@ -20,8 +20,10 @@ BEGIN
     END IF;
   END LOOP;
 
-  IF NOT pg_catalog.pg_has_role(current_user, 'tokenvault_owner', 'MEMBER') THEN
-    EXECUTE format('GRANT tokenvault_owner TO %I', current_user);
+  -- Who makes a role without being superuser may grant it, but neither act as it nor use what it owns.
+  IF NOT (pg_catalog.pg_has_role(current_user, 'tokenvault_owner', 'SET')
+    AND pg_catalog.pg_has_role(current_user, 'tokenvault_owner', 'USAGE')) THEN
+    EXECUTE format('GRANT tokenvault_owner TO %I WITH SET TRUE, INHERIT TRUE', current_user);
   END IF;
 
   EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());

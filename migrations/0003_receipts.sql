@@ -11,47 +11,60 @@ CREATE TABLE ingest.receipts (
 ) PARTITION BY RANGE (sent_on);
 
 -- Partitions for the days that a batch needs. Workers hold no right to create anything; this is the one way.
+--
+-- Nobody who only reads can stop it, not a dump that takes hours nor an analyst: tables are attached, not made in
+-- place, because that needs no exclusive lock on the parent; and callers take turns by a lock that no other role can
+-- take, as they could an advisory one. The one exclusive lock left is that on the default partition of user_logins,
+-- so months are made ahead, and one that cannot be had within a second is left to another day.
 CREATE FUNCTION ingest.ensure_partitions(days date[]) RETURNS void
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER
+  SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '20s'
 AS $$
 DECLARE
   day date;
-  first_of_month date;
+  month date;
   partition_name text;
 BEGIN
-  PERFORM pg_advisory_xact_lock(hashtextextended('tokenvault/ensure_partitions', 0));
+  LOCK TABLE ingest.receipts IN SHARE UPDATE EXCLUSIVE MODE;
   FOR day IN SELECT DISTINCT unnest(days) LOOP
     IF day > current_date + 2 OR day < current_date - 30 THEN
       RAISE EXCEPTION 'day out of range' USING ERRCODE = 'datetime_field_overflow';
     END IF;
     partition_name := 'receipts_' || to_char(day, 'YYYY_MM_DD');
-    IF to_regclass(format('ingest.%I', partition_name)) IS NULL THEN
-      EXECUTE format('CREATE TABLE ingest.%I PARTITION OF ingest.receipts FOR VALUES FROM (%L) TO (%L)',
-        partition_name, day, day + 1);
-    END IF;
-    first_of_month := date_trunc('month', day);
-    partition_name := 'user_logins_' || to_char(first_of_month, 'YYYY_MM');
-    IF to_regclass(format('ingest.%I', partition_name)) IS NULL THEN
-      BEGIN
-        EXECUTE format('CREATE TABLE ingest.%I PARTITION OF public.user_logins FOR VALUES FROM (%L) TO (%L)',
-          partition_name, first_of_month, (first_of_month + interval '1 month')::date);
-      EXCEPTION WHEN check_violation THEN
-        NULL; -- the default partition already holds rows of this month, and keeps them
-      END;
-    END IF;
+    CONTINUE WHEN to_regclass(format('ingest.%I', partition_name)) IS NOT NULL;
+    EXECUTE format('CREATE TABLE ingest.%I (LIKE ingest.receipts INCLUDING ALL)', partition_name);
+    EXECUTE format('ALTER TABLE ingest.receipts ATTACH PARTITION ingest.%I FOR VALUES FROM (%L) TO (%L)',
+      partition_name, day, day + 1);
+  END LOOP;
+
+  FOR month IN SELECT DISTINCT (date_trunc('month', d) + ahead)::date
+    FROM unnest(days) AS d, unnest('{0, 1 month}'::interval[]) AS ahead
+  LOOP
+    partition_name := 'user_logins_' || to_char(month, 'YYYY_MM');
+    CONTINUE WHEN to_regclass(format('ingest.%I', partition_name)) IS NOT NULL;
+    BEGIN
+      SET LOCAL lock_timeout = '1s';
+      EXECUTE format('CREATE TABLE ingest.%I (LIKE public.user_logins INCLUDING ALL)', partition_name);
+      EXECUTE format('ALTER TABLE public.user_logins ATTACH PARTITION ingest.%I FOR VALUES FROM (%L) TO (%L)',
+        partition_name, month, (month + interval '1 month')::date);
+    EXCEPTION WHEN check_violation OR lock_not_available THEN
+      NULL; -- the default partition takes this month's rows; one that holds some already keeps them
+    END;
   END LOOP;
 END
 $$;
 
--- A queue keeps a message for 14 days at most; a receipt twice as old can meet no redelivery.
+-- A queue keeps a message for 14 days at most; a receipt twice as old can meet no redelivery. Days that are being
+-- read are left to another call: waiting for the exclusive lock would hold up every worker.
 CREATE FUNCTION ingest.drop_expired_receipts() RETURNS integer
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER
+  SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '1s'
 AS $$
 DECLARE
   partition_name text;
   dropped integer := 0;
 BEGIN
-  PERFORM pg_advisory_xact_lock(hashtextextended('tokenvault/ensure_partitions', 0));
+  LOCK TABLE ingest.receipts IN SHARE UPDATE EXCLUSIVE MODE;
   FOR partition_name IN
     SELECT child.relname FROM pg_inherits
     JOIN pg_class child ON child.oid = inhrelid
@@ -62,6 +75,8 @@ BEGIN
     dropped := dropped + 1;
   END LOOP;
   RETURN dropped;
+EXCEPTION WHEN lock_not_available THEN
+  RETURN 0;
 END
 $$;
 

@@ -49,6 +49,7 @@ BEGIN
   SELECT tree_size, subtree_roots INTO STRICT first_sequence, roots FROM pii_vault.audit_head FOR UPDATE;
   next_sequence := first_sequence;
   FOREACH stored_event IN ARRAY events LOOP
+    PERFORM convert_from(stored_event, 'UTF8'); -- raises where it is no text, which audit_events could not show
     leaf := sha256('\x00'::bytea || stored_event);
     INSERT INTO pii_vault.audit_log (sequence, event, leaf_hash) VALUES (next_sequence, stored_event, leaf);
     node := leaf;
@@ -66,11 +67,12 @@ BEGIN
 END
 $$;
 
--- The events as people read them. The stored bytes stay what counts.
+-- The events as people read them; the stored bytes stay what counts. What is not of the expected shape shows as null,
+-- because one such event must not hide the others.
 CREATE VIEW pii_vault.audit_events WITH (security_barrier) AS
   SELECT
     sequence,
-    (event ->> 'at')::timestamptz AS at,
+    CASE WHEN pg_input_is_valid(event ->> 'at', 'timestamptz') THEN (event ->> 'at')::timestamptz END AS at,
     event ->> 'type' AS type,
     event ->> 'subject' AS subject,
     event ->> 'issuer' AS issuer,
@@ -78,12 +80,15 @@ CREATE VIEW pii_vault.audit_events WITH (security_barrier) AS
     event ->> 'purpose' AS purpose,
     event ->> 'decision' AS decision,
     event ->> 'code' AS code,
-    (event ->> 'requested')::integer AS requested,
-    (event ->> 'granted')::integer AS granted,
+    CASE WHEN pg_input_is_valid(event ->> 'requested', 'integer') THEN (event ->> 'requested')::integer END AS requested,
+    CASE WHEN pg_input_is_valid(event ->> 'granted', 'integer') THEN (event ->> 'granted')::integer END AS granted,
     event -> 'tokens' AS tokens,
     event -> 'withheld' AS withheld,
     event ->> 'requestId' AS request_id
-  FROM (SELECT sequence, convert_from(event, 'UTF8')::jsonb AS event FROM pii_vault.audit_log) AS log;
+  FROM (
+    SELECT sequence, CASE WHEN pg_input_is_valid(event, 'jsonb') THEN event::jsonb END AS event
+    FROM (SELECT sequence, convert_from(event, 'UTF8') AS event FROM pii_vault.audit_log) AS text
+  ) AS log;
 
 REVOKE ALL ON FUNCTION pii_vault.append_audit(bytea[]), pii_vault.refuse_change() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pii_vault.append_audit(bytea[]) TO tokenvault_api;

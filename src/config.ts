@@ -72,7 +72,7 @@ const jwtVariables = {
   JWT_AUDIENCE: Type.String({ minLength: 1, description: 'The only accepted aud' }),
   JWKS_URL: Type.String({ pattern: '^https?://', description: 'Where the issuer publishes its public keys' }),
   JWT_ALGORITHMS: Type.String({
-    pattern: '^(RS|ES|PS)(256|384|512)(,(RS|ES|PS)(256|384|512))*$|^EdDSA$',
+    pattern: '^((RS|ES|PS)(256|384|512)|EdDSA)(,((RS|ES|PS)(256|384|512)|EdDSA))*$',
     default: 'ES256,RS256',
     description: 'Comma-separated asymmetric algorithms that are accepted',
   }),
@@ -167,9 +167,13 @@ export function loadConfig<P extends ProcessName>(processName: P, environment: E
   if (present['ROLE_PASSWORDS_DIR'] !== undefined && !isDirectory(present['ROLE_PASSWORDS_DIR'])) {
     problems.push('ROLE_PASSWORDS_DIR is not a directory')
   }
-  if (problems.length > 0) throw new TokenvaultError('config_invalid', problems.join('; '))
+  if (problems.length > 0) throw new TokenvaultError('config_invalid', listProblems(problems))
   // Checked against the schema of exactly this process by ajv one statement above.
   return Object.freeze(config) as Config<P>
+}
+
+function listProblems(problems: readonly string[]): string {
+  return problems.length === 1 ? problems[0]! : [`${problems.length} problems:`, ...problems].join('\n  ')
 }
 
 interface SchemaError {

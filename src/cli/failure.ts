@@ -13,7 +13,7 @@ const mendableCodes = new Set<ErrorCode>([
 ])
 
 /**
- * Says what failed and what to do next, in one line.
+ * Says what failed and what to do next: one line, or a line for each problem of a configuration.
  *
  * @returns the exit code: 2 for usage, configuration and input, 1 for everything else
  */
@@ -25,7 +25,8 @@ export function reportFailure(error: unknown, write: (text: string) => void): nu
     )
     return 1
   }
-  const message = /[.!?]$/.test(error.message) ? error.message : `${error.message}.`
-  write(`tokenvault: ${error.code}: ${message} ${error.remedy}\n`)
+  const isList = error.message.includes('\n')
+  const separator = isList ? '\n' : /[.!?]$/.test(error.message) ? ' ' : '. '
+  write(`tokenvault: ${error.code}: ${error.message}${separator}${error.remedy}\n`)
   return mendableCodes.has(error.code) ? 2 : 1
 }

@@ -1,7 +1,7 @@
 import type { WorkerTotals } from '../ingest/worker.ts'
 
 /** Prints what a run did: one JSON line, or one for people. The last line on standard output. */
-export function writeSummary(totals: WorkerTotals, { json }: { json: boolean }): void {
+export function writeSummary(totals: WorkerTotals, { json }: { json?: boolean }): void {
   const { received, stored, quarantined, duplicates, released, undeleted } = totals
   const summary = { received, stored, quarantined, duplicates, released, undeleted }
   const text = json

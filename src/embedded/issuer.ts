@@ -76,15 +76,12 @@ export async function startIssuer(options: {
 /**
  * Signs a JWT with the key kept in the directory; the issuer need not run.
  *
- * @throws TokenvaultError `embedded_failed` when the directory holds no key yet
+ * @throws TokenvaultError `usage` when the directory holds no key yet
  */
 export async function signWithDataDir(dataDir: string, audience: string, claims: JwtClaims): Promise<string> {
   const kept = readIfThere(keyPath(dataDir))
   if (kept === undefined) {
-    throw new TokenvaultError(
-      'embedded_failed',
-      'The data directory holds no issuer.jwk yet; run `tokenvault up` first',
-    )
+    throw new TokenvaultError('usage', 'The data directory holds no issuer.jwk yet; run `tokenvault up` first')
   }
   return sign(parseKey(kept), audience, claims)
 }

@@ -85,7 +85,7 @@ async function insertRows(
   const columns = ['user_id', 'device_type', 'locale', 'app_version', 'create_date', ...tokenColumns]
   const tokens = tokenColumns.map((_, place) => sql`${rows.map(row => row.tokens[place]!.token)}::text[]`)
   await sql`
-    insert into user_logins (${sql.join(columns.map(column => sql.ref(column)))})
+    insert into public.user_logins (${sql.join(columns.map(column => sql.ref(column)))})
     select * from unnest(
       ${rows.map(({ userId }) => userId)}::text[], ${rows.map(({ deviceType }) => deviceType)}::text[],
       ${rows.map(({ locale }) => locale)}::text[], ${rows.map(({ appVersion }) => appVersion)}::int[],

@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import type { KeyReader, KeyWriter } from '../vault/ports.ts'
 import type { TokenvaultDatabase } from './database.ts'
 import { namingFailures } from './failure.ts'
@@ -18,22 +19,30 @@ export function createKeyReader(database: TokenvaultDatabase): KeyReader {
   }
 }
 
-/** Wrapped keys, for the owner. A key that is there is never replaced. */
+/**
+ * Wrapped keys, for the owner. A key that is there is never replaced.
+ * `insertKeys` throws TokenvaultError `store_refused` for a second primary of a purpose and field.
+ */
 export function createKeyWriter(database: TokenvaultDatabase): KeyWriter {
   return {
     ...createKeyReader(database),
     insertKeys: keys =>
       namingFailures(async () => {
+        if (keys.length === 0) return
         const rows = keys.map(({ kekId, wrapped, ...key }) => ({
           ...key,
           kek_id: kekId,
           wrapped: Buffer.from(wrapped),
         }))
-        await database
-          .insertInto('pii_vault.keys')
-          .values(rows)
-          .onConflict(conflict => conflict.doNothing())
-          .execute()
+        await database.transaction().execute(async transaction => {
+          // One writer at a time: of two that store the same keys at once, the later would meet the index of primaries.
+          await sql`lock table pii_vault.keys in share row exclusive mode`.execute(transaction)
+          await transaction
+            .insertInto('pii_vault.keys')
+            .values(rows)
+            .onConflict(conflict => conflict.columns(['purpose', 'field', 'version']).doNothing())
+            .execute()
+        })
       }),
   }
 }

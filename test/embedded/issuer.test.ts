@@ -50,7 +50,7 @@ t.test('a JWT outlives a restart on another port', async t => {
 
 t.test('signs without the issuer running, once there is a key', async t => {
   const dataDir = temporaryDirectory(t)
-  await t.rejects(signWithDataDir(dataDir, audience, claims), { code: 'embedded_failed', message: /tokenvault up/ })
+  await t.rejects(signWithDataDir(dataDir, audience, claims), { code: 'usage', message: /tokenvault up/ })
   const issuer = await start(t, dataDir)
   const jwt = await signWithDataDir(dataDir, audience, claims)
   const { payload } = await jwtVerify(jwt, createRemoteJWKSet(new URL(issuer.jwksUrl)), { issuer: embeddedIssuer })

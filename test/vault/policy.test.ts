@@ -22,12 +22,16 @@ t.test('what each role may reveal and look for', async t => {
 })
 
 t.test('a purpose is a short identifier', async t => {
-  for (const purpose of ['fraud_investigation', 'abc', 'a-1', 'x'.repeat(64)]) {
+  for (const purpose of ['fraud_investigation', 'abc', 'a-b_c', 'x'.repeat(64)]) {
     t.doesNotThrow(() => checkPurpose(purpose), purpose)
   }
   t.throws(() => checkPurpose(''), { code: 'purpose_missing' })
   const bad = [
     'ab',
+    'a-1',
+    'fraud_203',
+    'fraud_',
+    'fraud__case',
     'x'.repeat(65),
     'Fraud',
     '1abc',

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander'
+import { TokenvaultError } from '../../errors.ts'
 import { drainOnce } from '../drain-once.ts'
 import { defaultDataDir } from '../running.ts'
 import { serveUntilStopped } from '../serve.ts'
@@ -6,15 +7,15 @@ import { serveUntilStopped } from '../serve.ts'
 export interface UpOptions {
   readonly dataDir: string
   readonly port?: number
-  readonly drain: boolean
+  readonly drain?: true
   readonly input?: string
-  readonly json: boolean
+  readonly json?: true
   readonly sample: boolean
 }
 
 export function addUpCommand(program: Command): void {
   program
-    .command('up', { isDefault: true })
+    .command('up')
     .description('run everything on this machine: Postgres, the queue, worker and API, with sample events')
     .option('--data-dir <dir>', 'where state is kept (created with mode 0700)', defaultDataDir)
     .option(
@@ -24,9 +25,10 @@ export function addUpCommand(program: Command): void {
     )
     .option('--input <file>', 'send the events of this JSON array to the queue')
     .option('--no-sample', 'send no sample events to a vault that is empty')
-    .option('--drain', 'no API: ingest until the queue is empty, then stop', false)
-    .option('--json', 'with --drain: print the summary as one JSON line', false)
+    .option('--drain', 'no API: ingest until the queue is empty, then stop')
+    .option('--json', 'with --drain: print the summary as one JSON line')
     .action(async (options: UpOptions) => {
+      if (options.json && !options.drain) throw new TokenvaultError('usage', '--json goes with --drain')
       await (options.drain ? drainOnce(options) : serveUntilStopped(options))
     })
 }

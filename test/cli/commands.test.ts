@@ -1,0 +1,94 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { runCommand } from '../helpers/cli.ts'
+import { temporaryDirectory } from '../helpers/embedded-directory.ts'
+
+const commands = ['up', 'migrate', 'worker', 'api', 'sample', 'jwt', 'detokenize', 'openapi']
+
+t.test('every command has help, on standard output, with exit code 0', async t => {
+  const overview = await runCommand(t, ['--help'])
+  t.equal(overview.code, 0)
+  for (const command of commands) {
+    t.match(overview.stdout, new RegExp(`^ {2}${command}\\b`, 'm'))
+    const { code, stdout, stderr } = await runCommand(t, [command, '--help'])
+    t.strictSame({ code, stderr }, { code: 0, stderr: '' }, command)
+    t.match(stdout, new RegExp(`^Usage: tokenvault ${command}`))
+  }
+})
+
+const mistakes: Record<string, { args: string[]; environment?: NodeJS.ProcessEnv; says: RegExp }> = {
+  'no command': { args: [], says: /^Usage: tokenvault/ },
+  'an unknown command': { args: ['upp'], says: /unknown command 'upp'/ },
+  'an unknown option': { args: ['migrate', '--force'], says: /unknown option '--force'/ },
+  'a port that is none': { args: ['up', '--port', '65536'], says: /--port/ },
+  'a missing option': { args: ['jwt', '--sub', 'a'], says: /--role/ },
+  'a count that is none': { args: ['sample', '--count', '-1'], says: /--count/ },
+  '--json without --drain': { args: ['up', '--json'], says: /^tokenvault: usage: --json goes with --drain/ },
+  'an input that is not there': {
+    args: ['up', '--drain', '--input', 'nowhere.json'],
+    says: /^tokenvault: input_invalid: .*ENOENT/,
+  },
+  'no API known': {
+    args: ['detokenize', 'x', '--purpose', 'test', '--data-dir', 'nowhere'],
+    says: /^tokenvault: usage: no API is known/,
+  },
+  'no development issuer yet': {
+    args: ['jwt', '--role', 'a', '--sub', 'b', '--data-dir', 'nowhere'],
+    says: /^tokenvault: usage: /,
+  },
+}
+for (const [name, { args, environment, says }] of Object.entries(mistakes)) {
+  t.test(`wrong usage gets exit code 2 and one clear message: ${name}`, async t => {
+    const { code, stdout, stderr } = await runCommand(t, args, environment)
+    t.strictSame({ code, stdout }, { code: 2, stdout: '' })
+    t.match(stderr, says)
+  })
+}
+
+t.test('wrong configuration: every problem in one message, no value repeated, nothing started', async t => {
+  const environment = {
+    DATABASE_URL: 'mysql://user:hunter2@host/db',
+    PORT: 'seventy',
+    JWT_ALGORITHMS: 'HS256',
+    LOG_LEVEL: 'loud',
+  }
+  const { code, stdout, stderr } = await runCommand(t, ['api'], environment)
+  t.strictSame({ code, stdout }, { code: 2, stdout: '' })
+  t.match(stderr, /^tokenvault: config_invalid: 8 problems:\n/)
+  for (const name of [...Object.keys(environment), 'KEK_FILE', 'JWT_ISSUER', 'JWT_AUDIENCE', 'JWKS_URL'])
+    t.match(stderr, name)
+  t.notMatch(stderr, /hunter2|seventy|HS256/)
+})
+
+t.test('input that is no array is refused before anything starts', async t => {
+  const directory = temporaryDirectory(t)
+  for (const [content, says] of [
+    ['{"user_id":"secret-value"}', /holds no array/],
+    ['[{"user_id":"secret-value"', /is not JSON/],
+  ] as const) {
+    writeFileSync(join(directory, 'input.json'), content)
+    const { code, stderr } = await runCommand(t, [
+      'up',
+      '--drain',
+      '--input',
+      join(directory, 'input.json'),
+      '--data-dir',
+      join(directory, 'state'),
+    ])
+    t.equal(code, 2)
+    t.match(stderr, says)
+    t.notMatch(stderr, /secret-value/)
+  }
+})
+
+t.test('sample prints the same events for the same seed, and they hold duplicates', async t => {
+  const [first, again, other] = await Promise.all(
+    ['1', '1', '2'].map(seed => runCommand(t, ['sample', '--count', '200', '--seed', seed])),
+  )
+  t.equal(first!.stdout, again!.stdout)
+  t.not(first!.stdout, other!.stdout)
+  const events: { device_id: string }[] = JSON.parse(first!.stdout)
+  t.equal(events.length, 200)
+  t.ok(new Set(events.map(event => event.device_id)).size < 200)
+})

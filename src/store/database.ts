@@ -1,6 +1,7 @@
 import { Kysely, PostgresAdapter, PostgresDialect } from 'kysely'
 import { Pool, types } from 'pg'
 import type { Database } from './schema.ts'
+import { withoutUnanswered } from './unanswered.ts'
 
 export type TokenvaultDatabase = Kysely<Database>
 
@@ -11,6 +12,8 @@ export interface DatabaseOptions {
   readonly poolMax: number
   /** Shown to administrators in pg_stat_activity. */
   readonly applicationName: string
+  /** How long the server may work on one statement. */
+  readonly statementTimeoutMilliseconds?: number
 }
 
 /** Migrations run inside a transaction that holds a lock of its own; see migrate.ts. */
@@ -32,19 +35,21 @@ const dayTypes = { getTypeParser: (oid: number) => (oid === types.builtins.DATE 
  * A pool of connections. Nothing is connected before the first statement; close it with `destroy()`.
  * Every wait is bounded: a server that hangs must not hang its callers.
  */
-export function createDatabase({ url, poolMax, applicationName }: DatabaseOptions): TokenvaultDatabase {
+export function createDatabase(options: DatabaseOptions): TokenvaultDatabase {
+  const { url, poolMax, applicationName, statementTimeoutMilliseconds = 30_000 } = options
   const pool = new Pool({
     connectionString: url,
     max: poolMax,
     application_name: applicationName,
     connectionTimeoutMillis: 5_000,
-    statement_timeout: 30_000,
-    query_timeout: 40_000,
+    statement_timeout: statementTimeoutMilliseconds,
+    // The server ends a statement first, unless it or the network hangs.
+    query_timeout: statementTimeoutMilliseconds * 1.3,
     idle_in_transaction_session_timeout: 60_000,
     keepAlive: true,
     types: dayTypes,
   })
   // An idle connection that breaks is dropped by the pool; the next statement opens another or says why it cannot.
   pool.on('error', () => {})
-  return new Kysely<Database>({ dialect: new Dialect({ pool }) })
+  return new Kysely<Database>({ dialect: new Dialect({ pool: withoutUnanswered(pool) }) })
 }

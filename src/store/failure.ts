@@ -13,6 +13,9 @@ export async function namingFailures<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
+    if (error instanceof TokenvaultError) throw error
+    // A fault of ours, which trying again does not mend; drivers and the network raise errors of other kinds.
+    if (error instanceof TypeError && !('code' in error)) throw error
     const code = error instanceof Error && 'code' in error ? String(error.code) : ''
     const sqlState = /^[0-9A-Z]{5}$/.test(code)
     const refused = sqlState && refusedClasses.has(code.slice(0, 2))

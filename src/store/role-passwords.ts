@@ -16,11 +16,15 @@ export async function setRolePasswords(
   database: TokenvaultDatabase,
   passwords: ReadonlyMap<LoginRole, string>,
 ): Promise<void> {
-  await namingFailures(async () => {
-    for (const [role, password] of passwords) {
-      await sql`alter role ${sql.id(role)} password ${sql.lit(scramVerifier(password))}`.execute(database)
-    }
-  })
+  await namingFailures(() =>
+    database.transaction().execute(async transaction => {
+      // Postgres refuses to change one role twice at the same time.
+      await sql`select pg_advisory_xact_lock(hashtextextended('tokenvault/role_passwords', 0))`.execute(transaction)
+      for (const [role, password] of passwords) {
+        await sql`alter role ${sql.id(role)} password ${sql.lit(scramVerifier(password))}`.execute(transaction)
+      }
+    }),
+  )
 }
 
 /** SCRAM-SHA-256 verifier (RFC 5803; RFC 7677, 3) in Postgres's form. Passwords are ASCII, so SASLprep changes nothing. */

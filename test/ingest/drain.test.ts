@@ -54,16 +54,16 @@ t.test(
         throw new Error('canary constraint')
       return commit()
     })
-    const { queue, server, worker, logged } = await buildWorker(t, {
+    const deadLetterTargetArn = 'arn:aws:sqs:us-east-1:000000000000:dead'
+    const { queue, server, drain, logged } = await buildWorker(t, {
       store,
+      attributes: { RedrivePolicy: JSON.stringify({ deadLetterTargetArn, maxReceiveCount: 3 }) },
       // A minute of backoff is a moment here.
       queue: queue => ({ ...queue, release: messages => queue.release(messages, 0) }),
     })
-    const dead = server.createQueue('dead')
-    const redrive = JSON.stringify({ deadLetterTargetArn: dead.queueArn, maxReceiveCount: 3 })
+    server.createQueue('dead')
     await queue.send(loginBodies(40))
-    const totals = await worker.run({ drain: true, signal: running() })
-    t.match(totals, { stored: 39, released: 3, received: 42 })
+    t.match(await drain(), { stored: 39, released: 3, received: 42 })
     t.equal(server.inspectQueue('dead')!.messages.ready.length, 1)
     t.equal(store.rows.length, 39)
     t.match(logged.join(), /messages_unstorable/)

@@ -1,0 +1,86 @@
+import { cpSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { sql } from 'kysely'
+import t from 'tap'
+import { openLocalKek } from '../../src/kms/local.ts'
+import { createKeyWriter } from '../../src/store/keys.ts'
+import { migrate } from '../../src/store/migrate.ts'
+import { loginFields } from '../../src/vault/fields.ts'
+import { createMissingKeys } from '../../src/vault/keyset.ts'
+import { temporaryDirectory } from '../helpers/embedded-directory.ts'
+import { createTestDatabase, testCluster } from '../helpers/embedded-postgres.ts'
+import { connectTo, createVaultDatabase, openDatabase, withLogin } from '../helpers/vault-database.ts'
+
+const all = ['0001_roles', '0002_user_logins', '0003_receipts', '0004_vault', '0005_audit']
+const migrations = new URL('../../migrations/', import.meta.url)
+
+t.test('20 migrators at once apply each migration once, and later ones apply none', async t => {
+  const { adminUrl } = await createTestDatabase(t)
+  const applied = await Promise.all(Array.from({ length: 20 }, () => migrate(openDatabase(t, adminUrl, 1))))
+  t.strictSame(applied.flat().sort(), all)
+  t.equal(applied.filter(names => names.length > 0).length, 1)
+  const database = openDatabase(t, adminUrl, 1)
+  t.strictSame(await migrate(database), [])
+  const { rows } = await sql`select name from tokenvault_migrations.kysely_migration order by name`.execute(database)
+  t.strictSame(
+    rows,
+    all.map(name => ({ name })),
+  )
+})
+
+t.test('databases of one cluster migrate at the same time, though they share its roles', async t => {
+  const databases = await Promise.all(Array.from({ length: 6 }, () => createTestDatabase(t)))
+  const applied = await Promise.all(databases.map(({ adminUrl }) => migrate(openDatabase(t, adminUrl, 1))))
+  for (const names of applied) t.strictSame(names, all)
+})
+
+t.test('a migration that fails is named by name and SQLSTATE, and takes all others of the call back', async t => {
+  const { adminUrl } = await createTestDatabase(t)
+  const database = openDatabase(t, adminUrl, 1)
+  const directory = temporaryDirectory(t)
+  cpSync(migrations, directory, { recursive: true })
+  writeFileSync(join(directory, '0006_broken.sql'), `SELECT 1; SELECT 'canary-4711'::integer;`)
+  await t.rejects(migrate(database, pathToFileURL(`${directory}/`)), {
+    code: 'migration_failed',
+    message: 'migration 0006_broken: the database answered: SQLSTATE 22P02',
+    cause: undefined,
+  })
+  const { rows } = await sql`select nspname from pg_namespace
+    where nspname in ('ingest', 'pii_vault', 'tokenvault_migrations')`.execute(database)
+  t.strictSame(rows, [], 'nothing stays')
+  t.strictSame(await migrate(database), all, 'the same connection migrates once the cause is gone')
+})
+
+t.test('an older version refuses a database that a newer one migrated, and says so', async t => {
+  const { adminUrl } = await createVaultDatabase(t)
+  const database = openDatabase(t, adminUrl, 1)
+  await sql`insert into tokenvault_migrations.kysely_migration values ('0099_later', ${new Date().toISOString()})`.execute(
+    database,
+  )
+  await t.rejects(migrate(database), {
+    code: 'migration_failed',
+    message: 'the database was migrated by another version of tokenvault',
+  })
+})
+
+t.test('a role that is no superuser but may create roles, and owns the database, migrates and makes keys (RDS)', async t => {
+  const { adminUrl, name } = await createTestDatabase(t)
+  const admin = await connectTo(t, adminUrl)
+  const role = `migrator_${name}`
+  await admin.query(`CREATE ROLE ${role} LOGIN CREATEROLE CREATEDB PASSWORD 'migrator';
+    ALTER DATABASE ${name} OWNER TO ${role}`)
+  // In a shared cluster the roles may have been made by others before; then their owner has to grant the membership.
+  await admin.query(`DO $$ BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'tokenvault_owner')
+    THEN EXECUTE 'GRANT tokenvault_owner TO ${role}'; END IF; END $$`)
+  const database = openDatabase(t, withLogin(adminUrl, role, 'migrator'), 1)
+  t.strictSame(await migrate(database), all)
+  t.strictSame(await migrate(database), [])
+  const kekFile = join(temporaryDirectory(t), 'kek')
+  writeFileSync(kekFile, Buffer.alloc(32, 7), { mode: 0o600 })
+  const { made } = await createMissingKeys(createKeyWriter(database), openLocalKek(kekFile), {
+    tenant: 'default',
+    fields: loginFields,
+  })
+  t.equal(made.length, 6)
+})

@@ -132,7 +132,8 @@ export const errorCatalogue = {
   },
   purpose_invalid: {
     meaning: 'The purpose is not a short identifier.',
-    remedy: 'Use 3 to 64 lower-case letters, words joined by _ or -, such as "fraud_investigation". Never put a value in it.',
+    remedy:
+      'Use 3 to 64 lower-case letters, words joined by _ or -, such as "fraud_investigation". Never put a value in it.',
   },
   batch_empty: {
     meaning: 'The batch holds no items.',

@@ -16,11 +16,7 @@ t.test('the configuration table holds every variable with its default, and no ot
   const expected = new Map<string, { used: string[]; fallback: string }>()
   for (const [processName, variables] of Object.entries(configVariables)) {
     for (const [name, schema] of Object.entries(variables)) {
-      const fallback: unknown = (schema as { default?: unknown }).default
-      const entry = expected.get(name) ?? {
-        used: [],
-        fallback: fallback === undefined ? '' : `\`${String(fallback)}\``,
-      }
+      const entry = expected.get(name) ?? { used: [], fallback: fallbackOf(schema) }
       entry.used.push(processName)
       expected.set(name, entry)
     }
@@ -37,8 +33,8 @@ function fallbackOf(schema: TSchema & { default?: unknown }): string {
 }
 
 t.test('every npm script and every file that the README names is there', async t => {
-  for (const [, script] of readme.matchAll(/npm run ([a-z]+)/g)) t.ok(script! in manifest.scripts, script)
+  for (const [, script] of readme.matchAll(/npm run ([a-z]+)/g)) t.ok(script! in manifest.scripts, script!)
   for (const [, path] of readme.matchAll(/\]\(([a-zA-Z][\w./-]*)\)/g)) {
-    t.ok(readFileSync(new URL(`../${path}`, import.meta.url)).length > 0, path)
+    t.ok(readFileSync(new URL(`../${path}`, import.meta.url)).length > 0, path!)
   }
 })

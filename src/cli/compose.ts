@@ -1,6 +1,5 @@
-import type { FastifyInstance } from 'fastify'
 import type { Config, Environment } from '../config.ts'
-import { createApp } from '../http/app.ts'
+import { type App, createApp } from '../http/app.ts'
 import { createWorker, type WorkerTotals } from '../ingest/worker.ts'
 import { openLocalKek } from '../kms/local.ts'
 import type { Log } from '../log.ts'
@@ -78,7 +77,7 @@ export function composeQueue(
  *
  * @throws TokenvaultError as composeWorker
  */
-export async function composeApi(config: Config<'api'>, log: Log): Promise<Composed<FastifyInstance>> {
+export async function composeApi(config: Config<'api'>, log: Log): Promise<Composed<App>> {
   const { database, keys } = await openVault(config, 'tokenvault api')
   const recordAct = createRecordAct(createAuditLog(database), keys, () => new Date())
   const app = await createApp({

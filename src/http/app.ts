@@ -31,6 +31,9 @@ export interface AppOptions {
   readonly version: string
 }
 
+/** The API, listening or not. */
+export type App = FastifyInstance
+
 /** 4 MiB: 10,001 tokens of the longest kind fit, so that a batch too large is refused by that name. */
 const bodyLimitBytes = 4 * 1024 * 1024
 
@@ -40,7 +43,7 @@ const bodyLimitBytes = 4 * 1024 * 1024
  *
  * @throws TokenvaultError `config_invalid` when the accepted JWT algorithms are not asymmetric
  */
-export async function createApp(options: AppOptions): Promise<FastifyInstance> {
+export async function createApp(options: AppOptions): Promise<App> {
   const app = Fastify({
     // fastify logs URLs and error messages, both of which can hold a value; the plugin requestLog logs instead.
     logger: false,

@@ -20,7 +20,8 @@ export const itemErrorSchema = Type.Object({ code: itemCodeSchema }, { title: 'I
 
 export const purposeSchema = Type.String({
   title: 'Purpose',
-  description: 'Why you ask, in lower-case words joined by _ or -; it becomes part of the evidence, so never put a value in it.',
+  description:
+    'Why you ask, in lower-case words joined by _ or -; it becomes part of the evidence, so never put a value in it.',
   minLength: 1,
   pattern: purposePattern,
   examples: ['fraud_investigation'],

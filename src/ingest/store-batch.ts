@@ -50,15 +50,16 @@ export async function storeBatch(
   const unstorable: string[] = []
   let firstFault: unknown
 
-  const giveBack = (part: readonly ReceivedMessage[], delaySeconds: number) => {
-    for (const { messageId } of part) outcomes.set(messageId, { kind: 'retry', delaySeconds })
-  }
   const storePart = async (part: readonly ReceivedMessage[]): Promise<void> => {
     try {
       const effects = handle(part, context)
       const stored = effects && (await storePatiently(effects, part, context))
-      // Stopping, or given up: others may have them at once.
-      if (effects === undefined || stored === undefined) return giveBack(part, 0)
+      if (effects === undefined || stored === undefined) {
+        // Stopping: others may have them at once. Otherwise their time is over, and they are no longer ours to give.
+        const outcome: Outcome = context.stop.aborted ? { kind: 'retry', delaySeconds: 0 } : { kind: 'leave' }
+        for (const { messageId } of part) outcomes.set(messageId, outcome)
+        return
+      }
       counts.rows += stored.rows
       counts.quarantined += stored.quarantined
       counts.duplicates += stored.duplicates
@@ -75,7 +76,7 @@ export async function storeBatch(
       } else if (only !== undefined) {
         firstFault ??= error
         unstorable.push(only.messageId)
-        giveBack(part, releaseDelaySeconds(only.receiveCount))
+        outcomes.set(only.messageId, { kind: 'retry', delaySeconds: releaseDelaySeconds(only.receiveCount) })
       }
     }
   }

@@ -40,6 +40,8 @@ const server = createServer(socket => {
   socket.on('data', () => {
     isLastRun = true
     if (clients.size === 1) void end()
+    // Another run uses it still; two that waited for each other's end would wait for ever.
+    else socket.destroy()
   })
   socket.on('close', () => {
     clients.delete(socket)

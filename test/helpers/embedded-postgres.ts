@@ -54,6 +54,7 @@ export async function endTestCluster(): Promise<void> {
   socket.write('end')
   const isClosed = once(socket, 'close')
   await Promise.race([isClosed, setTimeout(patienceMs, undefined, { ref: false })])
+  socket.destroy()
 }
 
 async function joinCluster(): Promise<string> {

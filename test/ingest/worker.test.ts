@@ -35,7 +35,7 @@ t.test('a message whose delete fails comes again, changes nothing and is deleted
       const Failed = input.Entries.map(({ Id }: { Id: string }) => ({ Id, Code: 'InternalError', SenderFault: false }))
       return { output: { Failed } }
     }),
-    options: { visibilityTimeoutSeconds: 1 },
+    options: { visibilityTimeoutSeconds: 2 },
   })
   await queue.send(loginBodies(5))
   const totals = await runUntil(() => count() === 0)
@@ -82,6 +82,33 @@ t.test('while the store is away messages wait, and no receive count is spent', a
   t.match(await runUntil(({ stored }) => stored === 200), { stored: 200, duplicates: 0 })
   t.ok(counts.every(count => count === 1))
   t.match(logged.join(), /batch_not_stored/)
+})
+
+t.test('messages that no heartbeat could keep are left, come again and are stored once', async t => {
+  let redelivered = false
+  const store = createMemoryStore(commit => {
+    if (!redelivered) throw unavailable()
+    return commit()
+  })
+  const { queue, runUntil, count, logged } = await buildWorker(t, {
+    store,
+    queue: queue => ({
+      ...queue,
+      async receive(options) {
+        const messages = await queue.receive(options)
+        redelivered ||= messages.some(({ receiveCount }) => receiveCount > 1)
+        return messages
+      },
+      async release() {
+        throw new TokenvaultError('queue_unavailable', 'as the test wants it')
+      },
+    }),
+    options: { visibilityTimeoutSeconds: 1 },
+  })
+  await queue.send(loginBodies(6))
+  t.match(await runUntil(() => count() === 0), { stored: 6, released: 0 })
+  t.equal(store.rows.length, 6)
+  t.match(logged.join(), /visibility_not_extended/)
 })
 
 t.test('keys that are wrong end the run and blame no message', async t => {
@@ -138,11 +165,11 @@ t.test('a heartbeat keeps hidden what is held, and lets go of what is settled', 
       async release(messages, delaySeconds) {
         await queue.release(messages, delaySeconds)
         extended.push(messages.map(({ messageId }) => messageId).sort())
-        t.equal(delaySeconds, 1)
+        t.equal(delaySeconds, 2)
         if (extended.length === 3) held.resolve()
       },
     }),
-    options: { visibilityTimeoutSeconds: 1 },
+    options: { visibilityTimeoutSeconds: 2 },
   })
   await queue.send(loginBodies(7))
   t.match(

@@ -3,13 +3,15 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { sql } from 'kysely'
 import t from 'tap'
+import { startPostgres } from '../../src/embedded/postgres.ts'
 import { openLocalKek } from '../../src/kms/local.ts'
-import { createKeyWriter } from '../../src/store/keys.ts'
+import { createKeyReader, createKeyWriter } from '../../src/store/keys.ts'
 import { migrate } from '../../src/store/migrate.ts'
+import { setRolePasswords } from '../../src/store/role-passwords.ts'
 import { loginFields } from '../../src/vault/fields.ts'
 import { createMissingKeys } from '../../src/vault/keyset.ts'
 import { temporaryDirectory } from '../helpers/embedded-directory.ts'
-import { createTestDatabase, testCluster } from '../helpers/embedded-postgres.ts'
+import { createTestDatabase } from '../helpers/embedded-postgres.ts'
 import { connectTo, createVaultDatabase, openDatabase, withLogin } from '../helpers/vault-database.ts'
 
 const all = ['0001_roles', '0002_user_logins', '0003_receipts', '0004_vault', '0005_audit']
@@ -64,23 +66,49 @@ t.test('an older version refuses a database that a newer one migrated, and says 
   })
 })
 
-t.test('a role that is no superuser but may create roles, and owns the database, migrates and makes keys (RDS)', async t => {
-  const { adminUrl, name } = await createTestDatabase(t)
+t.test('no superuser is needed, as on RDS', async t => {
+  // A cluster of its own: in the shared one the roles are there already.
+  const dataDir = temporaryDirectory(t)
+  const { adminUrl, stop } = await startPostgres({ dataDir, port: 0, isDurable: false })
+  t.teardown(stop)
   const admin = await connectTo(t, adminUrl)
-  const role = `migrator_${name}`
-  await admin.query(`CREATE ROLE ${role} LOGIN CREATEROLE CREATEDB PASSWORD 'migrator';
-    ALTER DATABASE ${name} OWNER TO ${role}`)
-  // In a shared cluster the roles may have been made by others before; then their owner has to grant the membership.
-  await admin.query(`DO $$ BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'tokenvault_owner')
-    THEN EXECUTE 'GRANT tokenvault_owner TO ${role}'; END IF; END $$`)
-  const database = openDatabase(t, withLogin(adminUrl, role, 'migrator'), 1)
-  t.strictSame(await migrate(database), all)
-  t.strictSame(await migrate(database), [])
-  const kekFile = join(temporaryDirectory(t), 'kek')
-  writeFileSync(kekFile, Buffer.alloc(32, 7), { mode: 0o600 })
-  const { made } = await createMissingKeys(createKeyWriter(database), openLocalKek(kekFile), {
-    tenant: 'default',
-    fields: loginFields,
+  const urlOf = async (role: string, attributes: string) => {
+    await admin.query(`CREATE ROLE ${role} LOGIN ${attributes} PASSWORD 'secret'`)
+    await admin.query(`CREATE DATABASE ${role} OWNER ${role}`)
+    const url = new URL(withLogin(adminUrl, role, 'secret'))
+    url.pathname = `/${role}`
+    return url.href
+  }
+  const prepare = async (url: string) => {
+    const database = openDatabase(t, url, 1)
+    t.strictSame(await migrate(database), all)
+    t.strictSame(await migrate(database), [])
+    const kekFile = join(temporaryDirectory(t), 'kek')
+    writeFileSync(kekFile, Buffer.alloc(32, 7), { mode: 0o600 })
+    const options = { tenant: 'default', fields: loginFields }
+    const { made } = await createMissingKeys(createKeyWriter(database), openLocalKek(kekFile), options)
+    t.equal(made.length, 6)
+    return database
+  }
+
+  await t.test('a role that owns the database and may create roles does all of it', async t => {
+    const url = await urlOf('creator', 'CREATEROLE')
+    const database = await prepare(url)
+    await setRolePasswords(database, new Map([['tokenvault_worker', 'worker-secret']]))
+    const worker = openDatabase(t, withLogin(url, 'tokenvault_worker', 'worker-secret'), 1)
+    t.equal((await createKeyReader(worker).readKeys()).length, 6)
   })
-  t.equal(made.length, 6)
+
+  await t.test(
+    'a role that owns the database and is a member of tokenvault_owner needs the roles made before',
+    async t => {
+      const url = await urlOf('member', '')
+      await t.rejects(migrate(openDatabase(t, url, 1)), {
+        code: 'migration_failed',
+        message: 'migration 0001_roles: the database answered: SQLSTATE 42501',
+      })
+      await admin.query('GRANT tokenvault_owner TO member')
+      await prepare(url)
+    },
+  )
 })

@@ -1,9 +1,9 @@
 import type { Command } from 'commander'
 import { loadConfig } from '../../config.ts'
+import { listen } from '../../http/listen.ts'
 import { createLog } from '../../log.ts'
 import { composeApi } from '../compose.ts'
 import { environmentHelp } from '../environment-help.ts'
-import { listen } from '../listen.ts'
 import { stopped, stopSignal } from '../stop-signal.ts'
 
 export function addApiCommand(program: Command): void {

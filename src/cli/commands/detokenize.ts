@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { signWithDataDir } from '../../embedded/issuer.ts'
 import { TokenvaultError } from '../../errors.ts'
-import { developmentAudience } from '../embedded-stack.ts'
 import { defaultDataDir, readRunning } from '../running.ts'
+import { developmentAudience } from '../up/embedded-stack.ts'
 
 interface Options {
   readonly purpose: string

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { signWithDataDir } from '../../embedded/issuer.ts'
-import { developmentAudience, developmentJwtLifetimeSeconds } from '../embedded-stack.ts'
 import { defaultDataDir } from '../running.ts'
+import { developmentAudience, developmentJwtLifetimeSeconds } from '../up/embedded-stack.ts'
 
 export function addJwtCommand(program: Command): void {
   program

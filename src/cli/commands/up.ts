@@ -1,17 +1,9 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
-import { drainOnce } from '../drain-once.ts'
 import { defaultDataDir } from '../running.ts'
-import { serveUntilStopped } from '../serve.ts'
-
-export interface UpOptions {
-  readonly dataDir: string
-  readonly port?: number
-  readonly drain?: true
-  readonly input?: string
-  readonly json?: true
-  readonly sample: boolean
-}
+import { drainOnce } from '../up/drain-once.ts'
+import type { UpOptions } from '../up/options.ts'
+import { serveUntilStopped } from '../up/serve.ts'
 
 export function addUpCommand(program: Command): void {
   program

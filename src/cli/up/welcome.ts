@@ -1,4 +1,4 @@
-import type { UserLoginsTable } from '../store/schema.ts'
+import type { UserLoginsTable } from '../../store/schema.ts'
 
 /** What `tokenvault up` tells when everything runs. */
 export interface Welcome {

@@ -1,11 +1,11 @@
-import { loadConfig } from '../config.ts'
-import type { UpOptions } from './commands/up.ts'
-import { composeQueue, composeWorker } from './compose.ts'
+import { loadConfig } from '../../config.ts'
+import { composeQueue, composeWorker } from '../compose.ts'
+import { createProgress, writeSummary } from '../ingest-summary.ts'
+import { readInputBodies } from '../input-events.ts'
+import { prepareDatabase } from '../prepare-database.ts'
+import { stopSignal } from '../stop-signal.ts'
 import { openStackLog, startStack } from './embedded-stack.ts'
-import { createProgress, writeSummary } from './ingest-summary.ts'
-import { readInputBodies } from './input-events.ts'
-import { prepareDatabase } from './prepare-database.ts'
-import { stopSignal } from './stop-signal.ts'
+import type { UpOptions } from './options.ts'
 
 /** The main job once, on embedded servers: send, ingest until the queue is empty, say what was done. */
 export async function drainOnce(options: UpOptions): Promise<void> {

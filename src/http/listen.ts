@@ -1,11 +1,11 @@
-import type { FastifyInstance } from 'fastify'
 import { TokenvaultError } from '../errors.ts'
+import type { App } from './app.ts'
 
 /**
  * @returns the port listened on
  * @throws TokenvaultError `port_unavailable`
  */
-export async function listen(app: FastifyInstance, { host, port }: { host: string; port: number }): Promise<number> {
+export async function listen(app: App, { host, port }: { host: string; port: number }): Promise<number> {
   try {
     await app.listen({ host, port })
   } catch (cause) {

@@ -20,7 +20,11 @@ function problems(processName: ProcessName, environment: Environment): string[] 
     return []
   } catch (error) {
     if (!(error instanceof TokenvaultError) || error.code !== 'config_invalid') throw error
-    return error.message.split(/; (?=[A-Z])/)
+    const lines = error.message.split('\n')
+    if (lines.length === 1) return lines
+    // Many problems stand one a line, below a line that counts them.
+    t.equal(lines[0], `${lines.length - 1} problems:`)
+    return lines.slice(1).map(line => line.trimStart())
   }
 }
 

@@ -16,5 +16,13 @@ export async function readInputBodies(path: string): Promise<string[]> {
     throw new TokenvaultError('input_invalid', `the input file ${code}`)
   }
   if (!Array.isArray(events)) throw new TokenvaultError('input_invalid', 'the input file holds no array')
-  return events.map(event => JSON.stringify(event))
+  return events.map(bodyOf)
+}
+
+/** An event as a message body. In ASCII, because the embedded queue refuses characters outside the basic plane. */
+export function bodyOf(event: unknown): string {
+  return JSON.stringify(event).replace(
+    /[\u0080-\uffff]/g,
+    unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 }

@@ -29,6 +29,7 @@ export function sampleInput(directory: string): LoginInput {
     ip: `198.18.7.${index}`,
     device_id: `canary-device-${index}-7f3a`,
     locale: index < 29 ? null : 'DE',
+    user_id: `${event.user_id} 🛰 é`,
   }))
   const path = join(directory, 'input.json')
   writeFileSync(path, JSON.stringify([...logins, { foo: 'canary-no-event-7f3a' }]))

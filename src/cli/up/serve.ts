@@ -8,7 +8,7 @@ import { readLogins } from '../../store/logins.ts'
 import type { UserLoginsTable } from '../../store/schema.ts'
 import { knownRoles } from '../../vault/policy.ts'
 import { composeApi, composeQueue, composeWorker } from '../compose.ts'
-import { readInputBodies } from '../input-events.ts'
+import { bodyOf, readInputBodies } from '../input-events.ts'
 import { prepareDatabase } from '../prepare-database.ts'
 import { writeRunning } from '../running.ts'
 import { sampleEvents } from '../sample-events.ts'
@@ -101,7 +101,7 @@ async function startIngest(stack: EmbeddedStack, log: Log, bodies: readonly stri
 
 function sampleBodies(): string[] {
   // One message is no event, so that the quarantine has something to show too.
-  return [...sampleEvents(sampleCount, 1), { hello: 'no login event' }].map(event => JSON.stringify(event))
+  return [...sampleEvents(sampleCount, 1), { hello: 'no login event' }].map(bodyOf)
 }
 
 async function readRows(stack: EmbeddedStack, limit: number): Promise<UserLoginsTable[]> {

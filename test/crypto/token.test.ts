@@ -38,9 +38,7 @@ t.test('minting', async t => {
         const { tokens, ids } = mint(values, { field, keyVersion: version }, key)
         const associatedData = encodeBinding({ ...binding, label: tokenLabel, field, keyVersion: version })
         return values.every((value, index) => {
-          const encrypted = Buffer.from(
-            aessiv(key, associatedData).encrypt(Buffer.from(value)),
-          )
+          const encrypted = Buffer.from(aessiv(key, associatedData).encrypt(Buffer.from(value)))
           return (
             tokens[index] === `${field}_v${version}_${encrypted.toString('base64url')}` &&
             ids[index] === encrypted.toString('hex', 0, 16)

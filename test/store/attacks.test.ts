@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { LoginRole } from '../../src/store/role-passwords.ts'
+import { foldSubtreeRoots, leafHash, treeHead } from '../helpers/merkle-tree.ts'
 import { connectTo, createVaultDatabase, withLogin } from '../helpers/vault-database.ts'
 
 const denied = { code: '42501' }

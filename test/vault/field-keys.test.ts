@@ -1,5 +1,7 @@
 import t from 'tap'
-import { Keyset } from '../../src/crypto/keyset.ts'
+import { encodeBinding } from '../../src/crypto/associated-data.ts'
+import { packText, unpackText } from '../../src/crypto/byte-column.ts'
+import { Keyset, sivOf } from '../../src/crypto/keyset.ts'
 import { FieldKeys } from '../../src/vault/field-keys.ts'
 import { freshKeys, withStatus } from '../helpers/vault-world.ts'
 
@@ -9,6 +11,22 @@ t.test('keys are made ready once', async t => {
   t.equal(keys.sealer('data', 'ip', 1), keys.sealer('data', 'ip', 1))
   t.not(keys.sealer('data', 'ip', 1), keys.sealer('data', 'device_id', 1))
   t.equal(keys.primaryVersion('token', 'ip'), 1)
+})
+
+t.test('sealed values are bound to what the format says, which never changes', async t => {
+  const keyset = new Keyset(freshKeys())
+  const keys = new FieldKeys(keyset, 'a-tenant')
+  const id = '0123456789abcdef'.repeat(2)
+  const places = [
+    { purpose: 'data', field: 'ip', label: 'tokenvault/original/v1' },
+    { purpose: 'quarantine', field: '', label: 'tokenvault/quarantine/v1' },
+  ] as const
+  for (const { purpose, field, label } of places) {
+    const sealed = keys.sealer(purpose, field, 1)!.seal(packText(['203.0.113.7']), [id])
+    const siv = sivOf(keyset.primary(purpose, field))
+    const bound = siv.bind(encodeBinding({ label, tenant: 'a-tenant', field, keyVersion: 1 }), Buffer.from(id, 'hex'))
+    t.same(unpackText(bound.decrypt(sealed).plaintexts), ['203.0.113.7'], label)
+  }
 })
 
 t.test('keys that are not held, or are disabled, make nothing', async t => {

@@ -5,24 +5,29 @@ import { DatabaseError, type Pool } from 'pg'
  * A connection on which a statement got no answer may still be at work on it, or dead without anyone having noticed:
  * it is ended, and never handed to the next caller, who would wait behind it.
  */
-export function withoutUnanswered(pool: Pool): PostgresPool {
+export function withoutBroken(pool: Pool): PostgresPool {
   const connect = async (): Promise<PostgresPoolClient> => {
     const client = await pool.connect()
-    let unanswered: Error | undefined
+    let failure: unknown
     const query = async (text: string, parameters: readonly unknown[]) => {
-      // The rollback that follows a failure would only wait once more.
-      if (unanswered !== undefined) throw unanswered
+      // The rollback that follows a failure would only wait once more, and then hide its cause.
+      if (failure !== undefined) throw failure
       try {
         return await client.query(text, [...parameters])
       } catch (error) {
-        if (error instanceof Error && !(error instanceof DatabaseError)) unanswered = error
+        if (isBroken(error)) failure = error
         throw error
       }
     }
     return {
       query: query as unknown as PostgresPoolClient['query'],
-      release: () => client.release(unanswered !== undefined),
+      release: () => client.release(failure !== undefined),
     }
   }
   return { connect, end: () => pool.end(), options: pool.options }
+}
+
+/** No answer of the server, or its last one: class 57P, operator intervention. */
+function isBroken(error: unknown): boolean {
+  return !(error instanceof DatabaseError) || error.code?.startsWith('57P') === true
 }

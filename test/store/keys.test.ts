@@ -1,0 +1,76 @@
+import t from 'tap'
+import { openLocalKek } from '../../src/kms/local.ts'
+import { createKeyReader, createKeyWriter } from '../../src/store/keys.ts'
+import { FieldKeys } from '../../src/vault/field-keys.ts'
+import { loginFields } from '../../src/vault/fields.ts'
+import { createMissingKeys, openKeyset } from '../../src/vault/keyset.ts'
+import type { WrappedKey } from '../../src/vault/ports.ts'
+import { createTokenizer } from '../../src/vault/tokenizer.ts'
+import { createVaultDatabase, testTenant } from '../helpers/vault-database.ts'
+
+const key = (changes: Partial<WrappedKey> = {}): WrappedKey => ({
+  purpose: 'token',
+  field: 'other',
+  version: 1,
+  status: 'active',
+  kekId: 'kek',
+  wrapped: Buffer.from('first'),
+  ...changes,
+})
+const all = (keys: readonly WrappedKey[]) =>
+  keys.map(({ wrapped, ...rest }) => ({ ...rest, wrapped: Buffer.from(wrapped) }))
+
+t.test('a key that is there is never replaced, and one that is not is added', async t => {
+  const vault = await createVaultDatabase(t)
+  const writer = createKeyWriter(vault.database())
+  const before = await writer.readKeys()
+  await writer.insertKeys([key()])
+  await writer.insertKeys([key({ wrapped: Buffer.from('second'), status: 'primary' }), key({ version: 2 })])
+  await writer.insertKeys([])
+  const after = await createKeyReader(vault.database('tokenvault_api')).readKeys()
+  t.strictSame(all(after.filter(({ field }) => field === 'other')), all([key(), key({ version: 2 })]))
+  t.strictSame(all(after.filter(({ field }) => field !== 'other')), all(before))
+})
+
+t.test('a second primary is refused, with everything else of the call', async t => {
+  const vault = await createVaultDatabase(t)
+  const writer = createKeyWriter(vault.database())
+  const before = await writer.readKeys()
+  await t.rejects(writer.insertKeys([key(), key({ field: 'ip', version: 2, status: 'primary' })]), {
+    code: 'store_refused',
+    message: 'the database answered: SQLSTATE 23505',
+  })
+  t.strictSame(all(await writer.readKeys()), all(before))
+})
+
+t.test('roles that read keys cannot add one', async t => {
+  const vault = await createVaultDatabase(t)
+  for (const role of ['tokenvault_worker', 'tokenvault_api'] as const) {
+    const writer = createKeyWriter(vault.database(role))
+    t.equal((await writer.readKeys()).length, 6)
+    await t.rejects(writer.insertKeys([key()]), { code: 'store_unavailable', message: /SQLSTATE 42501$/ })
+  }
+})
+
+t.test('ten processes that make the first keys at once end with one keyset, the same for all', async t => {
+  const vault = await createVaultDatabase(t)
+  await (await vault.connect()).query('DELETE FROM pii_vault.keys')
+  const kek = openLocalKek(vault.kekFile)
+  const options = { tenant: testTenant, fields: loginFields }
+  const results = await Promise.all(
+    Array.from({ length: 10 }, () => createMissingKeys(createKeyWriter(vault.database(undefined, 1)), kek, options)),
+  )
+  t.strictSame(results.flatMap(({ made }) => made).sort(), [
+    'audit//v1',
+    'data/device_id/v1',
+    'data/ip/v1',
+    'quarantine//v1',
+    'token/device_id/v1',
+    'token/ip/v1',
+  ])
+  const reopened = await openKeyset(createKeyReader(vault.database('tokenvault_worker')), kek, testTenant)
+  const tokens = [...results.map(({ keyset }) => keyset), reopened].map(keyset =>
+    createTokenizer(new FieldKeys(keyset, testTenant), loginFields).tokenizeValues('ip', ['203.0.113.7']),
+  )
+  for (const token of tokens) t.strictSame(token, tokens[0])
+})

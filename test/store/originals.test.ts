@@ -1,0 +1,48 @@
+import t from 'tap'
+import { createIngestStore } from '../../src/store/effects.ts'
+import { createOriginalReader } from '../../src/store/originals.ts'
+import { loginFields } from '../../src/vault/fields.ts'
+import { effectOf, loginRow } from '../helpers/message-effects.ts'
+import { createVaultDatabase } from '../helpers/vault-database.ts'
+
+t.test('what the worker stored is what the API finds, and absent ids are absent', async t => {
+  const vault = await createVaultDatabase(t)
+  const row = loginRow(vault.tokenizer, 1)
+  const store = createIngestStore(vault.database('tokenvault_worker'), loginFields)
+  await store.storeEffects([effectOf('m-1', row)])
+  const reader = createOriginalReader(vault.database('tokenvault_api'))
+  const [ip, device] = row.tokens.map(({ original }) => original)
+  const found = await reader.findOriginals([ip!.tokenId, 'f'.repeat(32), device!.tokenId, ip!.tokenId])
+  t.equal(found.size, 2)
+  for (const original of [ip!, device!]) {
+    const { sealed, ...rest } = found.get(original.tokenId)!
+    t.strictSame({ ...rest, sealed: Buffer.from(sealed) }, { ...original, sealed: Buffer.from(original.sealed) })
+  }
+  t.equal((await reader.findOriginals([])).size, 0)
+})
+
+t.test('10,000 ids are found in one call', async t => {
+  const vault = await createVaultDatabase(t)
+  await (await vault.connect()).query(`INSERT INTO pii_vault.originals
+    SELECT lpad(to_hex(n), 32, '0')::uuid, 'ip', 1, 1, int4send(n) FROM generate_series(1, 10000) AS n`)
+  const ids = Array.from({ length: 10_000 }, (_, n) => (n + 5001).toString(16).padStart(32, '0'))
+  const found = await createOriginalReader(vault.database('tokenvault_api')).findOriginals(ids)
+  t.equal(found.size, 5000)
+  t.ok(
+    [...found].every(
+      ([id, { tokenId, sealed }]) => id === tokenId && Buffer.from(sealed).readInt32BE() === Number(`0x${id}`),
+    ),
+  )
+})
+
+t.test('what is no token id is refused, and never mixed into the statement', async t => {
+  const vault = await createVaultDatabase(t)
+  const reader = createOriginalReader(vault.database('tokenvault_api'))
+  for (const id of ['', 'not-hex', `${'0'.repeat(32)}'); drop table x; --`, '{}', 'NULL']) {
+    await t.rejects(reader.findOriginals([id]), {
+      code: 'store_refused',
+      message: 'the database answered: SQLSTATE 22P02',
+      cause: undefined,
+    })
+  }
+})

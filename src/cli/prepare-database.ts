@@ -25,7 +25,13 @@ export interface Prepared {
 export async function prepareDatabase(config: Config<'migrate'>): Promise<Prepared> {
   const kek = openLocalKek(config.KEK_FILE)
   const passwords = readPasswords(config.ROLE_PASSWORDS_DIR)
-  const database = createDatabase({ url: config.DATABASE_URL, poolMax: 2, applicationName: 'tokenvault migrate' })
+  const database = createDatabase({
+    url: config.DATABASE_URL,
+    poolMax: 2,
+    applicationName: 'tokenvault migrate',
+    // A migration of a large table, or another migrator's lock, may take long.
+    statementTimeoutMilliseconds: 3_600_000,
+  })
   try {
     const migrations = await migrate(database)
     const { made } = await createMissingKeys(createKeyWriter(database), kek, {

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, createHash, createSecretKey, randomBytes } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { TokenvaultError } from '../errors.ts'
 import type { KeyEncryptionKey } from '../vault/ports.ts'
 
@@ -45,8 +45,14 @@ function readKek(path: string): Buffer {
   let mode: number
   let bytes: Buffer
   try {
-    mode = statSync(path).mode
-    bytes = readFileSync(path)
+    // One descriptor, so that what is checked is what is read.
+    const file = openSync(path, 'r')
+    try {
+      mode = fstatSync(file).mode
+      bytes = readFileSync(file)
+    } finally {
+      closeSync(file)
+    }
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
     throw new TokenvaultError('kek_unavailable', `KEK_FILE cannot be read (${code})`)

@@ -1,16 +1,22 @@
 import { onLauncherGone } from './launcher.ts'
 
+/** One Ctrl-C can arrive twice: from the terminal, and passed on by npm. */
+const echoMilliseconds = 1_000
+
 /**
  * An abort signal that fires at the first SIGINT, SIGTERM or SIGHUP. The second one ends the process at once, for
  * those who do not want to wait: everything it does is safe to be killed in.
  */
 export function stopSignal(): AbortSignal {
   const controller = new AbortController()
+  let firstAtMs: number | undefined
   onLauncherGone(() => controller.abort())
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
-      if (controller.signal.aborted) process.exit(130)
-      controller.abort()
+      if (firstAtMs === undefined) {
+        firstAtMs = performance.now()
+        controller.abort()
+      } else if (performance.now() - firstAtMs > echoMilliseconds) process.exit(130)
     })
   }
   return controller.signal

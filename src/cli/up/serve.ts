@@ -55,7 +55,7 @@ export async function serveUntilStopped(options: UpOptions): Promise<void> {
         queueUrl: stack.sqs.queueUrl,
         jwksUrl: stack.issuer.jwksUrl,
         analystUrl: stack.databaseUrl('tokenvault_analyst'),
-        dataDir: stack.dataDir.path,
+        dataDir: options.dataDir,
         rows: await readRows(stack, rowsShown),
         jwts: await signJwts(stack),
       }),

@@ -54,6 +54,8 @@ t.test(
     ]) {
       t.equal(statSync(join(dataDir, file)).mode & 0o777, 0o600, file)
     }
+    // As when a terminal sends Ctrl-C to all and npm passes it on.
+    up.process.kill('SIGINT')
     up.process.kill('SIGINT')
     t.strictSame(await up.ended, { code: 0, signal: null })
     t.equal(existsSync(join(dataDir, 'postgres', 'postmaster.pid')), false, 'Postgres has stopped')

@@ -22,6 +22,15 @@ const keyVariables = {
   KEK_PROVIDER: Type.Enum(['local'], { default: 'local', description: 'Who holds the key-encryption key' }),
   KEK_FILE: Type.String({ minLength: 1, description: 'File of 32 random bytes, mode 0600: the key-encryption key' }),
 }
+const fieldVariables = {
+  FIELDS_FILE: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'YAML or JSON file that names the fields to tokenize, the same for all processes; ip and device_id without it',
+    }),
+  ),
+}
 const queueVariables = {
   SQS_QUEUE_URL: Type.String({ pattern: '^https?://', description: 'URL of the queue of login events' }),
   AWS_REGION: Type.String({ minLength: 1, default: 'us-east-1', description: 'Region of the queue' }),
@@ -100,9 +109,18 @@ const migrateVariables = {
 
 /** The variables that each process reads, in the order in which the README lists them. */
 export const configVariables = {
-  migrate: { ...databaseVariables, ...keyVariables, ...migrateVariables, ...logVariables },
-  worker: { ...databaseVariables, ...keyVariables, ...queueVariables, ...workerVariables, ...logVariables },
-  api: { ...databaseVariables, ...keyVariables, ...httpVariables, ...jwtVariables, ...logVariables },
+  migrate: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...migrateVariables, ...logVariables },
+  worker: {
+    ...databaseVariables,
+    ...keyVariables,
+    ...fieldVariables,
+    ...queueVariables,
+    ...workerVariables,
+    ...logVariables,
+  },
+  api: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...httpVariables, ...jwtVariables, ...logVariables },
+  lambda: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...logVariables },
+  reconcile: { DATABASE_URL: databaseVariables.DATABASE_URL, ...fieldVariables },
 } as const
 
 export type ProcessName = keyof typeof configVariables

@@ -1,10 +1,15 @@
 import t from 'tap'
+import { createFieldSchema, loginFields } from '../../src/vault/fields.ts'
 import { checkBatchSize, checkPurpose, knownRoles, maxBatchItems, permittedFields } from '../../src/vault/policy.ts'
 
 t.test('what each role may reveal and look for', async t => {
   t.same(knownRoles, ['analyst', 'investigator', 'auditor'])
   for (const operation of ['detokenize', 'tokenize'] as const) {
-    t.same([...permittedFields(['investigator'], operation)], ['ip', 'device_id'], `investigator: ${operation}`)
+    t.same(
+      [...permittedFields(['investigator'], operation, loginFields)],
+      ['ip', 'device_id'],
+      `investigator: ${operation}`,
+    )
     const nobody = [
       [],
       ['analyst'],
@@ -16,9 +21,15 @@ t.test('what each role may reveal and look for', async t => {
       [''],
     ]
     for (const roles of nobody)
-      t.equal(permittedFields(roles, operation).size, 0, `${JSON.stringify(roles)}: ${operation}`)
-    t.equal(permittedFields(['analyst', 'unheard-of', 'investigator'], operation).size, 2, 'roles add up')
+      t.equal(permittedFields(roles, operation, loginFields).size, 0, `${JSON.stringify(roles)}: ${operation}`)
+    t.equal(permittedFields(['analyst', 'unheard-of', 'investigator'], operation, loginFields).size, 2, 'roles add up')
   }
+})
+
+t.test('a field that a team configures is revealed to investigators, and no other is', async t => {
+  const fields = createFieldSchema([{ name: 'email', rule: 'email.v1', column: 'masked_email' }])
+  t.same([...permittedFields(['investigator'], 'detokenize', fields)], ['email'])
+  t.equal(permittedFields(['analyst'], 'detokenize', fields).size, 0)
 })
 
 t.test('a purpose is a short identifier', async t => {

@@ -5,6 +5,7 @@ import type { Tokenizer } from '../vault/tokenizer.ts'
 import { backoffMilliseconds, pause, releaseDelaySeconds } from './backoff.ts'
 import { handleBatch } from './handle-batch.ts'
 import type { MessagesInHand } from './in-hand.ts'
+import type { Observe } from './observe.ts'
 import type { Outcome } from './settle.ts'
 
 export interface BatchStored {
@@ -27,6 +28,7 @@ export interface BatchStoreContext {
   readonly maxAttempts: number
   /** Ends the run with this error: going on would only spend the messages' receive counts. */
   readonly fail: (error: TokenvaultError) => void
+  readonly observe?: Observe | undefined
 }
 
 /**
@@ -93,10 +95,13 @@ export async function storeBatch(
 
 function handle(
   messages: readonly ReceivedMessage[],
-  { tokenizer, fail }: BatchStoreContext,
+  { tokenizer, fail, observe }: BatchStoreContext,
 ): MessageEffect[] | undefined {
+  const startedAtMs = performance.now()
   try {
-    return handleBatch(messages, tokenizer)
+    const effects = handleBatch(messages, tokenizer)
+    observe?.({ kind: 'tokenized', seconds: (performance.now() - startedAtMs) / 1000 })
+    return effects
   } catch (error) {
     if (!(error instanceof TokenvaultError)) throw error
     fail(error)
@@ -108,13 +113,17 @@ function handle(
 async function storePatiently(
   effects: readonly MessageEffect[],
   messages: readonly ReceivedMessage[],
-  { store, inHand, log, stop, maxAttempts, fail }: BatchStoreContext,
+  { store, inHand, log, stop, maxAttempts, fail, observe }: BatchStoreContext,
 ): Promise<StoredCounts | undefined> {
   for (let attempt = 1; ; attempt++) {
+    const startedAtMs = performance.now()
     try {
       // After an unknown outcome a repeat may count its own rows as duplicates; the rows are there once either way.
-      return await store.storeEffects(effects)
+      const counts = await store.storeEffects(effects)
+      observe?.({ kind: 'committed', seconds: (performance.now() - startedAtMs) / 1000 })
+      return counts
     } catch (error) {
+      observe?.({ kind: 'store_failed', code: error instanceof TokenvaultError ? error.code : 'internal' })
       if (!(error instanceof TokenvaultError) || error.code !== 'store_unavailable') throw error
       const retryInMs = backoffMilliseconds(attempt)
       log.warn({ event: 'batch_not_stored', messages: messages.length, attempt, retryInMs, err: error })

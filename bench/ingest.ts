@@ -1,0 +1,79 @@
+import { type Drained, openSetting, type Runner, type Setting, startRunner } from './ingest/setting.ts'
+import { median } from './measure.ts'
+
+const rounds = 5
+const messages = 10_000
+/** The naive loop commits and deletes one by one; more messages would only take longer. */
+const naiveMessages = 500
+const arrayMessages = 300
+const eventsPerMessage = 100
+
+/**
+ * Messages a second through the bare SDK, our worker and the naive loop, in turns, each on a queue of its own.
+ *
+ * @param options.memory measures the worker's memory instead, at 10,000 and at 1,000,000 queued messages; takes minutes
+ */
+export async function benchIngest({ memory = false } = {}): Promise<Record<string, number>> {
+  const setting = await openSetting()
+  try {
+    return memory ? await measureMemory(setting) : await measureSpeed(setting)
+  } finally {
+    await setting.close()
+  }
+}
+
+async function measureSpeed(setting: Setting) {
+  const runners = {
+    bareDrain: startRunner('bareDrain'),
+    worker: startRunner('worker'),
+    naive: startRunner('naive'),
+    processes2: startRunner('worker', 2),
+    arrays: startRunner('worker'),
+  }
+  const candidates: Record<keyof typeof runners, () => Promise<Drained>> = {
+    bareDrain: async () => runners.bareDrain.drain(await setting.fill(messages), messages),
+    worker: async () => runners.worker.drain(await setting.fill(messages), messages),
+    naive: async () => runners.naive.drain(await setting.fill(naiveMessages), naiveMessages),
+    processes2: async () => runners.processes2.drain(await setting.fill(messages), messages),
+    arrays: async () => runners.arrays.drain(await setting.fill(arrayMessages, eventsPerMessage), arrayMessages),
+  }
+  const drained = new Map<string, Drained[]>(Object.keys(candidates).map(name => [name, []]))
+  // The first round warms up.
+  for (let round = -1; round < rounds; round++) {
+    for (const [name, run] of Object.entries(candidates)) {
+      const result = await run()
+      if (round >= 0) drained.get(name)!.push(result)
+    }
+  }
+  for (const runner of Object.values<Runner>(runners)) runner.close()
+  const rate = (name: keyof typeof candidates) => median(drained.get(name)!.map(result => result.messagesPerSecond))
+  const [bareDrain, worker, naive] = [rate('bareDrain'), rate('worker'), rate('naive')]
+  return {
+    bareDrain,
+    worker,
+    naive,
+    workerToBare: worker / bareDrain,
+    workerToNaive: worker / naive,
+    rssMb: Math.max(...drained.get('worker')!.map(({ peakRssMb }) => peakRssMb)),
+    rssBareMb: Math.max(...drained.get('bareDrain')!.map(({ peakRssMb }) => peakRssMb)),
+    processes2: rate('processes2'),
+    eventsPerSecond100: rate('arrays') * eventsPerMessage,
+  }
+}
+
+async function measureMemory(setting: Setting) {
+  const rssOf = async (messages: number) => {
+    const runner = startRunner('worker')
+    const { messagesPerSecond, peakRssMb } = await runner.drain(await setting.fill(messages), messages)
+    runner.close()
+    return { messagesPerSecond, peakRssMb }
+  }
+  const small = await rssOf(10_000)
+  const large = await rssOf(1_000_000)
+  return {
+    rssMb10k: small.peakRssMb,
+    rssMb1M: large.peakRssMb,
+    rssGrowth: large.peakRssMb / small.peakRssMb,
+    worker1M: large.messagesPerSecond,
+  }
+}

@@ -109,6 +109,23 @@ export const errorCatalogue = {
     meaning: 'The sealed original does not open, or opens to another value than the token stands for.',
     remedy: 'Tell the security team: a row of the vault was altered or swapped.',
   },
+  // Quarantine and dead letters.
+  quarantine_unknown: {
+    meaning: 'The quarantine holds no entry of this id.',
+    remedy: 'List the quarantine and take an id from there.',
+  },
+  quarantine_settled: {
+    meaning: 'The entry was redriven or discarded before; its body is erased.',
+    remedy: 'Nothing is left to do with it. Show it to see what became of it.',
+  },
+  quarantine_unreadable: {
+    meaning: 'The sealed body does not open: its key is not held, or the row was altered.',
+    remedy: 'Check that the quarantine key was not destroyed; otherwise tell the security team.',
+  },
+  dead_letter_queue_missing: {
+    meaning: 'The queue has no redrive policy, so it has no dead-letter queue.',
+    remedy: 'Give the queue a RedrivePolicy with a dead-letter queue and a maxReceiveCount of about 5.',
+  },
   // Requests.
   unauthenticated: {
     meaning: 'The request carries no acceptable access token.',

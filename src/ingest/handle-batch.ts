@@ -24,7 +24,10 @@ interface Reject {
  *
  * @throws what the tokenizer throws: TokenvaultError `keyset_incomplete`, `field_unknown`
  */
-export function handleBatch(messages: readonly ReceivedMessage[], tokenizer: Tokenizer): MessageEffect[] {
+export function handleBatch(
+  messages: readonly Pick<ReceivedMessage, 'messageId' | 'body' | 'sentAtMs'>[],
+  tokenizer: Tokenizer,
+): MessageEffect[] {
   const fields = [...tokenizer.fields.keys()]
   const drafts = new Map<string, Draft>()
   const rejects: Reject[] = []

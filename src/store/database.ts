@@ -51,5 +51,7 @@ export function createDatabase(options: DatabaseOptions): TokenvaultDatabase {
   })
   // An idle connection that breaks is dropped by the pool; the next statement opens another or says why it cannot.
   pool.on('error', () => {})
+  // One that breaks in use tells its caller by the statement that fails. Without a listener it would end the process.
+  pool.on('connect', client => client.on('error', () => {}))
   return new Kysely<Database>({ dialect: new Dialect({ pool: withoutUnanswered(pool) }) })
 }

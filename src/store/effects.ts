@@ -61,7 +61,7 @@ async function insertReceipts(
   return effects.filter(({ messageId }) => fresh.has(messageId))
 }
 
-async function insertOriginals(transaction: TokenvaultDatabase, rows: readonly LoginRow[]): Promise<void> {
+export async function insertOriginals(transaction: TokenvaultDatabase, rows: readonly LoginRow[]): Promise<void> {
   const byId = new Map<string, SealedOriginal>()
   for (const { tokens } of rows) for (const { original } of tokens) byId.set(original.tokenId, original)
   if (byId.size === 0) return
@@ -76,7 +76,7 @@ async function insertOriginals(transaction: TokenvaultDatabase, rows: readonly L
     on conflict do nothing`.execute(transaction)
 }
 
-async function insertRows(
+export async function insertRows(
   transaction: TokenvaultDatabase,
   tokenColumns: readonly string[],
   rows: readonly LoginRow[],
@@ -93,7 +93,10 @@ async function insertRows(
 }
 
 /** @returns how many were inserted */
-async function insertQuarantined(transaction: TokenvaultDatabase, effects: readonly MessageEffect[]): Promise<number> {
+export async function insertQuarantined(
+  transaction: TokenvaultDatabase,
+  effects: readonly MessageEffect[],
+): Promise<number> {
   const rows = effects.flatMap(({ messageId, sentOn, quarantined }) =>
     quarantined.map(({ id, eventIndex, reason, dataKeyVersion, sealed }) => ({
       id,

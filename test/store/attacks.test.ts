@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { LoginRole } from '../../src/store/role-passwords.ts'
+import { foldSubtreeRoots, leafHash, treeHead } from '../helpers/merkle-tree.ts'
 import { connectTo, createVaultDatabase, withLogin } from '../helpers/vault-database.ts'
 
 const denied = { code: '42501' }
@@ -27,6 +28,10 @@ const refused: Record<LoginRole, readonly string[]> = {
     'SELECT FROM pii_vault.audit_head',
     'SELECT FROM pii_vault.audit_events',
     `SELECT pii_vault.append_audit(ARRAY['{}'::bytea])`,
+    `INSERT INTO pii_vault.quarantine (id, message_id, event_index, reason, data_key_version, sealed, sent_on, state)
+       VALUES (gen_random_uuid(), 'm', 0, 'r', 1, '', current_date, 'discarded')`,
+    `SELECT pii_vault.request_redrive('{}')`,
+    `SELECT pii_vault.discard_quarantined('{}')`,
     'SELECT FROM ingest.user_logins_default',
     'CREATE TABLE ingest.mine ()',
     'DROP TABLE ingest.receipts',
@@ -49,7 +54,11 @@ const refused: Record<LoginRole, readonly string[]> = {
     'ALTER TABLE pii_vault.audit_log DISABLE TRIGGER ALL',
     'DROP TRIGGER append_only ON pii_vault.audit_log',
     `INSERT INTO pii_vault.checkpoints VALUES (0, '')`,
-    'SELECT FROM pii_vault.quarantine',
+    'UPDATE pii_vault.quarantine SET sealed = NULL',
+    `UPDATE pii_vault.quarantine SET state = 'quarantined'`,
+    'DELETE FROM pii_vault.quarantine',
+    'SELECT pii_vault.take_redrives(1)',
+    `SELECT pii_vault.settle_redrives('{}', '{}', '{}', '{}')`,
     'SELECT FROM user_logins',
     'SELECT FROM ingest.receipts',
     `INSERT INTO pii_vault.keys VALUES ('token', 'x', 1, 'active', '', '')`,
@@ -61,6 +70,7 @@ const refused: Record<LoginRole, readonly string[]> = {
     'SELECT FROM pii_vault.originals',
     'SELECT FROM pii_vault.keys',
     'SELECT FROM pii_vault.quarantine',
+    'SELECT pii_vault.take_redrives(1)',
     'SELECT FROM pii_vault.audit_events',
     `SELECT pii_vault.append_audit(ARRAY['{}'::bytea])`,
     'SELECT FROM ingest.receipts',

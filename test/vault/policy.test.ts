@@ -1,9 +1,17 @@
 import t from 'tap'
 import { createFieldSchema, loginFields } from '../../src/vault/fields.ts'
-import { checkBatchSize, checkPurpose, knownRoles, maxBatchItems, permittedFields } from '../../src/vault/policy.ts'
+import {
+  checkBatchSize,
+  checkPurpose,
+  knownRoles,
+  maxBatchItems,
+  mayOpenQuarantined,
+  mayOperateQuarantine,
+  permittedFields,
+} from '../../src/vault/policy.ts'
 
 t.test('what each role may reveal and look for', async t => {
-  t.same(knownRoles, ['analyst', 'investigator', 'auditor'])
+  t.same(knownRoles, ['analyst', 'investigator', 'auditor', 'operator'])
   for (const operation of ['detokenize', 'tokenize'] as const) {
     t.same(
       [...permittedFields(['investigator'], operation, loginFields)],
@@ -15,6 +23,7 @@ t.test('what each role may reveal and look for', async t => {
       ['analyst'],
       ['auditor'],
       ['analyst', 'auditor'],
+      ['operator'],
       ['admin'],
       ['Investigator'],
       ['__proto__'],
@@ -31,6 +40,18 @@ t.test('a field that a team configures is revealed to investigators, and no othe
   t.same([...permittedFields(['investigator'], 'detokenize', fields)], ['email'])
   t.equal(permittedFields(['analyst'], 'detokenize', fields).size, 0)
 })
+
+t.test(
+  'an operator works on the quarantine and reads no body; that takes an investigator who is an operator too',
+  async t => {
+    t.ok(mayOperateQuarantine(['analyst', 'operator']))
+    for (const roles of [[], ['investigator'], ['auditor'], ['analyst'], ['Operator'], ['__proto__']])
+      t.notOk(mayOperateQuarantine(roles), JSON.stringify(roles))
+    t.ok(mayOpenQuarantined(['operator', 'investigator'], loginFields))
+    for (const roles of [[], ['operator'], ['investigator'], ['operator', 'auditor'], ['investigator', 'analyst']])
+      t.notOk(mayOpenQuarantined(roles, loginFields), JSON.stringify(roles))
+  },
+)
 
 t.test('a purpose is a short identifier', async t => {
   for (const purpose of ['fraud_investigation', 'abc', 'a-b_c', 'x'.repeat(64)]) {

@@ -107,10 +107,11 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
 
   const processBatch = async (batch: readonly ReceivedMessage[]) => {
     const startedAtMs = performance.now()
-    const { counts, outcomes, reasons, unstorable } = await storeBatch(batch, context)
+    const { counts, outcomes, reasons, unstorable, heldBack } = await storeBatch(batch, context)
     if (drain) {
       drainWatch.done(outcomes.keys())
-      drainWatch.setAside(unstorable)
+      const refusedGroups = new Set(unstorable.map(({ groupId }) => groupId))
+      drainWatch.setAside([...unstorable, ...heldBack.filter(({ groupId }) => refusedGroups.has(groupId))])
     }
     const { released, undeleted } = await settle(batch, outcomes, context)
     totals.batches++

@@ -1,7 +1,13 @@
-import { type Message, ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import {
+  type Message,
+  type MessageSystemAttributeName,
+  ReceiveMessageCommand,
+  type SQSClient,
+} from '@aws-sdk/client-sqs'
 import { TokenvaultError } from '../errors.ts'
 import type { MessageQueue, ReceivedMessage } from '../vault/ports.ts'
 import { queueError } from './queue-error.ts'
+import { isFifo } from './sqs-client.ts'
 
 /** The most that one ReceiveMessage gives. */
 const maxMessages = 10
@@ -20,6 +26,12 @@ export function createReceive(
   queueUrl: string,
   callTimeoutMilliseconds: number,
 ): MessageQueue['receive'] {
+  // On a standard queue a group says something about fairness and nothing about order.
+  const attributes: MessageSystemAttributeName[] = [
+    'SentTimestamp',
+    'ApproximateReceiveCount',
+    ...(isFifo(queueUrl) ? (['MessageGroupId'] as const) : []),
+  ]
   return async ({ waitSeconds, visibilityTimeoutSeconds, signal }) => {
     if (signal?.aborted) return []
     try {
@@ -30,7 +42,7 @@ export function createReceive(
           WaitTimeSeconds: waitSeconds,
           VisibilityTimeout: visibilityTimeoutSeconds,
           // Never AttributeNames beside it: servers that know both take one or the other.
-          MessageSystemAttributeNames: ['SentTimestamp', 'ApproximateReceiveCount'],
+          MessageSystemAttributeNames: attributes,
         }),
         {
           requestTimeout: waitSeconds * 1000 + callTimeoutMilliseconds,
@@ -60,6 +72,7 @@ function toReceived(message: Message, receivedAtMs: number): ReceivedMessage {
     sentAtMs,
     receiveCount: Number(message.Attributes?.ApproximateReceiveCount) || 1,
     receivedAtMs,
+    groupId: message.Attributes?.MessageGroupId,
   }
 }
 

@@ -18,6 +18,11 @@ export interface SqsClientOptions {
   readonly callTimeoutMilliseconds?: number | undefined
 }
 
+/** Whether the queue keeps the order of its groups: AWS asks for this name, and emulators follow. */
+export function isFifo(queueUrl: string): boolean {
+  return queueUrl.endsWith('.fifo')
+}
+
 /** Longest long poll that SQS knows. */
 export const longestWaitSeconds = 20
 

@@ -46,7 +46,9 @@ async function measureSpeed(setting: Setting) {
     }
   }
   for (const runner of Object.values<Runner>(runners)) runner.close()
-  const rate = (name: keyof typeof candidates) => median(drained.get(name)!.map(result => result.messagesPerSecond))
+  const medianOf = (name: keyof typeof candidates, figure: keyof Drained) =>
+    median(drained.get(name)!.map(result => result[figure]))
+  const rate = (name: keyof typeof candidates) => medianOf(name, 'messagesPerSecond')
   const [bareDrain, worker, naive] = [rate('bareDrain'), rate('worker'), rate('naive')]
   return {
     bareDrain,
@@ -56,6 +58,8 @@ async function measureSpeed(setting: Setting) {
     workerToNaive: worker / naive,
     rssMb: Math.max(...drained.get('worker')!.map(({ peakRssMb }) => peakRssMb)),
     rssBareMb: Math.max(...drained.get('bareDrain')!.map(({ peakRssMb }) => peakRssMb)),
+    cpuMicroseconds: medianOf('worker', 'cpuMicrosecondsPerMessage'),
+    cpuMicrosecondsBare: medianOf('bareDrain', 'cpuMicrosecondsPerMessage'),
     processes2: rate('processes2'),
     eventsPerSecond100: rate('arrays') * eventsPerMessage,
   }

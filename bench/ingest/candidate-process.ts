@@ -14,7 +14,13 @@ export type Candidate = (task: DrainTask, done: (messages: number) => void, stop
 /** What the process tells its parent. Times are milliseconds since 1970. */
 export type CandidateReport =
   | { readonly kind: 'done'; readonly messages: number }
-  | { readonly kind: 'ended'; readonly startedAtMs: number; readonly lastAtMs: number; readonly peakRssMb: number }
+  | {
+      readonly kind: 'ended'
+      readonly startedAtMs: number
+      readonly lastAtMs: number
+      readonly peakRssMb: number
+      readonly cpuMicroseconds: number
+    }
 
 const candidates: Readonly<Record<string, Candidate>> = { bareDrain, worker: ourWorker, naive: naiveLoop }
 const candidate = candidates[process.argv[2] ?? '']!
@@ -26,12 +32,15 @@ process.on('message', async (request: DrainTask | 'stop') => {
   if (request === 'stop') return stopping.abort()
   stopping = new AbortController()
   const startedAtMs = now()
+  const cpuBefore = process.cpuUsage()
   let lastAtMs = startedAtMs
   const done = (messages: number) => {
     lastAtMs = now()
     tell({ kind: 'done', messages })
   }
   await candidate(request, done, stopping.signal)
-  tell({ kind: 'ended', startedAtMs, lastAtMs, peakRssMb: process.resourceUsage().maxRSS / 1024 })
+  const { user, system } = process.cpuUsage(cpuBefore)
+  const peakRssMb = process.resourceUsage().maxRSS / 1024
+  tell({ kind: 'ended', startedAtMs, lastAtMs, peakRssMb, cpuMicroseconds: user + system })
 })
 process.on('disconnect', () => process.exit())

@@ -49,6 +49,8 @@ export async function openSetting(): Promise<Setting> {
 /** What one candidate's drain of one queue took. */
 export interface Drained {
   readonly messagesPerSecond: number
+  /** CPU of the candidate's own processes. */
+  readonly cpuMicrosecondsPerMessage: number
   readonly peakRssMb: number
 }
 
@@ -78,6 +80,7 @@ export function startRunner(candidate: 'bareDrain' | 'worker' | 'naive', process
       const lastAtMs = Math.max(...ended.map(report => report.lastAtMs))
       return {
         messagesPerSecond: (done * 1000) / (lastAtMs - startedAtMs),
+        cpuMicrosecondsPerMessage: ended.reduce((sum, { cpuMicroseconds }) => sum + cpuMicroseconds, 0) / done,
         peakRssMb: Math.max(...ended.map(report => report.peakRssMb)),
       }
     },

@@ -37,6 +37,10 @@ const queueVariables = {
   AWS_ENDPOINT_URL_SQS: Type.Optional(
     Type.String({ pattern: '^https?://', description: 'SQS endpoint, for emulators' }),
   ),
+  SQS_PROTOCOL: Type.Enum(['json', 'query'], {
+    default: 'json',
+    description: 'What is spoken to SQS; query for emulators that know no JSON, such as LocalStack before 2024',
+  }),
 }
 const workerVariables = {
   WORKER_RECEIVERS: Type.Integer({ minimum: 1, maximum: 64, default: 4, description: 'Receive calls in flight' }),
@@ -120,6 +124,7 @@ export const configVariables = {
   },
   api: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...httpVariables, ...jwtVariables, ...logVariables },
   lambda: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...logVariables },
+  dlq: { ...queueVariables, ...logVariables },
   reconcile: { DATABASE_URL: databaseVariables.DATABASE_URL, ...fieldVariables },
 } as const
 

@@ -35,6 +35,7 @@ t.test('what is set is read, the rest has defaults, numbers are numbers', async 
     TENANT: 'default',
     KEK_PROVIDER: 'local',
     AWS_REGION: 'us-east-1',
+    SQS_PROTOCOL: 'json',
     WORKER_RECEIVERS: 4,
     WORKER_BATCH_MESSAGES: 1000,
     WORKER_BATCH_MILLISECONDS: 250,

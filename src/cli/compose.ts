@@ -1,11 +1,15 @@
 import type { Config, Environment } from '../config.ts'
 import { type App, createApp } from '../http/app.ts'
+import { startDepthWatch } from '../ingest/depth-watch.ts'
 import { clearProperties } from '../ingest/login-event.ts'
 import type { Observe } from '../ingest/observe.ts'
 import { createRedriver } from '../ingest/redrive.ts'
 import { workAndRedrive } from '../ingest/work-and-redrive.ts'
 import { createWorker, type WorkerTotals } from '../ingest/worker.ts'
 import type { Log } from '../log.ts'
+import { openDeadLetterQueue, type SqsDeadLetterQueue } from '../queue/dead-letters.ts'
+import type { OpenOrigin } from '../queue/receive.ts'
+import type { SqsClientOptions } from '../queue/sqs-client.ts'
 import { createSqsQueue, type SqsQueue } from '../queue/sqs-queue.ts'
 import { createAuditLog } from '../store/audit-log.ts'
 import { createDatabaseHealth } from '../store/health.ts'
@@ -15,6 +19,7 @@ import { createRedriveStore } from '../store/redrive.ts'
 import { createRecordAct } from '../vault/audit.ts'
 import { createDetokenize } from '../vault/detokenize.ts'
 import { createOpenQuarantined } from '../vault/open-quarantined.ts'
+import { createOriginSeal } from '../vault/origin.ts'
 import { createQuarantineVerbs } from '../vault/quarantine.ts'
 import { createTokenize } from '../vault/tokenize.ts'
 import { openIngestVault, openVault } from './open-vault.ts'
@@ -45,7 +50,8 @@ export async function composeWorker(
 ): Promise<Composed<ReturnType<typeof createWorker>>> {
   const { log, environment, onBatch, observe } = options
   const { fields, keys, database, tokenizer, store } = await openIngestVault(config, 'tokenvault worker')
-  const queue = composeQueue(config, log, environment)
+  const originSeal = createOriginSeal(keys)
+  const queue = composeQueue(config, log, environment, (mark, body) => originSeal.open(mark, body, Date.now()))
   const worker = createWorker({
     queue,
     tokenizer,
@@ -65,29 +71,48 @@ export async function composeWorker(
     log,
     idleMilliseconds: redriveIdleMilliseconds,
   })
+  const stopDepthWatch = observe === undefined ? () => {} : startDepthWatch({ queue, observe, log })
   const close = async () => {
+    stopDepthWatch()
     queue.close()
     await database.destroy()
   }
   return { main: workAndRedrive(worker, redriver), close }
 }
 
-/** The queue alone, for sending to it. */
+/** Where the queue is, and who calls it. */
+type QueueConfig = Pick<Config<'worker'>, 'SQS_QUEUE_URL' | 'AWS_REGION' | 'AWS_ENDPOINT_URL_SQS' | 'SQS_PROTOCOL'>
+
+/**
+ * The queue alone, for sending to it.
+ *
+ * @param openOrigin for who receives from it, too
+ */
 export function composeQueue(
-  config: Pick<Config<'worker'>, 'SQS_QUEUE_URL' | 'AWS_REGION' | 'AWS_ENDPOINT_URL_SQS'>,
+  config: QueueConfig,
   log: Log,
   environment: Environment,
+  openOrigin?: OpenOrigin,
 ): SqsQueue {
+  return createSqsQueue({ ...queueOptions(config, environment), log, openOrigin })
+}
+
+/** The dead-letter queue of the queue. @throws TokenvaultError `dead_letter_queue_missing`, `queue_unavailable` */
+export function composeDeadLetterQueue(config: QueueConfig, environment: Environment): Promise<SqsDeadLetterQueue> {
+  return openDeadLetterQueue(queueOptions(config, environment))
+}
+
+function queueOptions(config: QueueConfig, environment: Environment): SqsClientOptions {
   const endpoint = config.AWS_ENDPOINT_URL_SQS
   // An emulator takes any credentials and most machines that run one have none. Real SQS is reached over TLS.
   const needsNone = endpoint?.startsWith('http:') && !environment['AWS_ACCESS_KEY_ID'] && !environment['AWS_PROFILE']
-  return createSqsQueue({
+  return {
     queueUrl: config.SQS_QUEUE_URL,
     region: config.AWS_REGION,
     endpoint,
+    protocol: config.SQS_PROTOCOL,
     credentials: needsNone ? { accessKeyId: 'emulator', secretAccessKey: 'emulator' } : undefined,
-    log,
-  })
+  }
 }
 
 /**

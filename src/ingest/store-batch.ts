@@ -83,7 +83,8 @@ export async function storeBatch(
       }
       counts.rows += stored.rows
       counts.quarantined += stored.quarantined
-      counts.duplicates += stored.duplicates
+      // Of one message that was sent twice, both may stand here.
+      counts.duplicates += stored.duplicates + part.length - effects.length
       decide(part, { kind: 'delete' })
       for (const { reason } of effects.flatMap(({ quarantined }) => quarantined)) {
         reasons.set(reason, (reasons.get(reason) ?? 0) + 1)

@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto'
 import {
   ChangeMessageVisibilityBatchCommand,
   DeleteMessageBatchCommand,
-  GetQueueAttributesCommand,
   SendMessageBatchCommand,
 } from '@aws-sdk/client-sqs'
 import { TokenvaultError } from '../errors.ts'
@@ -10,12 +9,14 @@ import type { Log } from '../log.ts'
 import type { MessageQueue, OutgoingMessage } from '../vault/ports.ts'
 import { callInChunks } from './call-in-chunks.ts'
 import { chunk } from './chunk.ts'
-import { queueError } from './queue-error.ts'
-import { createReceive } from './receive.ts'
+import { readDepth } from './depth.ts'
+import { createReceive, type OpenOrigin } from './receive.ts'
 import { createSqsClient, isFifo, type SqsClientOptions } from './sqs-client.ts'
 
 export interface SqsQueueOptions extends SqsClientOptions {
   readonly log: Log
+  /** For who receives: reads the marks of messages that were sent again. */
+  readonly openOrigin?: OpenOrigin | undefined
 }
 
 /** A queue with connections that must be closed. */
@@ -44,7 +45,7 @@ export function createSqsQueue(options: SqsQueueOptions): SqsQueue {
   const inOrder = isFifo(queueUrl)
 
   return {
-    receive: createReceive(client, queueUrl, options.callTimeoutMilliseconds ?? 10_000),
+    receive: createReceive(client, queueUrl, options.callTimeoutMilliseconds ?? 10_000, options.openOrigin),
 
     async delete(messages) {
       const notDone = await callInChunks(
@@ -106,27 +107,7 @@ export function createSqsQueue(options: SqsQueueOptions): SqsQueue {
       }
     },
 
-    async depth() {
-      try {
-        const { Attributes: attributes = {} } = await client.send(
-          new GetQueueAttributesCommand({
-            QueueUrl: queueUrl,
-            AttributeNames: [
-              'ApproximateNumberOfMessages',
-              'ApproximateNumberOfMessagesNotVisible',
-              'ApproximateNumberOfMessagesDelayed',
-            ],
-          }),
-        )
-        return {
-          visible: Number(attributes.ApproximateNumberOfMessages ?? 0),
-          inFlight: Number(attributes.ApproximateNumberOfMessagesNotVisible ?? 0),
-          delayed: Number(attributes.ApproximateNumberOfMessagesDelayed ?? 0),
-        }
-      } catch (error) {
-        throw queueError('GetQueueAttributes', error)
-      }
-    },
+    depth: () => readDepth(client, queueUrl),
 
     close() {
       client.destroy()

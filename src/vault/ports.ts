@@ -206,6 +206,15 @@ export interface ReceivedMessage {
   readonly receivedAtMs: number
   /** MessageGroupId on a FIFO queue: messages of one group take effect in the order in which they are received. */
   readonly groupId?: string | undefined
+  /** Present where the message was sent again: it then takes effect as the message that it was first. */
+  readonly origin?: MessageOrigin | undefined
+}
+
+/** The identity of a message when it was sent first. */
+export interface MessageOrigin {
+  readonly messageId: string
+  /** Milliseconds since 1970. */
+  readonly sentAtMs: number
 }
 
 /** A message to send. What a standard queue does not know is left out there. */
@@ -238,6 +247,52 @@ export interface MessageQueue {
   send(messages: readonly (string | OutgoingMessage)[]): Promise<void>
   /** Approximate counts, as SQS gives them. @throws `queue_unavailable` */
   depth(): Promise<QueueDepth>
+}
+
+/**
+ * Marks by which a message that is sent again keeps the identity under which it was sent first: its receipt is then the
+ * one of the first sending, and it takes effect once however often it is sent again. Whoever may send to the queue could
+ * otherwise claim the identity of another message and so suppress it; hence a mark is sealed under a key that no producer
+ * has, and bound to the body that it goes with.
+ */
+export interface OriginSeal {
+  /** @returns `v<key version>_<base64url>`, about 100 characters. @throws `keyset_incomplete` */
+  seal(origin: MessageOrigin, body: string): string
+  /** @returns undefined for a mark that is malformed, forged, of another body, or too old to be of use */
+  open(mark: string, body: string, nowMs: number): MessageOrigin | undefined
+}
+
+/** A queue, its dead-letter queue, and what stands in each. */
+export interface DeadLetterStatus {
+  readonly queue: string
+  readonly deadLetterQueue: string
+  /** Receives after which a message becomes a dead letter. */
+  readonly maxReceiveCount: number
+  readonly depth: QueueDepth
+  readonly deadLetterDepth: QueueDepth
+}
+
+/** What one move did; a dead letter counts in `moved`, `back` or `notSent`. */
+export interface DeadLetterMove {
+  readonly received: number
+  readonly moved: number
+  /** Had been moved before, as `moved` names it, and were left. */
+  readonly back: number
+  /** Were not taken by the source, and were left. */
+  readonly notSent: number
+  /** Of those moved: were not deleted. */
+  readonly undeleted: number
+}
+
+export interface DeadLetterQueue {
+  /** @throws `queue_unavailable` */
+  status(): Promise<DeadLetterStatus>
+  /**
+   * Receives up to `most` dead letters (10 at most), sends each to the source under a mark of its origin, and deletes those
+   * that the source took. Adds their first message ids to `moved`, and moves none that stands there.
+   * @throws `queue_unavailable` when nothing could be received
+   */
+  move(most: number, seal: OriginSeal, moved: Set<string>): Promise<DeadLetterMove>
 }
 
 // People and evidence.

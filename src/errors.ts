@@ -40,6 +40,14 @@ export const errorCatalogue = {
     meaning: 'The queue cannot be reached or refused the call.',
     remedy: 'Check SQS_QUEUE_URL, AWS_ENDPOINT_URL_SQS, the region and the credentials, then try again.',
   },
+  event_invalid: {
+    meaning: 'The function was invoked with something that is no SQS event.',
+    remedy: 'Invoke it through an SQS event source mapping. No message was deleted.',
+  },
+  worker_failed: {
+    meaning: 'A worker process ends again and again as soon as it is started.',
+    remedy: 'Read its last lines in the log, correct the cause, and start the worker again. Nothing is lost meanwhile.',
+  },
   embedded_failed: {
     meaning: 'An embedded server did not start.',
     remedy: 'Read the named log file in the data directory.',

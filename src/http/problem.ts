@@ -14,6 +14,8 @@ export const appearance = {
   store_unavailable: 503,
   store_refused: 'never',
   queue_unavailable: 503,
+  event_invalid: 'never',
+  worker_failed: 'never',
   embedded_failed: 'never',
   already_running: 'never',
   port_unavailable: 'never',

@@ -62,6 +62,14 @@ const workerVariables = {
     default: 60,
     description: 'Seconds a received message stays hidden from other workers',
   }),
+  METRICS_HOST: Type.String({ minLength: 1, default: '127.0.0.1', description: 'Address that serves /metrics' }),
+  METRICS_PORT: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: 65_535,
+      description: 'Port that serves Prometheus metrics; 0 picks a free one, none serves nothing',
+    }),
+  ),
 }
 const httpVariables = {
   HOST: Type.String({ minLength: 1, default: '127.0.0.1', description: 'Address the API listens on' }),

@@ -4,6 +4,7 @@ const [major, minor] = process.versions.node.split('.').map(Number)
 if (major > 22 || (major === 22 && minor >= 18)) {
   // The embedded queue stores messages with node:sqlite, which announces itself as experimental.
   process.removeAllListeners('warning')
+  if (process.argv[2] === 'worker') (await import('./worker-heap.ts')).restartWithWorkerHeap()
   const { run } = await import('./program.ts')
   await run(process.argv)
 } else {

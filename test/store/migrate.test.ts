@@ -45,6 +45,20 @@ t.test('databases of one cluster migrate at the same time, though they share its
   for (const names of applied) t.strictSame(names, all)
 })
 
+t.test('a server that is too old is named before anything is tried', async t => {
+  const { adminUrl, name } = await createTestDatabase(t)
+  const client = await connectTo(t, adminUrl)
+  // None is at hand, so this one tells another version.
+  await client.query(`
+    CREATE SCHEMA old;
+    CREATE FUNCTION old.current_setting(text) RETURNS text LANGUAGE sql AS $$ SELECT '150012' $$;
+    ALTER DATABASE ${name} SET search_path = old, pg_catalog, public`)
+  await t.rejects(migrate(openDatabase(t, adminUrl, 1)), {
+    code: 'migration_failed',
+    message: 'the server is Postgres 15; 16 or newer is needed. Nothing was changed',
+  })
+})
+
 t.test('a migration that fails is named by name and SQLSTATE, and takes all others of the call back', async t => {
   const { adminUrl } = await createTestDatabase(t)
   const database = openDatabase(t, adminUrl, 1)

@@ -208,12 +208,14 @@ t.test('a message that was redriven from the dead-letter queue takes effect unde
 t.test('the handler that is deployed, in a process of its own, logs no value', async t => {
   const { users, environment } = await start(t)
   const entry = fileURLToPath(new URL('../deploy/lambda.mjs', import.meta.url))
+  // Lambda switches these off.
+  const flags = ['--no-experimental-require-module', '--no-experimental-detect-module']
   const script = `
     const { handler } = await import(process.argv[1])
     const event = JSON.parse(await new Response(process.stdin).text())
     process.stdout.write(JSON.stringify([await handler(event), await handler(event)]))
     process.exit()`
-  const child = spawn(process.execPath, ['--input-type=module', '--eval', script, entry], {
+  const child = spawn(process.execPath, [...flags, '--input-type=module', '--eval', script, entry], {
     env: { ...environment, LOG_LEVEL: 'debug' },
   })
   t.teardown(() => child.kill('SIGKILL'))

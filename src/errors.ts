@@ -91,7 +91,7 @@ export const errorCatalogue = {
   },
   value_invalid: {
     meaning: 'The value is not of the shape its field asks for.',
-    remedy: 'Send a value that the field normalizes: an IP address for ip, non-empty text for device_id.',
+    remedy: 'Send a value that the rule of its field takes, such as an IP address for ip; see docs/normalization.md.',
   },
   value_too_long: {
     meaning: 'The value is longer than its field allows.',

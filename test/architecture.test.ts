@@ -177,6 +177,7 @@ t.test('what is allowed is let through', async t => {
       "import type { Log } from '../log.ts'\nimport fastify from 'fastify'\nexport type { A } from '../errors.ts'",
     ],
     ['store/manage-roles.ts', "import { Pool } from 'pg'\nimport { a } from '../vault/a.ts'"],
+    ['lambda.ts', "import { a } from './vault/a.ts'\nconst b = process.env['B']"],
     [
       'cli/a.ts',
       "import { a } from '../vault/a.ts'\nimport { b } from '../http/a.ts'\nprocess.exit(Number(process.env['CODE']))",

@@ -24,8 +24,8 @@ const outages: readonly (() => Answer)[] = [
 
 t.test(`500s, throttling, cut connections, FAULT_SEED=${seed}`, { ...scenario, buffered: true }, async t => {
   const plan = makePlan()
-  let left = inTier({ short: 100, long: 3000 })
-  let empty = inTier({ short: 20, long: 500 })
+  let left = inTier({ short: 100, long: 1000 })
+  let empty = inTier({ short: 20, long: 200 })
   let hung = inTier({ short: 1, long: 10 })
   const world = await createFaultWorld(t, {
     plan,
@@ -83,14 +83,22 @@ t.test(`deletes that fail, hang or come too late, FAULT_SEED=${seed}`, { ...scen
   const answered = new Set<string>()
   const repeated: string[] = []
   const settledBy = new Map<string, string>()
+  /** Handles that the queue did not delete, by message. */
+  const failed = new Map<string, string>()
+  const tried = { again: 0, afterRedelivery: 0 }
   let stale = 0
   const world = await createFaultWorld(t, {
     plan,
-    visibilityTimeoutSeconds: 2,
+    visibilityTimeoutSeconds: 3,
     async queueFault({ action, input, forward }) {
       if (action !== 'DeleteMessageBatch') return undefined
       const entries: Entry[] = input.Entries
       repeated.push(...entries.filter(({ ReceiptHandle }) => answered.has(ReceiptHandle)).map(({ Id }) => Id))
+      for (const { ReceiptHandle } of entries) {
+        const id = world.queue.messageOf(ReceiptHandle)!
+        if (failed.has(id)) tried[failed.get(id) === ReceiptHandle ? 'again' : 'afterRedelivery']++
+        failed.delete(id)
+      }
       const kind = plan.pick(['failed', 'hung', 'late', 'none', 'none'] as const)
       if (kind === 'hung' && left.hung > 0) {
         left.hung--
@@ -106,6 +114,7 @@ t.test(`deletes that fail, hang or come too late, FAULT_SEED=${seed}`, { ...scen
       if (isFailing) left.failed--
       const failing = new Set(isFailing ? entries.filter(() => plan.chance(0.5)) : [])
       const deleted = entries.filter(entry => !failing.has(entry))
+      for (const { ReceiptHandle } of failing) failed.set(world.queue.messageOf(ReceiptHandle)!, ReceiptHandle)
       for (const entry of deleted) {
         if (isStale(entry)) stale++
         else settledBy.set(world.queue.messageOf(entry.ReceiptHandle)!, entry.ReceiptHandle)
@@ -131,6 +140,8 @@ t.test(`deletes that fail, hang or come too late, FAULT_SEED=${seed}`, { ...scen
   t.equal((await worker.end('SIGTERM')).code, 0)
   t.pass(`${JSON.stringify(wanted)}, ${stale} deletes with a handle that was no longer the newest`)
   t.strictSame(repeated, [], 'what the queue said it had deleted was not asked for again')
+  t.equal(failed.size, 0, 'what it said it had not, was')
+  t.ok(tried.again > 9 * tried.afterRedelivery, `at once, not when it came again: ${JSON.stringify(tried)}`)
   t.equal(settledBy.size, world.queue.sent.size, 'each message went by its newest handle')
   for (const [id, handle] of settledBy) if (world.queue.newestHandle(id) !== handle) t.fail(`${id} by an older handle`)
   await world.checkTruth(t)

@@ -116,7 +116,11 @@ export async function createFaultWorld(t: Test, options: FaultWorldOptions): Pro
         },
         args,
       ),
-    isDone: async () => (await receipts()) === queue.sent.size && (await queue.count()) === 0,
+    async isDone() {
+      // It would be waited for in vain.
+      if (wronglySettled.length > 0) throw new Error(`${wronglySettled.length} messages deleted before their commit`)
+      return (await receipts()) === queue.sent.size && (await queue.count()) === 0
+    },
     async checkTruth(t) {
       const { rows } = await admin.query(`SELECT
         (SELECT count(*)::int FROM public.user_logins) AS rows,

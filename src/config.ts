@@ -132,7 +132,7 @@ export const configVariables = {
   },
   api: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...httpVariables, ...jwtVariables, ...logVariables },
   lambda: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...logVariables },
-  dlq: { ...queueVariables, ...logVariables },
+  dlq: queueVariables,
   reconcile: { DATABASE_URL: databaseVariables.DATABASE_URL, ...fieldVariables },
 } as const
 

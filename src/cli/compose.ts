@@ -69,6 +69,7 @@ export async function composeWorker(
     tokenizer,
     openQuarantined: createOpenQuarantined(keys),
     log,
+    observe,
     idleMilliseconds: redriveIdleMilliseconds,
   })
   const stopDepthWatch = observe === undefined ? () => {} : startDepthWatch({ queue, observe, log })

@@ -46,6 +46,11 @@ export function createIngestMetrics(worker?: number): IngestMetrics {
   const stored = counter('rows_stored_total', 'Rows committed to user_logins')
   const duplicates = counter('duplicates_total', 'Deliveries whose message had taken effect before')
   const quarantined = labelled('quarantined_total', 'Events committed to the quarantine', 'reason', [])
+  const redriven = counter('redriven_total', 'Quarantined entries that a redrive took out of the quarantine')
+  const returned = counter(
+    'redrives_returned_total',
+    'Quarantined entries that were tried again and are still no event',
+  )
   const released = counter('messages_released_total', 'Deliveries given back to the queue without effect')
   const undeleted = counter(
     'delete_failures_total',
@@ -111,6 +116,11 @@ export function createIngestMetrics(worker?: number): IngestMetrics {
         undeleted.inc(event.undeleted)
         unstorable.inc(event.unstorable)
         for (const [reason, count] of event.reasons) quarantined.inc({ reason }, count)
+        break
+      case 'redriven':
+        redriven.inc(event.entries)
+        stored.inc(event.rows)
+        returned.inc(event.returned)
         break
       case 'batch_failed':
         batchFailures.inc()

@@ -30,6 +30,8 @@ export type IngestEvent =
     }
   /** A fault of ours ended a batch, and the run with it. */
   | { readonly kind: 'batch_failed' }
+  /** Quarantined entries were tried again as operators asked: those that left the quarantine, their rows, those that did not. */
+  | { readonly kind: 'redriven'; readonly entries: number; readonly rows: number; readonly returned: number }
   | { readonly kind: 'depth'; readonly visible: number; readonly inFlight: number; readonly delayed: number }
 
 /** What a worker asks of its queue. `extend` is the heartbeat, `settle` a delete or a release. */

@@ -5,12 +5,14 @@ import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../vault/port
 import type { Tokenizer } from '../vault/tokenizer.ts'
 import { backoffMilliseconds, pause } from './backoff.ts'
 import { handleBatch } from './handle-batch.ts'
+import type { Observe } from './observe.ts'
 
 export interface RedriverOptions {
   readonly store: RedriveStore
   readonly tokenizer: Tokenizer
   readonly openQuarantined: OpenQuarantined
   readonly log: Log
+  readonly observe?: Observe | undefined
   /** Milliseconds between two looks while nothing is requested. */
   readonly idleMilliseconds: number
 }
@@ -36,7 +38,7 @@ const maxEntries = 200
 
 /** Redrives what operators asked for: opens each body and takes it the way that a message takes. */
 export function createRedriver(options: RedriverOptions): Redriver {
-  const { store, log, idleMilliseconds } = options
+  const { store, log, observe, idleMilliseconds } = options
 
   async function drain(signal: AbortSignal): Promise<RedriveTotals> {
     const totals = { redriven: 0, rows: 0, returned: 0 }
@@ -52,9 +54,10 @@ export function createRedriver(options: RedriverOptions): Redriver {
         })
         if (outcomes.length === 0) return totals
         most = maxEntries
-        count(outcomes, totals, log)
+        count(outcomes, totals, options)
       } catch (error) {
         if (!(error instanceof TokenvaultError) || error.code !== 'store_refused') throw error
+        observe?.({ kind: 'store_failed', code: error.code })
         log.error({ event: 'redrive_refused', count: taken.length, err: error })
         if (taken.length === 1) refused.add(taken[0]!.id)
         most = Math.max(1, Math.floor(taken.length / 2))
@@ -72,6 +75,7 @@ export function createRedriver(options: RedriverOptions): Redriver {
       } catch (err) {
         failures++
         const retryInMs = backoffMilliseconds(failures)
+        observe?.({ kind: 'store_failed', code: err instanceof TokenvaultError ? err.code : 'internal' })
         log.warn({ event: 'redrive_failed', attempt: failures, retryInMs, err })
         await pause(retryInMs, signal)
       }
@@ -107,12 +111,15 @@ function decide(
 function count(
   outcomes: readonly RedriveOutcome[],
   totals: { redriven: number; rows: number; returned: number },
-  log: Log,
+  { log, observe }: RedriverOptions,
 ): void {
   const effects = outcomes.flatMap(outcome => ('effect' in outcome ? [outcome.effect] : []))
+  const { length: entries } = effects
   const rows = effects.reduce((sum, effect) => sum + effect.rows.length, 0)
-  totals.redriven += effects.length
+  const returned = outcomes.length - entries
+  totals.redriven += entries
   totals.rows += rows
-  totals.returned += outcomes.length - effects.length
-  log.info({ event: 'redriven', count: effects.length, rows, quarantined: outcomes.length - effects.length })
+  totals.returned += returned
+  observe?.({ kind: 'redriven', entries, rows, returned })
+  log.info({ event: 'redriven', count: entries, rows, quarantined: returned })
 }

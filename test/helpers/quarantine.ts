@@ -1,5 +1,6 @@
 import type { Test } from 'tap'
 import { handleBatch } from '../../src/ingest/handle-batch.ts'
+import type { IngestEvent } from '../../src/ingest/observe.ts'
 import { createRedriver, type Redriver } from '../../src/ingest/redrive.ts'
 import { createIngestStore } from '../../src/store/effects.ts'
 import { createRedriveStore } from '../../src/store/redrive.ts'
@@ -40,16 +41,18 @@ export async function ingest(vault: VaultDatabase, messages: Parameters<typeof h
 export function buildRedriver(
   vault: VaultDatabase,
   change: (store: RedriveStore) => RedriveStore = store => store,
-): Redriver & { readonly logged: string[] } {
+): Redriver & { readonly logged: string[]; readonly told: IngestEvent[] } {
   const { log, logged } = createTestLog()
+  const told: IngestEvent[] = []
   const redriver = createRedriver({
     store: change(createRedriveStore(vault.database('tokenvault_worker', 1), loginFields)),
     tokenizer: vault.tokenizer,
     openQuarantined: createOpenQuarantined(vault.keys),
     log,
+    observe: event => void told.push(event),
     idleMilliseconds: 5,
   })
-  return { ...redriver, logged }
+  return { ...redriver, logged, told }
 }
 
 /** What the tables say, as the superuser sees them. */

@@ -99,6 +99,7 @@ t.test('what is still no event goes back with the reason of now, and keeps its s
   t.ok(returned.every(({ kept, redrives }) => kept && redrives === 1))
   t.strictSame(returned.map(({ reason }) => reason).toSorted(), poison.map(({ reason }) => reason).toSorted())
   t.notMatch(redriver.logged.join(''), /canary/)
+  t.strictSame(redriver.told, [{ kind: 'redriven', entries: 1, rows: 1, returned: poison.length }])
 })
 
 t.test('a whole message that has become readable gives its rows, and new entries for the rest', async t => {

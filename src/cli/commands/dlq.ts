@@ -3,25 +3,28 @@ import { loadConfig } from '../../config.ts'
 import { type DeadLetterTotals, redriveDeadLetters } from '../../ingest/redrive-dead-letters.ts'
 import { createOriginSeal } from '../../vault/origin.ts'
 import { composeDeadLetterQueue } from '../compose.ts'
+import { orEmbedded } from '../embedded-environment.ts'
 import { environmentHelp } from '../environment-help.ts'
 import { openVault } from '../open-vault.ts'
 import { createProgressBar } from '../progress-bar.ts'
+import { defaultDataDir } from '../running.ts'
 import { stopSignal } from '../stop-signal.ts'
 import { formatTextTable } from '../text-table.ts'
 
 /** `tokenvault dlq …`: the dead-letter queue of the queue of login events. */
 export function addDlqCommand(program: Command): void {
   const dlq = program.command('dlq').description('see and redrive the dead-letter queue')
-  dlq
-    .command('status')
-    .description('print the redrive policy, and how many messages stand in the queue and its dead-letter queue')
+  const add = (name: string, description: string) =>
+    dlq
+      .command(name)
+      .description(description)
+      .option('--data-dir <dir>', 'without SQS_QUEUE_URL: where `tokenvault up` keeps its state', defaultDataDir)
+  add('status', 'print the redrive policy, and how many messages stand in the queue and its dead-letter queue')
     .option('--json', 'print it as one JSON line', false)
     .addHelpText('after', environmentHelp('dlq'))
     .action(printStatus)
-  dlq
-    .command('redrive')
-    .description('move dead letters back to the queue; one that took effect before takes none again')
-    .option('--max <count>', 'messages to move, at most', count, Number.POSITIVE_INFINITY)
+  add('redrive', 'move dead letters back to the queue; one that took effect before takes none again')
+    .option('--max <count>', 'messages to move, at most', count)
     .option('--rate <count>', 'messages a second, at most', count, 500)
     .option('--json', 'print the summary as one JSON line', false)
     .addHelpText('after', environmentHelp('dlq'))
@@ -29,8 +32,9 @@ export function addDlqCommand(program: Command): void {
     .action(redrive)
 }
 
-async function printStatus({ json }: { json: boolean }): Promise<void> {
-  const queue = await composeDeadLetterQueue(loadConfig('dlq', process.env), process.env)
+async function printStatus({ json, dataDir }: { json: boolean; dataDir: string }): Promise<void> {
+  const environment = orEmbedded(process.env, dataDir)
+  const queue = await composeDeadLetterQueue(loadConfig('dlq', environment), environment)
   try {
     const status = await queue.status()
     if (json) return print(JSON.stringify(status))
@@ -51,12 +55,20 @@ async function printStatus({ json }: { json: boolean }): Promise<void> {
   }
 }
 
-async function redrive({ max, rate, json }: { max: number; rate: number; json: boolean }): Promise<void> {
-  const config = loadConfig('worker', process.env)
+interface RedriveOptions {
+  readonly max?: number
+  readonly rate: number
+  readonly json: boolean
+  readonly dataDir: string
+}
+
+async function redrive({ max = Number.POSITIVE_INFINITY, rate, json, dataDir }: RedriveOptions): Promise<void> {
+  const environment = orEmbedded(process.env, dataDir)
+  const config = loadConfig('worker', environment)
   const signal = stopSignal()
   const { database, keys } = await openVault(config, 'tokenvault dlq')
   try {
-    const queue = await composeDeadLetterQueue(config, process.env)
+    const queue = await composeDeadLetterQueue(config, environment)
     try {
       const { visible } = (await queue.status()).deadLetterDepth
       const bar = createProgressBar({

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { prepareDatabase } from '../../src/cli/prepare-database.ts'
+import { workerHeapFlags } from '../../src/cli/worker-heap.ts'
 import { loadConfig } from '../../src/config.ts'
 import { startPostgres } from '../../src/embedded/postgres.ts'
 import { ensureDatabase } from '../../src/store/ensure-database.ts'
@@ -62,7 +63,10 @@ export interface Runner {
 }
 
 export function startRunner(candidate: 'bareDrain' | 'worker' | 'naive', processes = 1): Runner {
-  const children = Array.from({ length: processes }, () => start('candidate-process.ts', [candidate]))
+  // As `tokenvault worker` runs; the bare client gets the same, so that memory and collector are no difference.
+  const children = Array.from({ length: processes }, () =>
+    start('candidate-process.ts', [candidate], workerHeapFlags()),
+  )
   return {
     async drain(task, messages) {
       let done = 0

@@ -62,7 +62,7 @@ export interface Worker {
 const batchesInFlight = 4
 
 /** Body characters at which a batch is full, whatever its number of messages. */
-const batchCharacters = 4 * 1024 * 1024
+const batchCharacters = 1024 * 1024
 
 /** A long poll of 20 s costs least; while draining, an empty queue should be noticed sooner. Never 0, which asks some servers only. */
 const waitSeconds = 20

@@ -148,8 +148,17 @@ function writeMembers(members: Json): string {
     .join('')
 }
 
+/** As Python's and Java's XML writers do, on which those emulators stood. */
+const entities: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  '\r': '&#13;',
+}
+
 function element(name: string, value: unknown): string {
-  const text = String(value).replace(/[&<>"\r]/g, character => `&#${character.charCodeAt(0)};`)
+  const text = String(value).replace(/[&<>"\r]/g, character => entities[character]!)
   return `<${name}>${text}</${name}>`
 }
 

@@ -7,7 +7,7 @@ import { openDeadLetterQueue } from '../../src/queue/dead-letters.ts'
 import type { SqsProtocol } from '../../src/queue/sqs-client.ts'
 import { createSqsQueue } from '../../src/queue/sqs-queue.ts'
 import { startQueryOnlySqs } from '../helpers/query-only-sqs.ts'
-import { loginBodies, poison } from '../helpers/queue-events.ts'
+import { loginBodies, loginEvent, poison } from '../helpers/queue-events.ts'
 import { startQueue } from '../helpers/queue-server.ts'
 import { buildWorker } from '../helpers/queue-worker.ts'
 
@@ -54,6 +54,15 @@ t.test('send, receive, times, visibility, counts and delete', async t => {
     'ReceiveMessage',
     'SendMessageBatch',
   ])
+})
+
+t.test('ten bodies of many events each: every quote is an entity', async t => {
+  const { queue } = await startOldServer(t)
+  const body = JSON.stringify(Array.from({ length: 150 }, (_, n) => loginEvent(n)))
+  await queue.send(Array.from({ length: 10 }, () => body))
+  const messages = await queue.receive(now)
+  t.equal(messages.length, 10)
+  for (const message of messages) t.ok(message.body === body)
 })
 
 t.test('one message alone is a list of one', async t => {

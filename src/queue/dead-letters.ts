@@ -44,6 +44,7 @@ export async function openDeadLetterQueue(options: SqsClientOptions): Promise<Sq
     const deadLetterUrl = await findQueue(client, arn)
     const names = { queue: nameOf(options.queueUrl), deadLetterQueue: nameOf(deadLetterUrl), maxReceiveCount }
     return {
+      inOrder: isFifo(options.queueUrl),
       async status() {
         const [depth, deadLetterDepth] = await Promise.all([
           readDepth(client, options.queueUrl),
@@ -51,8 +52,8 @@ export async function openDeadLetterQueue(options: SqsClientOptions): Promise<Sq
         ])
         return { ...names, depth, deadLetterDepth }
       },
-      move: (most, seal, moved) =>
-        move({ client, sourceUrl: options.queueUrl, deadLetterUrl, callTimeoutMilliseconds }, most, seal, moved),
+      move: (most, seal, tried) =>
+        move({ client, sourceUrl: options.queueUrl, deadLetterUrl, callTimeoutMilliseconds }, most, seal, tried),
       close: () => client.destroy(),
     }
   } catch (error) {
@@ -105,23 +106,17 @@ interface Letter {
 }
 
 /** Receive, send, delete: a message is deleted only after the source has taken it, so none is lost. */
-async function move(queues: Queues, most: number, seal: OriginSeal, moved: Set<string>): Promise<DeadLetterMove> {
-  const messages = await receive(queues, most)
-  const letters = messages.map(message => toLetter(message, seal))
-  // Back again within one run: the worker still cannot take it, and sending it once more would go on for ever.
-  const back = letters.filter(({ originId }) => moved.has(originId))
-  const notSent = new Set(
-    await send(
-      queues,
-      letters.filter(letter => !back.includes(letter)),
-    ),
-  )
-  const sent = letters.filter(letter => !back.includes(letter) && !notSent.has(letter))
-  for (const { originId } of sent) moved.add(originId)
+async function move(queues: Queues, most: number, seal: OriginSeal, tried: Set<string>): Promise<DeadLetterMove> {
+  const letters = (await receive(queues, most)).map(message => toLetter(message, seal))
+  // Back again within one run: it cannot be taken yet, and sending it once more would go on for ever.
+  const back = letters.filter(({ originId }) => tried.has(originId))
+  const fresh = letters.filter(letter => !back.includes(letter))
+  for (const { originId } of fresh) tried.add(originId)
+  const notSent = await send(queues, fresh)
+  const sent = fresh.filter(letter => !notSent.includes(letter))
   const undeleted = await remove(queues, sent)
   await release(queues, [...back, ...notSent])
-  const { length: received } = letters
-  return { received, moved: sent.length, back: back.length, notSent: notSent.size, undeleted }
+  return { moved: sent.length, back: back.length, notSent: notSent.length, undeleted }
 }
 
 async function receive({ client, deadLetterUrl, callTimeoutMilliseconds }: Queues, most: number): Promise<Message[]> {

@@ -272,11 +272,10 @@ export interface DeadLetterStatus {
   readonly deadLetterDepth: QueueDepth
 }
 
-/** What one move did; a dead letter counts in `moved`, `back` or `notSent`. */
+/** What one move did; a dead letter that it received counts in `moved`, `back` or `notSent`. */
 export interface DeadLetterMove {
-  readonly received: number
   readonly moved: number
-  /** Had been moved before, as `moved` names it, and were left. */
+  /** Had been tried before, as `tried` names it, and were left. */
   readonly back: number
   /** Were not taken by the source, and were left. */
   readonly notSent: number
@@ -285,14 +284,16 @@ export interface DeadLetterMove {
 }
 
 export interface DeadLetterQueue {
+  /** A FIFO queue: what is moved at once may change its order. */
+  readonly inOrder: boolean
   /** @throws `queue_unavailable` */
   status(): Promise<DeadLetterStatus>
   /**
    * Receives up to `most` dead letters (10 at most), sends each to the source under a mark of its origin, and deletes those
-   * that the source took. Adds their first message ids to `moved`, and moves none that stands there.
+   * that the source took. Adds their first message ids to `tried`, and tries none that stands there.
    * @throws `queue_unavailable` when nothing could be received
    */
-  move(most: number, seal: OriginSeal, moved: Set<string>): Promise<DeadLetterMove>
+  move(most: number, seal: OriginSeal, tried: Set<string>): Promise<DeadLetterMove>
 }
 
 // People and evidence.

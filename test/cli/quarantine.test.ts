@@ -39,6 +39,9 @@ t.test('an operator’s first look at what is no event, from the shell', { timeo
   t.match(await run('discard', id), { code: 0, stdout: /discarded; its body is erased/ })
   t.match(await run('list'), { code: 0, stdout: 'no entry is quarantined\n' })
   t.match(await run('discard', id), { code: 1, stderr: /api_refused: 409 quarantine_settled/ })
+  const status = await runCommand(t, ['dlq', 'status', '--json', '--data-dir', dataDir])
+  t.match(JSON.parse(status.stdout), { queue: 'login-events', deadLetterDepth: { visible: 0 } })
+  t.match(await runCommand(t, ['dlq', 'redrive', '--data-dir', dataDir]), { code: 0, stdout: '0 moved, 0 left\n' })
   for (const args of [
     ['show', 'x'],
     ['redrive', id, '--all'],

@@ -164,9 +164,9 @@ t.test('a redrive that dies between send and delete sends twice, and the worker 
   })
   await source.send(loginBodies(5))
   await fail()
-  t.match(await redrive(), { moved: 5, undeleted: 5, back: 5 })
+  t.match(await redrive(), { moved: 5, undeleted: 5 })
   deletesFail = false
-  t.match(await redrive(), { moved: 5, undeleted: 0, back: 0 })
+  t.match(await redrive(), { moved: 5, undeleted: 0 })
   t.match(await work(), { received: 10, stored: 5, duplicates: 5 })
   t.equal(store.rows.length, 5)
 })
@@ -203,15 +203,22 @@ t.test('a mark that a producer forges, or takes from another message, suppresses
   t.strictSame(receiptIds(store).toSorted(), ids.toSorted())
 })
 
-t.test('--max, SIGTERM and what comes back', async t => {
-  const { source, fail, redrive, queue } = await build(t)
-  await source.send(loginBodies(25))
+t.test('a redrive ends at its limit, or when asked to once what is in hand is settled', async t => {
+  const { source, queue, fail, redrive } = await build(t)
+  await source.send(loginBodies(65))
   await fail()
   t.match(await redrive({ max: 7 }), { moved: 7 })
-  t.match(await queue.status(), { deadLetterDepth: { visible: 18 } })
+  t.match(await queue.status(), { deadLetterDepth: { visible: 58 } })
   const stop = new AbortController()
-  t.match(await redrive({ signal: stop.signal, onProgress: () => stop.abort() }), { moved: 10 })
-  t.match(await queue.status(), { deadLetterDepth: { visible: 8, inFlight: 0 } }, 'the batch in hand was finished')
+  t.match(await redrive({ signal: stop.signal, onProgress: () => stop.abort() }), { moved: 40 })
+  t.match(await queue.status(), { deadLetterDepth: { visible: 18, inFlight: 0 } })
+  t.match(await redrive({ signal: AbortSignal.abort() }), { moved: 0 })
+})
+
+t.test('what becomes a dead letter again at once is not moved for ever', async t => {
+  const { source, queue, fail, redrive } = await build(t)
+  await source.send(loginBodies(25))
+  await fail()
   const failing: DeadLetterQueue = {
     ...queue,
     move: async (...call) => {
@@ -220,7 +227,25 @@ t.test('--max, SIGTERM and what comes back', async t => {
       return step
     },
   }
-  const totals = await redrive({ queue: failing })
-  t.equal(totals.moved, 25, 'each once')
-  t.ok(totals.back > 0)
+  const { moved, back } = await redrive({ queue: failing })
+  t.equal(moved, 25, 'each once')
+  t.ok(back > 0)
+})
+
+t.test('a message that the source does not take stays a dead letter', async t => {
+  const { source, queue, fail, redrive } = await build(t, {
+    intercept: async ({ action, input, forward }) => {
+      if (action !== 'SendMessageBatch') return { output: await forward() }
+      const refused = input.Entries.map(({ Id }: { Id: string }) => ({
+        Id,
+        Code: 'InvalidMessageContents',
+        SenderFault: true,
+      }))
+      return { output: { Successful: [], Failed: refused } }
+    },
+  })
+  await source.send(loginBodies(3))
+  await fail()
+  t.match(await redrive(), { moved: 0, notSent: 3, undeleted: 0 })
+  t.match(await queue.status(), { deadLetterDepth: { visible: 3, inFlight: 0 } })
 })

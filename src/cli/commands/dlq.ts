@@ -95,7 +95,7 @@ async function redrive({ max = Number.POSITIVE_INFINITY, rate, json, dataDir }: 
 
 function describe({ moved, back, notSent, undeleted }: DeadLetterTotals, left: number, stopped: boolean): string {
   const parts = [`${moved} moved`, `${left} left`]
-  if (back > 0) parts.push(`${back} came back at once: see why the worker cannot store them`)
+  if (back > 0) parts.push(`${back} came back and were left`)
   if (notSent > 0) parts.push(`${notSent} not taken by the queue`)
   if (undeleted > 0) parts.push(`${undeleted} not deleted, to be moved again without effect`)
   return `${stopped ? 'stopped: ' : ''}${parts.join(', ')}`

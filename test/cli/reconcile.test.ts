@@ -124,6 +124,11 @@ const damages: Record<string, { sql: string; days?: Record<string, object>; unma
       FROM public.user_logins WHERE user_id = 'user-1003' AND create_date = current_date)`,
     unmatched: [{ finding: 'token_without_original', field: 'ip', day: dayBefore(0), count: 1 }],
   },
+  'a token was cut short': {
+    // The SIV without a ciphertext.
+    sql: `UPDATE public.user_logins SET masked_ip = left(masked_ip, 28) WHERE user_id = 'user-1003' AND create_date = ${yesterday}`,
+    unmatched: [{ finding: 'token_without_original', field: 'ip', day: dayBefore(1), count: 1 }],
+  },
   'a token stands in the column of another field': {
     sql: `UPDATE public.user_logins SET masked_ip = masked_device_id
       WHERE user_id = 'user-1003' AND create_date = ${yesterday}`,

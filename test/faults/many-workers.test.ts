@@ -9,8 +9,9 @@ t.test(`8 workers at once over ${messages} messages, FAULT_SEED=${seed}`, scenar
   const world = await createFaultWorld(t, { plan, duplicates: 0.1, visibilityTimeoutSeconds: 2 })
   // Few values, so that every batch writes the same originals as its neighbours.
   const values = Array.from({ length: 200 }, (_, n) => ({ ip: `192.0.2.${n}`, device_id: `shared-${n}` }))
-  await world.sendLogins(messages, () => plan.pick(values))
   const workers = Array.from({ length: 8 }, () => world.start({ WORKER_BATCH_MESSAGES: '100', WORKER_RECEIVERS: '2' }))
+  await until('all have started', () => workers.every(worker => worker.output().includes('worker_started')))
+  await world.sendLogins(messages, () => plan.pick(values))
   await until('everything took effect', () => world.isDone())
   const ends = await Promise.all(workers.map(worker => worker.end('SIGTERM')))
   t.strictSame(

@@ -79,6 +79,7 @@ t.test(`${kills} kill -9 over ${messages} messages, FAULT_SEED=${seed}`, scenari
   }
 
   const last = world.start()
+  await until('it has started', () => last.output().includes('worker_started'))
   await until('everything took effect', () => world.isDone())
   t.equal((await last.end('SIGTERM')).code, 0)
   const { total, duplicated } = world.queue.deliveries

@@ -21,7 +21,7 @@ export interface FaultQueue {
   send(bodies: readonly string[]): Promise<string[]>
   /** Messages in whatever state, and duplicates not yet delivered. */
   count(): Promise<number>
-  /** Deliveries to workers, those that the proxy made up among them, and handles that a delete named. */
+  /** Deliveries to workers, and how many of them repeat one. */
   readonly deliveries: { total: number; duplicated: number }
   /** The handle of a message's latest delivery. */
   newestHandle(messageId: string): string | undefined

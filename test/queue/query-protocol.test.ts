@@ -133,15 +133,22 @@ t.test('SQS_PROTOCOL=query makes the whole worker speak it', async t => {
   t.ok(actions.includes('DeleteMessageBatch'))
 })
 
-t.test('the dead-letter queue is found and counted', async t => {
-  const { options, server } = await startOldServer(t, 'query', {
-    RedrivePolicy: JSON.stringify({
-      deadLetterTargetArn: 'arn:aws:sqs:us-east-1:000000000000:dead',
-      maxReceiveCount: 3,
-    }),
+t.test('the dead-letter queue is found and counted, and what is sent again carries its mark', async t => {
+  const deadLetterTargetArn = 'arn:aws:sqs:us-east-1:000000000000:dead'
+  const { options, server, log } = await startOldServer(t, 'query', {
+    RedrivePolicy: JSON.stringify({ deadLetterTargetArn, maxReceiveCount: 3 }),
   })
   server.createQueue('dead')
+  server.sendMessage('dead', JSON.stringify(loginEvent(1)))
   const deadLetters = await openDeadLetterQueue(options)
   t.teardown(() => deadLetters.close())
-  t.match(await deadLetters.status(), { deadLetterQueue: 'dead', maxReceiveCount: 3, deadLetterDepth: { visible: 0 } })
+  const counted = { deadLetterQueue: 'dead', maxReceiveCount: 3, deadLetterDepth: { visible: 1 } }
+  t.match(await deadLetters.status(), counted)
+
+  const mark = 'v1_a-mark-of-the-test'
+  t.match(await deadLetters.move(10, { seal: () => mark, open: () => undefined }, new Set()), { moved: 1 })
+  const origin = { messageId: 'first', sentAtMs: 1 }
+  const queue = createSqsQueue({ ...options, log, openOrigin: found => (found === mark ? origin : undefined) })
+  t.teardown(() => queue.close())
+  t.match(await queue.receive(now), [{ body: JSON.stringify(loginEvent(1)), origin }])
 })

@@ -50,6 +50,7 @@ t.test(`${kills} kill -9 of Postgres under load, FAULT_SEED=${seed}`, { ...scena
     )
     t.equal(rows[0].count, ids.length, 'what was acknowledged is there')
   }
+  t.equal(server.recoveries(), kills, 'no kill was a shutdown')
   await until('everything took effect', () => world.isDone())
   t.equal((await worker.end('SIGTERM')).code, 0, 'one worker went through all of it')
   t.equal(acknowledged.size, world.queue.sent.size)

@@ -107,8 +107,8 @@ t.test(`deletes that fail, hang or come too late, FAULT_SEED=${seed}`, { ...scen
       const isLate = kind === 'late' && left.late > 0
       if (isLate) {
         left.late--
-        // Held back until the queue has given one of them to somebody again.
-        await until('a message comes again', () => entries.some(isStale), 8)
+        // Held back until the queue has given one of them again; where the worker has no room for it, until its time is over.
+        await until('a message comes again', () => entries.some(isStale), 5).catch(() => {})
       }
       const isFailing = kind === 'failed' && left.failed > 0
       if (isFailing) left.failed--
@@ -134,11 +134,11 @@ t.test(`deletes that fail, hang or come too late, FAULT_SEED=${seed}`, { ...scen
 
   const worker = world.start({ WORKER_BATCH_MESSAGES: '100' })
   while (Object.values(left).some(count => count > 0) || world.queue.sent.size < messages) {
-    await world.sendLogins(messages / 4)
+    await world.sendLogins(250)
     await until('a portion took effect', () => world.isDone())
   }
   t.equal((await worker.end('SIGTERM')).code, 0)
-  t.pass(`${JSON.stringify(wanted)}, ${stale} deletes with a handle that was no longer the newest`)
+  t.ok(stale > 0, `${JSON.stringify(wanted)}, ${stale} deletes with a handle that was no longer the newest`)
   t.strictSame(repeated, [], 'what the queue said it had deleted was not asked for again')
   t.equal(failed.size, 0, 'what it said it had not, was')
   t.ok(tried.again > 9 * tried.afterRedelivery, `at once, not when it came again: ${JSON.stringify(tried)}`)

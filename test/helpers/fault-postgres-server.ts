@@ -17,6 +17,8 @@ export interface PostgresServer {
   kill(): void
   /** After a kill: recovery from the write-ahead log. */
   restart(): Promise<void>
+  /** How often it recovered, by its own log. */
+  recoveries(): number
 }
 
 export async function startPostgresServer(t: Test): Promise<PostgresServer> {
@@ -53,6 +55,8 @@ export async function startPostgresServer(t: Test): Promise<PostgresServer> {
     async restart() {
       running = await start(port)
     },
+    recoveries: () =>
+      readFileSync(join(dataDir, 'postgres.log'), 'utf8').match(/was not properly shut down/g)?.length ?? 0,
   }
 }
 

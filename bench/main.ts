@@ -1,15 +1,20 @@
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { benchCore } from './core.ts'
+import { benchIngest } from './ingest.ts'
 
 /** Each benchmark by name, and what its figures mean. */
-const benchmarks = new Map<string, { run: () => object | Promise<object>; unit: string }>([
+const benchmarks = new Map<string, { run: (options: { memory: boolean }) => object | Promise<object>; unit: string }>([
   ['core', { run: benchCore, unit: 'tokens/s, value text in, token text out, 1,000 values a batch' }],
+  [
+    'ingest',
+    { run: benchIngest, unit: 'messages/s from queue to commit; peak resident size in MB (--memory: at 1,000,000)' },
+  ],
 ])
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean', default: false } },
+  options: { json: { type: 'boolean', default: false }, memory: { type: 'boolean', default: false } },
 })
 const name = positionals[0] ?? 'core'
 const benchmark = benchmarks.get(name)
@@ -22,7 +27,7 @@ if (!values.json) {
     `${name}: ${benchmark.unit}\nNode ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}\n`,
   )
 }
-const figures: Record<string, number> = { ...(await benchmark.run()) }
+const figures: Record<string, number> = { ...(await benchmark.run(values)) }
 const rounded = Object.fromEntries(Object.entries(figures).map(([key, figure]) => [key, Number(figure.toPrecision(4))]))
 if (values.json) process.stdout.write(`${JSON.stringify(rounded)}\n`)
 else

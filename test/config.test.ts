@@ -35,10 +35,12 @@ t.test('what is set is read, the rest has defaults, numbers are numbers', async 
     TENANT: 'default',
     KEK_PROVIDER: 'local',
     AWS_REGION: 'us-east-1',
+    SQS_PROTOCOL: 'json',
     WORKER_RECEIVERS: 4,
     WORKER_BATCH_MESSAGES: 1000,
     WORKER_BATCH_MILLISECONDS: 250,
     WORKER_VISIBILITY_TIMEOUT_SECONDS: 60,
+    METRICS_HOST: '127.0.0.1',
     LOG_LEVEL: 'info',
   })
   t.match(loadConfig('api', { ...api, PORT: '0' }), { PORT: 0, HOST: '127.0.0.1', JWT_ALGORITHMS: 'ES256,RS256' })
@@ -110,6 +112,7 @@ t.test('wrong URLs, numbers and words are refused by name', async t => {
     ],
     ['worker', 'WORKER_BATCH_MESSAGES', ['0', '10001']],
     ['worker', 'WORKER_VISIBILITY_TIMEOUT_SECONDS', ['9', '43201']],
+    ['worker', 'METRICS_PORT', ['-1', '65536', 'http']],
     ['worker', 'TENANT', ['Upper', '-a', 'a b', 'a'.repeat(64), 'a/b', 'a\0b', 'é']],
     ['worker', 'KEK_PROVIDER', ['Local', 'aws']],
     ['worker', 'LOG_LEVEL', ['trace', 'silent', 'INFO']],

@@ -25,10 +25,12 @@ const ended = once(tap, 'close')
 let counts = ''
 let isDiagnosing = false
 for await (const line of createInterface({ input: tap.stdout })) {
-  // Of the whole report only what somebody reads: a line a file, failures with their diagnostics, skips with reasons.
+  // Of the whole report only what somebody reads: a line a file, failures with their diagnostics, skips with reasons, and
+  // the seeds of the fault scenarios.
   const isFailure: boolean = /^\s*not ok /.test(line)
   const isDiagnosis: boolean = isDiagnosing && /^\s+/.test(line)
-  if (isFailure || isDiagnosis || /^ok /.test(line) || /# SKIP/.test(line)) process.stdout.write(`${line}\n`)
+  if (isFailure || isDiagnosis || /^ok /.test(line) || /# SKIP|^\s*ok .*FAULT_SEED=/.test(line))
+    process.stdout.write(`${line}\n`)
   isDiagnosing = isFailure || (isDiagnosis && line.trim() !== '...')
   if (/^# \{ total: /.test(line)) counts = line
 }

@@ -70,6 +70,7 @@ view pii_vault.audit_events owner tokenvault_owner
   column tokens jsonb
   column withheld jsonb
   column request_id text
+  column quarantine jsonb
  SELECT sequence,
         CASE
             WHEN pg_input_is_valid((event ->> 'at'::text), 'timestamptz'::text) THEN ((event ->> 'at'::text))::timestamp with time zone
@@ -92,7 +93,8 @@ view pii_vault.audit_events owner tokenvault_owner
         END AS granted,
     (event -> 'tokens'::text) AS tokens,
     (event -> 'withheld'::text) AS withheld,
-    (event ->> 'requestId'::text) AS request_id
+    (event ->> 'requestId'::text) AS request_id,
+    (event -> 'quarantine'::text) AS quarantine
    FROM ( SELECT text.sequence,
                 CASE
                     WHEN pg_input_is_valid(text.event, 'jsonb'::text) THEN (text.event)::jsonb
@@ -160,17 +162,23 @@ table pii_vault.originals owner tokenvault_owner
   grant INSERT to tokenvault_worker
 
 table pii_vault.quarantine owner tokenvault_owner
-  column id uuid not null
-  column message_id text not null
-  column event_index integer not null
-  column reason text not null
-  column data_key_version integer not null
-  column sealed bytea not null
-  column sent_on date not null
+  column id uuid not null grants {tokenvault_worker=a/tokenvault_owner}
+  column message_id text not null grants {tokenvault_worker=a/tokenvault_owner}
+  column event_index integer not null grants {tokenvault_worker=a/tokenvault_owner}
+  column reason text not null grants {tokenvault_worker=a/tokenvault_owner}
+  column data_key_version integer not null grants {tokenvault_worker=a/tokenvault_owner}
+  column sealed bytea grants {tokenvault_worker=a/tokenvault_owner}
+  column sent_on date not null grants {tokenvault_worker=a/tokenvault_owner}
   column created_at timestamp with time zone not null default now()
+  column state text not null default 'quarantined'::text
+  column redrives integer not null default 0
+  column changed_at timestamp with time zone not null default now()
   constraint quarantine_pkey PRIMARY KEY (id)
+  constraint quarantine_sealed_while_open CHECK (((sealed IS NULL) = (state = ANY (ARRAY['redriven'::text, 'discarded'::text]))))
+  constraint quarantine_state_check CHECK ((state = ANY (ARRAY['quarantined'::text, 'redrive_requested'::text, 'redriven'::text, 'discarded'::text])))
+  CREATE INDEX quarantine_by_state ON pii_vault.quarantine USING btree (state, created_at, id)
   CREATE UNIQUE INDEX quarantine_pkey ON pii_vault.quarantine USING btree (id)
-  grant INSERT to tokenvault_worker
+  grant SELECT to tokenvault_api
 
 view public.duplicate_devices owner tokenvault_owner
   column masked_device_id character varying(256)
@@ -342,6 +350,82 @@ END
 $function$
   grant EXECUTE to tokenvault_api
 
+function pii_vault.discard_quarantined(uuid[]) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.discard_quarantined(ids uuid[])
+ RETURNS SETOF uuid
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  WITH locked AS MATERIALIZED (
+    SELECT id FROM pii_vault.quarantine
+    WHERE id = ANY (ids) AND state IN ('quarantined', 'redrive_requested') ORDER BY id FOR UPDATE
+  )
+  UPDATE pii_vault.quarantine AS entry SET state = 'discarded', sealed = NULL, changed_at = now()
+  FROM locked WHERE entry.id = locked.id
+  RETURNING entry.id
+$function$
+  grant EXECUTE to tokenvault_api
+
+function pii_vault.reconcile_days() owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.reconcile_days()
+ RETURNS TABLE(day date, is_provable boolean, receipts bigint, rows_receipted bigint, rows_stored bigint, quarantine_receipted bigint, quarantine_stored bigint)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+  SELECT day, coalesce(day >= current_date - 30, true) OR sum(receipts) > 0, sum(receipts)::bigint,
+    sum(rows_receipted)::bigint, sum(rows_stored)::bigint, sum(quarantine_receipted)::bigint, sum(quarantine_stored)::bigint
+  FROM (
+    SELECT sent_on, count(*), sum(rows_stored), 0, sum(rows_quarantined), 0 FROM ingest.receipts GROUP BY sent_on
+    UNION ALL
+    SELECT create_date, 0, 0, count(*), 0, 0 FROM public.user_logins GROUP BY create_date
+    UNION ALL
+    -- A redriven entry gave rows, and its receipt says so; a discarded one was quarantined for good.
+    SELECT sent_on, 0, 0, 0, 0, count(*) FROM pii_vault.quarantine WHERE state <> 'redriven' GROUP BY sent_on
+  ) AS counts (day, receipts, rows_receipted, rows_stored, quarantine_receipted, quarantine_stored)
+  GROUP BY day ORDER BY day
+$function$
+  grant EXECUTE to tokenvault_auditor
+
+function pii_vault.reconcile_tokens(text[],text[]) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.reconcile_tokens(fields text[], columns text[])
+ RETURNS TABLE(finding text, field text, day date, tokens bigint)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET enable_nestloop TO 'off'
+AS $function$
+DECLARE
+  stored text;
+BEGIN
+  -- A match without a capture, and the place of the third part found by hand: a capture costs five times as much.
+  SELECT string_agg(format(
+    'SELECT %1$L::text AS field, create_date AS day, CASE
+       WHEN %2$I ~ %3$L AND length(%2$I) - strpos(substr(%2$I, %4$s), ''_'') >= %4$s + 22
+       THEN encode(substr(decode(translate(substr(%2$I, %4$s + strpos(substr(%2$I, %4$s), ''_''), 22), ''-_'', ''+/'')
+         || ''AA'', ''base64''), 1, 16), ''hex'')::uuid END AS token_id
+     FROM public.user_logins WHERE %2$I IS NOT NULL',
+    name, column_name, '^' || name || '_v[1-9][0-9]*_[A-Za-z0-9_-]+$', length(name) + 3), ' UNION ALL ')
+  INTO stored
+  FROM unnest(fields, columns) AS named (name, column_name);
+
+  RETURN QUERY EXECUTE format(
+    'SELECT ''token_without_original'', token.field, token.day, count(*) FROM (%s) AS token
+     WHERE NOT EXISTS (SELECT FROM pii_vault.originals AS original
+       WHERE original.token_id = token.token_id AND original.field = token.field)
+     GROUP BY token.field, token.day ORDER BY 2, 3', stored);
+  RETURN QUERY EXECUTE format(
+    'SELECT ''original_without_token'', original.field, original.created_at::date, count(*) FROM pii_vault.originals AS original
+     WHERE NOT EXISTS (SELECT FROM (%s) AS token
+       WHERE token.token_id = original.token_id AND token.field = original.field)
+     GROUP BY original.field, original.created_at::date ORDER BY 2, 3', stored);
+END
+$function$
+  grant EXECUTE to tokenvault_auditor
+
 function pii_vault.refuse_change() owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.refuse_change()
  RETURNS trigger
@@ -352,5 +436,82 @@ BEGIN
   RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
 END
 $function$
+
+function pii_vault.request_redrive(uuid[]) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.request_redrive(ids uuid[])
+ RETURNS SETOF uuid
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  WITH locked AS MATERIALIZED (
+    SELECT id FROM pii_vault.quarantine WHERE id = ANY (ids) AND state = 'quarantined' ORDER BY id FOR UPDATE
+  )
+  UPDATE pii_vault.quarantine AS entry SET state = 'redrive_requested', changed_at = now()
+  FROM locked WHERE entry.id = locked.id
+  RETURNING entry.id
+$function$
+  grant EXECUTE to tokenvault_api
+
+function pii_vault.settle_redrives(uuid[],text[],integer[],integer[]) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.settle_redrives(ids uuid[], reasons text[], stored integer[], quarantined integer[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  settled integer;
+BEGIN
+  UPDATE pii_vault.quarantine AS entry SET
+    state = CASE WHEN outcome.reason IS NULL THEN 'redriven' ELSE 'quarantined' END,
+    reason = coalesce(outcome.reason, entry.reason),
+    sealed = CASE WHEN outcome.reason IS NULL THEN NULL ELSE entry.sealed END,
+    redrives = entry.redrives + 1,
+    changed_at = now()
+  FROM unnest(ids, reasons) AS outcome (id, reason)
+  WHERE entry.id = outcome.id AND entry.state = 'redrive_requested';
+  GET DIAGNOSTICS settled = ROW_COUNT;
+  IF settled <> cardinality(ids) THEN
+    RAISE EXCEPTION 'no redrive was requested' USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+
+  PERFORM FROM ingest.receipts AS receipt
+  WHERE (receipt.sent_on, receipt.message_id) IN
+    (SELECT entry.sent_on, entry.message_id FROM pii_vault.quarantine AS entry WHERE entry.id = ANY (ids))
+  ORDER BY receipt.sent_on, receipt.message_id FOR UPDATE;
+  UPDATE ingest.receipts AS receipt SET
+    rows_stored = receipt.rows_stored + change.stored,
+    rows_quarantined = receipt.rows_quarantined + change.quarantined
+  FROM (
+    SELECT entry.sent_on, entry.message_id, sum(outcome.stored) AS stored, sum(outcome.quarantined) AS quarantined
+    FROM unnest(ids, stored, quarantined) AS outcome (id, stored, quarantined)
+    JOIN pii_vault.quarantine AS entry ON entry.id = outcome.id
+    GROUP BY entry.sent_on, entry.message_id
+  ) AS change
+  WHERE receipt.sent_on = change.sent_on AND receipt.message_id = change.message_id
+    AND (change.stored <> 0 OR change.quarantined <> 0);
+END
+$function$
+  grant EXECUTE to tokenvault_worker
+
+function pii_vault.take_redrives(integer) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.take_redrives(most integer)
+ RETURNS TABLE(id uuid, message_id text, data_key_version integer, sealed bytea, sent_on date)
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  WITH locked AS MATERIALIZED (
+    SELECT * FROM pii_vault.quarantine AS entry WHERE entry.state = 'redrive_requested'
+    ORDER BY entry.created_at, entry.id LIMIT most FOR UPDATE SKIP LOCKED
+  )
+  SELECT counted.id, counted.message_id, counted.data_key_version, counted.sealed, counted.sent_on
+  FROM (
+    SELECT locked.*, sum(octet_length(locked.sealed)) OVER (ORDER BY locked.created_at, locked.id) AS bytes FROM locked
+  ) AS counted
+  WHERE counted.bytes <= 4194304 OR counted.bytes = octet_length(counted.sealed)
+$function$
+  grant EXECUTE to tokenvault_worker
 
 extension plpgsql

@@ -1,22 +1,28 @@
 import type { Config, Environment } from '../config.ts'
 import { type App, createApp } from '../http/app.ts'
+import { startDepthWatch } from '../ingest/depth-watch.ts'
+import { clearProperties } from '../ingest/login-event.ts'
+import type { Observe } from '../ingest/observe.ts'
+import { createRedriver } from '../ingest/redrive.ts'
+import { workAndRedrive } from '../ingest/work-and-redrive.ts'
 import { createWorker, type WorkerTotals } from '../ingest/worker.ts'
-import { openLocalKek } from '../kms/local.ts'
 import type { Log } from '../log.ts'
+import { openDeadLetterQueue, type SqsDeadLetterQueue } from '../queue/dead-letters.ts'
+import type { OpenOrigin } from '../queue/receive.ts'
+import type { SqsClientOptions } from '../queue/sqs-client.ts'
 import { createSqsQueue, type SqsQueue } from '../queue/sqs-queue.ts'
 import { createAuditLog } from '../store/audit-log.ts'
-import { createDatabase, type TokenvaultDatabase } from '../store/database.ts'
-import { createIngestStore } from '../store/effects.ts'
 import { createDatabaseHealth } from '../store/health.ts'
-import { createKeyReader } from '../store/keys.ts'
 import { createOriginalReader } from '../store/originals.ts'
+import { createQuarantineStore } from '../store/quarantine.ts'
+import { createRedriveStore } from '../store/redrive.ts'
 import { createRecordAct } from '../vault/audit.ts'
 import { createDetokenize } from '../vault/detokenize.ts'
-import { FieldKeys } from '../vault/field-keys.ts'
-import { loginFields } from '../vault/fields.ts'
-import { openKeyset } from '../vault/keyset.ts'
+import { createOpenQuarantined } from '../vault/open-quarantined.ts'
+import { createOriginSeal } from '../vault/origin.ts'
+import { createQuarantineVerbs } from '../vault/quarantine.ts'
 import { createTokenize } from '../vault/tokenize.ts'
-import { createTokenizer } from '../vault/tokenizer.ts'
+import { openIngestVault, openVault } from './open-vault.ts'
 import { version } from './version.ts'
 
 /** A process that is ready to run and must be closed. */
@@ -25,51 +31,89 @@ export interface Composed<T> {
   close(): Promise<void>
 }
 
+/** How often a worker asks whether an operator wants something redriven: one look at an index. */
+const redriveIdleMilliseconds = 2_000
+
 /**
- * Puts a worker together. Every key is unwrapped before it exists, so it starts whole or not at all.
+ * Puts a worker together, whole or not at all.
  *
- * @throws TokenvaultError `kek_unavailable`, `kek_mismatch`, `keyset_incomplete`, `keyset_invalid`, `store_unavailable`
+ * @throws TokenvaultError as openIngestVault
  */
 export async function composeWorker(
   config: Config<'worker'>,
-  { log, environment, onBatch }: { log: Log; environment: Environment; onBatch?: (totals: WorkerTotals) => void },
+  options: {
+    readonly log: Log
+    readonly environment: Environment
+    readonly onBatch?: ((totals: WorkerTotals) => void) | undefined
+    readonly observe?: Observe | undefined
+  },
 ): Promise<Composed<ReturnType<typeof createWorker>>> {
-  const { database, keys } = await openVault(config, 'tokenvault worker')
-  const queue = composeQueue(config, log, environment)
+  const { log, environment, onBatch, observe } = options
+  const { fields, keys, database, tokenizer, store } = await openIngestVault(config, 'tokenvault worker')
+  const originSeal = createOriginSeal(keys)
+  const queue = composeQueue(config, log, environment, (mark, body) => originSeal.open(mark, body, Date.now()))
   const worker = createWorker({
     queue,
-    tokenizer: createTokenizer(keys, loginFields),
-    store: createIngestStore(database, loginFields),
+    tokenizer,
+    store,
     log,
     receivers: config.WORKER_RECEIVERS,
     batchMessages: config.WORKER_BATCH_MESSAGES,
     batchMilliseconds: config.WORKER_BATCH_MILLISECONDS,
     visibilityTimeoutSeconds: config.WORKER_VISIBILITY_TIMEOUT_SECONDS,
     onBatch,
+    observe,
   })
+  const redriver = createRedriver({
+    store: createRedriveStore(database, fields),
+    tokenizer,
+    openQuarantined: createOpenQuarantined(keys),
+    log,
+    observe,
+    idleMilliseconds: redriveIdleMilliseconds,
+  })
+  const stopDepthWatch = observe === undefined ? () => {} : startDepthWatch({ queue, observe, log })
   const close = async () => {
+    stopDepthWatch()
     queue.close()
     await database.destroy()
   }
-  return { main: worker, close }
+  return { main: workAndRedrive(worker, redriver), close }
 }
 
-/** The queue alone, for sending to it. */
+/** Where the queue is, and who calls it. */
+type QueueConfig = Pick<Config<'worker'>, 'SQS_QUEUE_URL' | 'AWS_REGION' | 'AWS_ENDPOINT_URL_SQS' | 'SQS_PROTOCOL'>
+
+/**
+ * The queue alone, for sending to it.
+ *
+ * @param openOrigin for who receives from it, too
+ */
 export function composeQueue(
-  config: Pick<Config<'worker'>, 'SQS_QUEUE_URL' | 'AWS_REGION' | 'AWS_ENDPOINT_URL_SQS'>,
+  config: QueueConfig,
   log: Log,
   environment: Environment,
+  openOrigin?: OpenOrigin,
 ): SqsQueue {
+  return createSqsQueue({ ...queueOptions(config, environment), log, openOrigin })
+}
+
+/** The dead-letter queue of the queue. @throws TokenvaultError `dead_letter_queue_missing`, `queue_unavailable` */
+export function composeDeadLetterQueue(config: QueueConfig, environment: Environment): Promise<SqsDeadLetterQueue> {
+  return openDeadLetterQueue(queueOptions(config, environment))
+}
+
+function queueOptions(config: QueueConfig, environment: Environment): SqsClientOptions {
   const endpoint = config.AWS_ENDPOINT_URL_SQS
   // An emulator takes any credentials and most machines that run one have none. Real SQS is reached over TLS.
   const needsNone = endpoint?.startsWith('http:') && !environment['AWS_ACCESS_KEY_ID'] && !environment['AWS_PROFILE']
-  return createSqsQueue({
+  return {
     queueUrl: config.SQS_QUEUE_URL,
     region: config.AWS_REGION,
     endpoint,
+    protocol: config.SQS_PROTOCOL,
     credentials: needsNone ? { accessKeyId: 'emulator', secretAccessKey: 'emulator' } : undefined,
-    log,
-  })
+  }
 }
 
 /**
@@ -78,13 +122,20 @@ export function composeQueue(
  * @throws TokenvaultError as composeWorker
  */
 export async function composeApi(config: Config<'api'>, log: Log): Promise<Composed<App>> {
-  const { database, keys } = await openVault(config, 'tokenvault api')
+  const { fields, database, keys } = await openVault(config, 'tokenvault api')
   const recordAct = createRecordAct(createAuditLog(database), keys, () => new Date())
   const app = await createApp({
     log,
     verbs: {
-      detokenize: createDetokenize({ fields: loginFields, keys, originals: createOriginalReader(database), recordAct }),
-      tokenize: createTokenize({ fields: loginFields, keys, recordAct }),
+      detokenize: createDetokenize({ fields, keys, originals: createOriginalReader(database), recordAct }),
+      tokenize: createTokenize({ fields, keys, recordAct }),
+      quarantine: createQuarantineVerbs({
+        fields,
+        clearProperties,
+        store: createQuarantineStore(database),
+        openQuarantined: createOpenQuarantined(keys),
+        recordAct,
+      }),
     },
     health: [createDatabaseHealth(database)],
     jwt: {
@@ -103,19 +154,4 @@ export async function composeApi(config: Config<'api'>, log: Log): Promise<Compo
     await database.destroy()
   }
   return { main: app, close }
-}
-
-async function openVault(
-  config: Config<'worker'> | Config<'api'>,
-  applicationName: string,
-): Promise<{ database: TokenvaultDatabase; keys: FieldKeys }> {
-  const kek = openLocalKek(config.KEK_FILE)
-  const database = createDatabase({ url: config.DATABASE_URL, poolMax: config.DATABASE_POOL_MAX, applicationName })
-  try {
-    const keyset = await openKeyset(createKeyReader(database), kek, config.TENANT)
-    return { database, keys: new FieldKeys(keyset, config.TENANT) }
-  } catch (error) {
-    await database.destroy()
-    throw error
-  }
 }

@@ -10,18 +10,28 @@ export function writeSummary(totals: WorkerTotals, { json }: { json?: boolean })
   process.stdout.write(`${text}\n`)
 }
 
-/** A line on standard error that counts, for runs that somebody watches. */
-export function createProgress({ shown }: { shown: boolean }): {
+const secondsBetweenLines = 5
+
+/**
+ * Tells on standard error how far a run is, for those who watch it: one line that counts on a terminal (`live`), or a line
+ * every five seconds (`lines`), which a short run never reaches.
+ */
+export function createProgress(mode: 'live' | 'lines' | 'none'): {
   update: (totals: WorkerTotals) => void
   end: () => void
 } {
-  if (!shown) return { update: () => {}, end: () => {} }
   const startedAtMs = performance.now()
-  return {
-    update: ({ received, stored, quarantined }) => {
-      const rate = Math.round((received * 1000) / (performance.now() - startedAtMs))
-      process.stderr.write(`\r${received} received, ${stored} stored, ${quarantined} quarantined, ${rate}/s\u001b[K`)
-    },
-    end: () => void process.stderr.write('\r\u001b[K'),
+  let toldAtMs = startedAtMs
+  const update = ({ received, stored, quarantined }: WorkerTotals) => {
+    const nowMs = performance.now()
+    if (mode === 'none' || (mode === 'lines' && nowMs - toldAtMs < secondsBetweenLines * 1000)) return
+    toldAtMs = nowMs
+    const rate = Math.round((received * 1000) / (nowMs - startedAtMs))
+    const text = `${received} received, ${stored} stored, ${quarantined} quarantined, ${rate}/s`
+    process.stderr.write(mode === 'live' ? `\r${text}\u001b[K` : `${text}\n`)
   }
+  const end = () => {
+    if (mode === 'live') process.stderr.write('\r\u001b[K')
+  }
+  return { update, end }
 }

@@ -7,8 +7,8 @@ import { createDatabase } from '../store/database.ts'
 import { createKeyWriter } from '../store/keys.ts'
 import { migrate } from '../store/migrate.ts'
 import { type LoginRole, loginRoles, setRolePasswords } from '../store/role-passwords.ts'
-import { loginFields } from '../vault/fields.ts'
 import { createMissingKeys } from '../vault/keyset.ts'
+import { readFields } from './read-fields.ts'
 
 export interface Prepared {
   readonly migrations: readonly string[]
@@ -23,6 +23,7 @@ export interface Prepared {
  * @throws TokenvaultError `migration_failed`, `kek_unavailable`, `kek_mismatch`, `store_unavailable`, `config_invalid`
  */
 export async function prepareDatabase(config: Config<'migrate'>): Promise<Prepared> {
+  const fields = readFields(config)
   const kek = openLocalKek(config.KEK_FILE)
   const passwords = readPasswords(config.ROLE_PASSWORDS_DIR)
   const database = createDatabase({
@@ -36,7 +37,7 @@ export async function prepareDatabase(config: Config<'migrate'>): Promise<Prepar
     const migrations = await migrate(database)
     const { made } = await createMissingKeys(createKeyWriter(database), kek, {
       tenant: config.TENANT,
-      fields: loginFields,
+      fields,
     })
     await setRolePasswords(database, passwords)
     return { migrations, keys: made, passwords: [...passwords.keys()] }

@@ -1,9 +1,12 @@
 import { Command, CommanderError } from 'commander'
 import { addApiCommand } from './commands/api.ts'
 import { addDetokenizeCommand } from './commands/detokenize.ts'
+import { addDlqCommand } from './commands/dlq.ts'
 import { addJwtCommand } from './commands/jwt.ts'
 import { addMigrateCommand } from './commands/migrate.ts'
 import { addOpenapiCommand } from './commands/openapi.ts'
+import { addQuarantineCommand } from './commands/quarantine.ts'
+import { addReconcileCommand } from './commands/reconcile.ts'
 import { addSampleCommand } from './commands/sample.ts'
 import { addUpCommand } from './commands/up.ts'
 import { addWorkerCommand } from './commands/worker.ts'
@@ -24,9 +27,12 @@ export function createProgram(): Command {
   addMigrateCommand(program)
   addWorkerCommand(program)
   addApiCommand(program)
+  addReconcileCommand(program)
   addSampleCommand(program)
   addJwtCommand(program)
   addDetokenizeCommand(program)
+  addQuarantineCommand(program)
+  addDlqCommand(program)
   addOpenapiCommand(program)
   return program
 }

@@ -7,6 +7,9 @@ export const defaultDataDir = '.tokenvault'
 /** Where the servers of `tokenvault up` listen; without any secret. */
 export interface Running {
   readonly apiUrl: string
+  readonly queueUrl?: string
+  /** Without a login. */
+  readonly databaseUrl?: string
 }
 
 export function writeRunning(dataDir: string, running: Running): void {

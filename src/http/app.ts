@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Detokenize } from '../vault/detokenize.ts'
 import type { HealthCheck } from '../vault/ports.ts'
+import type { QuarantineVerbs } from '../vault/quarantine.ts'
 import type { Tokenize } from '../vault/tokenize.ts'
 import { authentication, type JwtOptions } from './plugins/authentication.ts'
 import { jsonBody } from './plugins/json-body.ts'
@@ -14,12 +15,17 @@ import { replyHeaders } from './plugins/reply-headers.ts'
 import { logRequest, type RequestLog, requestLog } from './plugins/request-log.ts'
 import { detokenizeRoute } from './routes/detokenize.ts'
 import { healthzRoute } from './routes/healthz.ts'
+import { discardRoute } from './routes/quarantine/discard.ts'
+import { listRoute } from './routes/quarantine/list.ts'
+import { openRoute } from './routes/quarantine/open.ts'
+import { redriveRoutes } from './routes/quarantine/redrive.ts'
+import { showRoute } from './routes/quarantine/show.ts'
 import { readyzRoute } from './routes/readyz.ts'
 import { tokenizeRoute } from './routes/tokenize.ts'
 
 export interface AppOptions {
   readonly log: RequestLog
-  readonly verbs: { readonly detokenize: Detokenize; readonly tokenize: Tokenize }
+  readonly verbs: { readonly detokenize: Detokenize; readonly tokenize: Tokenize; readonly quarantine: QuarantineVerbs }
   /** What /readyz asks. */
   readonly health: readonly HealthCheck[]
   readonly jwt: JwtOptions
@@ -79,6 +85,10 @@ export async function createApp(options: AppOptions): Promise<App> {
     await guarded.register(authentication, options.jwt)
     await guarded.register(detokenizeRoute, { detokenize: options.verbs.detokenize })
     await guarded.register(tokenizeRoute, { tokenize: options.verbs.tokenize })
+    const { quarantine } = options.verbs
+    for (const route of [listRoute, showRoute, openRoute, redriveRoutes, discardRoute]) {
+      await guarded.register(route, { quarantine })
+    }
   })
   return app
 }

@@ -34,6 +34,7 @@ export const openApiHead = {
   servers: [{ url: '/', description: 'The server that served this document' }],
   tags: [
     { name: 'tokens', description: 'From tokens to values and back. Privileged, and audited.' },
+    { name: 'quarantine', description: 'What is no event, for the role `operator`.' },
     { name: 'health', description: 'For the platform that runs the process. Open to all.' },
   ],
   components: {

@@ -12,7 +12,18 @@ export async function renderOpenApi(): Promise<string> {
   }
   const app = await createApp({
     log: { info: () => undefined, error: () => undefined },
-    verbs: { detokenize: neverCalled, tokenize: neverCalled },
+    verbs: {
+      detokenize: neverCalled,
+      tokenize: neverCalled,
+      quarantine: {
+        list: neverCalled,
+        show: neverCalled,
+        open: neverCalled,
+        redrive: neverCalled,
+        redriveAll: neverCalled,
+        discard: neverCalled,
+      },
+    },
     health: [],
     jwt: {
       jwksUrl: 'https://issuer.invalid/jwks.json',

@@ -12,11 +12,14 @@ export interface Batcher {
   close(): void
 }
 
+/** A FIFO queue gives nothing more of a group while its messages wait here. */
+const longestOrderedWaitMs = 20
+
 /**
  * Collects messages into micro-batches. It holds at most one full batch plus what receives in flight bring, because
  * receivers ask for room before they receive: a message that waited here would only lose its visibility.
  *
- * @param options.messages messages a batch holds at most
+ * @param options.messages messages a batch holds at most; up to nine more where they belong to a group in it
  * @param options.characters body characters at which a batch is full too, since one body may hold thousands of events
  * @param options.milliseconds how long a batch waits to fill
  * @param options.stop once aborted, batches no longer wait
@@ -44,10 +47,14 @@ export function createBatcher(options: {
     ripe = false
     clearTimeout(timer)
     if (buffer.length === 0) return
-    timer = setTimeout(() => {
-      ripe = true
-      notify()
-    }, options.milliseconds)
+    const isOrdered = buffer[0]?.groupId !== undefined
+    timer = setTimeout(
+      () => {
+        ripe = true
+        notify()
+      },
+      isOrdered ? Math.min(options.milliseconds, longestOrderedWaitMs) : options.milliseconds,
+    )
   }
   const take = (): readonly ReceivedMessage[] => {
     let count = 0
@@ -58,6 +65,18 @@ export function createBatcher(options: {
     }
     const batch = buffer.slice(0, count)
     buffer = buffer.slice(count)
+    // Batches are stored side by side, so what must keep its order stands in one. A FIFO queue gives no more of a group
+    // before its messages in hand are settled: all of them came in one receive, and are nine more at most.
+    const groups = new Set(batch.map(({ groupId }) => groupId))
+    groups.delete(undefined)
+    if (groups.size > 0) {
+      const { true: same = [], false: others = [] } = Object.groupBy(buffer, ({ groupId }) =>
+        String(groups.has(groupId)),
+      )
+      for (const message of same) taken += message.body.length
+      batch.push(...same)
+      buffer = others
+    }
     characters -= taken
     startWaiting()
     notify()

@@ -1,4 +1,4 @@
-import type { MessageQueue } from '../vault/ports.ts'
+import type { MessageQueue, ReceivedMessage } from '../vault/ports.ts'
 import type { MessagesInHand } from './in-hand.ts'
 
 /** Looks in a row that must find nothing: on AWS the counts are approximate, and lag behind. */
@@ -7,7 +7,7 @@ const emptyLooks = 2
 /** Decides when a draining worker is done. */
 export interface DrainWatch {
   /** Notes messages that the store refuses: they stay in the queue, hidden, until a redrive policy takes them. */
-  setAside(messageIds: readonly string[]): void
+  setAside(messages: readonly ReceivedMessage[]): void
   /** Takes back what was set aside and did take effect later. */
   done(messageIds: Iterable<string>): void
   /** To be asked after an empty receive. @throws `queue_unavailable` */
@@ -19,12 +19,12 @@ export interface DrainWatch {
  * but those that were set aside. Messages in flight elsewhere count: their worker may have died.
  */
 export function createDrainWatch(queue: MessageQueue, inHand: MessagesInHand): DrainWatch {
-  const aside = new Set<string>()
+  const aside = new Map<string, ReceivedMessage['groupId']>()
   let looks = 0
   let receivedAtLastLook = -1
   return {
-    setAside(messageIds) {
-      for (const messageId of messageIds) aside.add(messageId)
+    setAside(messages) {
+      for (const { messageId, groupId } of messages) aside.set(messageId, groupId)
     },
     done(messageIds) {
       if (aside.size === 0) return
@@ -35,7 +35,9 @@ export function createDrainWatch(queue: MessageQueue, inHand: MessagesInHand): D
       receivedAtLastLook = received
       if (inHand.size > 0) return false
       const { visible, inFlight, delayed } = await queue.depth()
-      looks = visible === 0 && inFlight + delayed <= aside.size ? looks + 1 : 0
+      // What waits in its group behind a message that was set aside counts as visible, and no receive gives it.
+      const isReceivable = visible > 0 && ![...aside.values()].some(groupId => groupId !== undefined)
+      looks = !isReceivable && inFlight + delayed <= aside.size ? looks + 1 : 0
       return looks >= emptyLooks
     },
   }

@@ -6,7 +6,7 @@ const backslash = 0x5c
  * The source text of each element of a JSON array, exactly as it was sent. JSON.stringify of the parsed element would
  * lose digits of large numbers and repeated keys, and overflows the stack on deep nesting.
  *
- * @param body valid JSON whose outermost value is an array with at least one element
+ * @param body valid JSON whose outermost value is an array with at least one element; of an object, the members are given with their names
  */
 export function elementTexts(body: string): string[] {
   const texts: string[] = []

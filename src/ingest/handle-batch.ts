@@ -19,19 +19,23 @@ interface Reject {
 
 /**
  * Turns messages into what the store commits: one effect a message id, in order of first appearance. A message that
- * stands twice in the batch gives one effect. Works on columns: one tokenizer call a field for the whole batch, one
+ * stands twice in the batch gives one effect, and one that was sent again gives it under its first id. Works on columns: one tokenizer call a field for the whole batch, one
  * sealing call for everything that is no event.
  *
  * @throws what the tokenizer throws: TokenvaultError `keyset_incomplete`, `field_unknown`
  */
-export function handleBatch(messages: readonly ReceivedMessage[], tokenizer: Tokenizer): MessageEffect[] {
+export function handleBatch(
+  messages: readonly Pick<ReceivedMessage, 'messageId' | 'body' | 'sentAtMs' | 'origin'>[],
+  tokenizer: Tokenizer,
+): MessageEffect[] {
   const fields = [...tokenizer.fields.keys()]
   const drafts = new Map<string, Draft>()
   const rejects: Reject[] = []
   const candidates: { draft: Draft; eventIndex: number; event: LoginEvent; textOf: (eventIndex: number) => string }[] =
     []
 
-  for (const { messageId, body, sentAtMs } of messages) {
+  for (const { body, ...message } of messages) {
+    const { messageId, sentAtMs } = message.origin ?? message
     if (drafts.has(messageId)) continue
     const draft: Draft = { messageId, sentOn: utcDay(sentAtMs), rows: [], quarantined: [] }
     drafts.set(messageId, draft)

@@ -1,6 +1,7 @@
 import type { Log } from '../log.ts'
 import type { MessageQueue } from '../vault/ports.ts'
 import type { MessagesInHand } from './in-hand.ts'
+import type { Observe } from './observe.ts'
 
 export interface Heartbeat {
   /** Resolves when no extension is under way, so that a backoff sent afterwards is not overwritten by an earlier beat. */
@@ -18,8 +19,9 @@ export function startHeartbeat(options: {
   readonly inHand: MessagesInHand
   readonly visibilityTimeoutSeconds: number
   readonly log: Log
+  readonly observe?: Observe | undefined
 }): Heartbeat {
-  const { queue, inHand, visibilityTimeoutSeconds, log } = options
+  const { queue, inHand, visibilityTimeoutSeconds, log, observe } = options
   let beating: Promise<void> | undefined
 
   const beat = async () => {
@@ -32,6 +34,7 @@ export function startHeartbeat(options: {
       log.debug({ event: 'visibility_extended', messages: messages.length })
     } catch (err) {
       log.warn({ event: 'visibility_not_extended', messages: messages.length, err })
+      observe?.({ kind: 'queue_failed', operation: 'extend' })
     }
   }
   const timer = setInterval(() => {

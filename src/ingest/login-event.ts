@@ -12,6 +12,9 @@ export interface LoginEvent {
   readonly values: readonly string[]
 }
 
+/** Properties of an event that are stored as they come; the configured fields stand beside them. */
+export const clearProperties = ['user_id', 'device_type', 'locale', 'app_version'] as const
+
 /**
  * Why something is no event. Closed, and free of any text of the message: `<name>` is a name of ours, that is
  * `user_id`, `device_type`, `locale`, `app_version` or a configured field.

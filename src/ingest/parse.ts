@@ -1,32 +1,29 @@
 import { elementTexts } from './element-texts.ts'
 import { type LoginEvent, type RejectReason, readLoginEvent } from './login-event.ts'
+import { unwrap } from './unwrap.ts'
 
 /** One body, taken apart. Every element stands in exactly one of the two lists. */
 export interface ParsedBody {
   readonly events: readonly { readonly eventIndex: number; readonly event: LoginEvent }[]
   readonly rejects: readonly { readonly eventIndex: number; readonly reason: RejectReason }[]
-  /** Source text of an element, for the quarantine; the whole body where it is no array with elements. */
+  /** Source text of an element, for the quarantine; the whole body where no array with elements was in it. */
   readonly textOf: (eventIndex: number) => string
 }
 
 /**
- * Parses a message body: one event, or an array of events. An element that is no event never blocks its neighbours.
- * Never throws, and lets nothing of JSON.parse's message out, because it quotes the body.
+ * Parses a message body: one event, or an array of events, as such or in the envelopes of SNS and EventBridge. An element
+ * that is no event never blocks its neighbours. Never throws, and lets nothing of JSON.parse's message out, because it quotes the body.
  *
  * @param fields names of the event's properties to tokenize
  */
 export function parseBody(body: string, fields: readonly string[]): ParsedBody {
+  const { content: parsed, text } = unwrap(body)
   const refuse = (reason: RejectReason): ParsedBody => ({
     events: [],
     rejects: [{ eventIndex: 0, reason }],
     textOf: () => body,
   })
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(body)
-  } catch {
-    return refuse('json_invalid')
-  }
+  if (parsed === undefined) return refuse('json_invalid')
   if (!Array.isArray(parsed)) {
     const event = readLoginEvent(parsed, fields)
     if (typeof event === 'string') return refuse(event)
@@ -44,7 +41,7 @@ export function parseBody(body: string, fields: readonly string[]): ParsedBody {
   // Only rejects are ever asked for, and most bodies have none.
   let texts: readonly string[] | undefined
   const textOf = (eventIndex: number) => {
-    texts ??= elementTexts(body)
+    texts ??= elementTexts(text())
     return texts[eventIndex] ?? body
   }
   return { events, rejects, textOf }

@@ -2,6 +2,7 @@ import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { MessageQueue, ReceivedMessage } from '../vault/ports.ts'
 import { backoffMilliseconds, pause } from './backoff.ts'
+import type { Observe } from './observe.ts'
 
 export interface ReceiverOptions {
   readonly queue: MessageQueue
@@ -20,29 +21,40 @@ export interface ReceiverOptions {
   /** Called after an empty receive. */
   readonly onEmpty: () => Promise<void>
   readonly isDone: () => boolean
+  readonly observe?: Observe | undefined
   readonly fail: (error: TokenvaultError) => void
 }
 
 /** One long-polling loop: until stopped, done or failed. Never throws. */
 export async function runReceiver(options: ReceiverOptions): Promise<void> {
-  const { queue, waitSeconds, visibilityTimeoutSeconds, log, stop } = options
+  const { queue, waitSeconds, visibilityTimeoutSeconds, log, stop, observe } = options
   let failures = 0
   for (;;) {
     await options.room()
     if (stop.aborted || options.isDone()) return
     try {
       const messages = await queue.receive({ waitSeconds, visibilityTimeoutSeconds, signal: options.endPoll })
-      if (messages.length > 0) options.onMessages(messages)
-      else if (!stop.aborted) await options.onEmpty()
+      if (messages.length > 0) {
+        observe?.({ kind: 'received', messages: messages.length, oldestSentAtMs: oldestSentAtMs(messages) })
+        options.onMessages(messages)
+      } else if (!stop.aborted) {
+        observe?.({ kind: 'received_none' })
+        await options.onEmpty()
+      }
       failures = 0
     } catch (err) {
       failures++
       const retryInMs = backoffMilliseconds(failures)
       log.warn({ event: 'receive_failed', attempt: failures, retryInMs, err })
+      observe?.({ kind: 'queue_failed', operation: 'receive' })
       if (failures >= options.maxAttempts) {
         return options.fail(err instanceof TokenvaultError ? err : new TokenvaultError('internal', 'a receiver failed'))
       }
       await pause(retryInMs, stop)
     }
   }
+}
+
+function oldestSentAtMs(messages: readonly ReceivedMessage[]): number {
+  return messages.reduce((oldest, { sentAtMs }) => Math.min(oldest, sentAtMs), Number.POSITIVE_INFINITY)
 }

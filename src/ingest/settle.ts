@@ -2,6 +2,7 @@ import type { Log } from '../log.ts'
 import type { MessageQueue, ReceivedMessage } from '../vault/ports.ts'
 import type { Heartbeat } from './heartbeat.ts'
 import type { MessagesInHand } from './in-hand.ts'
+import type { Observe } from './observe.ts'
 
 /** What becomes of a message once its batch is done; the only place where that is decided. */
 export type Outcome =
@@ -36,9 +37,10 @@ export async function settle(
     readonly inHand: MessagesInHand
     readonly heartbeat: Heartbeat
     readonly log: Log
+    readonly observe?: Observe | undefined
   },
 ): Promise<Settled> {
-  const { queue, inHand, heartbeat, log } = context
+  const { queue, inHand, heartbeat, log, observe } = context
   const deletable = [...outcomes].flatMap(([messageId, { kind }]) => (kind === 'delete' ? [messageId] : []))
   const retries = [...outcomes].flatMap(([messageId, outcome]) =>
     outcome.kind === 'retry' ? [{ messageId, ...outcome }] : [],
@@ -65,6 +67,7 @@ export async function settle(
     }
   } catch (err) {
     log.warn({ event: 'batch_not_settled', messages: batch.length, err })
+    observe?.({ kind: 'queue_failed', operation: 'settle' })
   }
   return { released, undeleted }
 }

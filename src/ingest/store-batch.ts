@@ -5,6 +5,7 @@ import type { Tokenizer } from '../vault/tokenizer.ts'
 import { backoffMilliseconds, pause, releaseDelaySeconds } from './backoff.ts'
 import { handleBatch } from './handle-batch.ts'
 import type { MessagesInHand } from './in-hand.ts'
+import type { Observe } from './observe.ts'
 import type { Outcome } from './settle.ts'
 
 export interface BatchStored {
@@ -13,8 +14,10 @@ export interface BatchStored {
   readonly outcomes: ReadonlyMap<string, Outcome>
   /** Quarantined events, or whole messages, by reason. */
   readonly reasons: ReadonlyMap<string, number>
-  /** Ids of messages that the store refuses even alone. */
-  readonly unstorable: readonly string[]
+  /** Messages that the store refuses even alone. */
+  readonly unstorable: readonly ReceivedMessage[]
+  /** Messages of a FIFO queue that wait for one of their group. */
+  readonly heldBack: readonly ReceivedMessage[]
 }
 
 export interface BatchStoreContext {
@@ -27,6 +30,7 @@ export interface BatchStoreContext {
   readonly maxAttempts: number
   /** Ends the run with this error: going on would only spend the messages' receive counts. */
   readonly fail: (error: TokenvaultError) => void
+  readonly observe?: Observe | undefined
 }
 
 /**
@@ -37,6 +41,8 @@ export interface BatchStoreContext {
  *   until an outage of minutes had moved the queue into its dead-letter queue. Receivers meanwhile find no room.
  * - Anything else is a fault in one message that takes its batch down. Halves find it; alone, it is released with a growing
  *   delay, and the redrive policy takes it to the dead-letter queue.
+ * - Of a FIFO queue, what follows in the group of a message without effect gets the same outcome and is not stored: it must
+ *   not overtake.
  * - The tokenizer says that its keys are wrong: no message is at fault, so the run ends.
  */
 export async function storeBatch(
@@ -47,23 +53,39 @@ export async function storeBatch(
   const counts = { rows: 0, quarantined: 0, duplicates: 0 }
   const outcomes = new Map<string, Outcome>()
   const reasons = new Map<string, number>()
-  const unstorable: string[] = []
+  const unstorable: ReceivedMessage[] = []
+  const heldBack: ReceivedMessage[] = []
+  const heldGroups = new Map<string, Outcome>()
   let firstFault: unknown
 
-  const storePart = async (part: readonly ReceivedMessage[]): Promise<void> => {
+  const decide = (part: readonly ReceivedMessage[], outcome: Outcome) => {
+    for (const { messageId, groupId } of part) {
+      outcomes.set(messageId, outcome)
+      if (groupId !== undefined && outcome.kind !== 'delete') heldGroups.set(groupId, outcome)
+    }
+  }
+  const mayGoOn = (message: ReceivedMessage) => {
+    const held = message.groupId === undefined ? undefined : heldGroups.get(message.groupId)
+    if (held === undefined) return true
+    outcomes.set(message.messageId, held)
+    heldBack.push(message)
+    return false
+  }
+  const storePart = async (all: readonly ReceivedMessage[]): Promise<void> => {
+    const part = heldGroups.size === 0 ? all : all.filter(mayGoOn)
+    if (part.length === 0) return
     try {
       const effects = handle(part, context)
       const stored = effects && (await storePatiently(effects, part, context))
       if (effects === undefined || stored === undefined) {
         // Stopping: others may have them at once. Otherwise their time is over, and they are no longer ours to give.
-        const outcome: Outcome = context.stop.aborted ? { kind: 'retry', delaySeconds: 0 } : { kind: 'leave' }
-        for (const { messageId } of part) outcomes.set(messageId, outcome)
-        return
+        return decide(part, context.stop.aborted ? { kind: 'retry', delaySeconds: 0 } : { kind: 'leave' })
       }
       counts.rows += stored.rows
       counts.quarantined += stored.quarantined
-      counts.duplicates += stored.duplicates
-      for (const { messageId } of part) outcomes.set(messageId, { kind: 'delete' })
+      // Of one message that was sent twice, both may stand here.
+      counts.duplicates += stored.duplicates + part.length - effects.length
+      decide(part, { kind: 'delete' })
       for (const { reason } of effects.flatMap(({ quarantined }) => quarantined)) {
         reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
       }
@@ -75,8 +97,8 @@ export async function storeBatch(
         await storePart(part.slice(half))
       } else if (only !== undefined) {
         firstFault ??= error
-        unstorable.push(only.messageId)
-        outcomes.set(only.messageId, { kind: 'retry', delaySeconds: releaseDelaySeconds(only.receiveCount) })
+        unstorable.push(only)
+        decide(part, { kind: 'retry', delaySeconds: releaseDelaySeconds(only.receiveCount) })
       }
     }
   }
@@ -85,18 +107,22 @@ export async function storeBatch(
   const distinct = [...new Map(messages.map(message => [message.messageId, message])).values()]
   await storePart(distinct)
   if (unstorable.length > 0) log.error({ event: 'messages_unstorable', count: unstorable.length, err: firstFault })
+  if (heldBack.length > 0) log.warn({ event: 'messages_held_back', count: heldBack.length })
   // The second delivery of a message within the batch changed nothing either.
   const isStored = ({ messageId }: ReceivedMessage) => outcomes.get(messageId)?.kind === 'delete'
   counts.duplicates += messages.filter(isStored).length - distinct.filter(isStored).length
-  return { counts, outcomes, reasons, unstorable }
+  return { counts, outcomes, reasons, unstorable, heldBack }
 }
 
 function handle(
   messages: readonly ReceivedMessage[],
-  { tokenizer, fail }: BatchStoreContext,
+  { tokenizer, fail, observe }: BatchStoreContext,
 ): MessageEffect[] | undefined {
+  const startedAtMs = performance.now()
   try {
-    return handleBatch(messages, tokenizer)
+    const effects = handleBatch(messages, tokenizer)
+    observe?.({ kind: 'tokenized', seconds: (performance.now() - startedAtMs) / 1000 })
+    return effects
   } catch (error) {
     if (!(error instanceof TokenvaultError)) throw error
     fail(error)
@@ -108,13 +134,17 @@ function handle(
 async function storePatiently(
   effects: readonly MessageEffect[],
   messages: readonly ReceivedMessage[],
-  { store, inHand, log, stop, maxAttempts, fail }: BatchStoreContext,
+  { store, inHand, log, stop, maxAttempts, fail, observe }: BatchStoreContext,
 ): Promise<StoredCounts | undefined> {
   for (let attempt = 1; ; attempt++) {
+    const startedAtMs = performance.now()
     try {
       // After an unknown outcome a repeat may count its own rows as duplicates; the rows are there once either way.
-      return await store.storeEffects(effects)
+      const counts = await store.storeEffects(effects)
+      observe?.({ kind: 'committed', seconds: (performance.now() - startedAtMs) / 1000 })
+      return counts
     } catch (error) {
+      observe?.({ kind: 'store_failed', code: error instanceof TokenvaultError ? error.code : 'internal' })
       if (!(error instanceof TokenvaultError) || error.code !== 'store_unavailable') throw error
       const retryInMs = backoffMilliseconds(attempt)
       log.warn({ event: 'batch_not_stored', messages: messages.length, attempt, retryInMs, err: error })

@@ -6,6 +6,7 @@ import { createBatcher } from './batcher.ts'
 import { createDrainWatch } from './drain.ts'
 import { startHeartbeat } from './heartbeat.ts'
 import { MessagesInHand } from './in-hand.ts'
+import type { Observe } from './observe.ts'
 import { runReceiver } from './receiver.ts'
 import { settle } from './settle.ts'
 import { storeBatch } from './store-batch.ts'
@@ -24,6 +25,8 @@ export interface WorkerOptions {
   readonly visibilityTimeoutSeconds: number
   /** Called after each batch with the totals so far. */
   readonly onBatch?: ((totals: WorkerTotals) => void) | undefined
+  /** Told everything that is worth counting. */
+  readonly observe?: Observe | undefined
 }
 
 /** Counts of one run. `received` = deliveries; an array body gives several rows, so the others need not add up to it. */
@@ -59,7 +62,7 @@ export interface Worker {
 const batchesInFlight = 4
 
 /** Body characters at which a batch is full, whatever its number of messages. */
-const batchCharacters = 4 * 1024 * 1024
+const batchCharacters = 1024 * 1024
 
 /** A long poll of 20 s costs least; while draining, an empty queue should be noticed sooner. Never 0, which asks some servers only. */
 const waitSeconds = 20
@@ -77,7 +80,7 @@ export function createWorker(options: WorkerOptions): Worker {
 }
 
 async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSignal): Promise<WorkerTotals> {
-  const { queue, log, visibilityTimeoutSeconds } = options
+  const { queue, log, visibilityTimeoutSeconds, observe } = options
   const totals = { received: 0, stored: 0, quarantined: 0, duplicates: 0, released: 0, undeleted: 0, batches: 0 }
   const stopping = new AbortController()
   const stop = stopping.signal
@@ -92,7 +95,7 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
 
   const maxAttempts = drain ? drainAttempts : Number.POSITIVE_INFINITY
   const inHand = new MessagesInHand(visibilityTimeoutSeconds)
-  const heartbeat = startHeartbeat({ queue, inHand, visibilityTimeoutSeconds, log })
+  const heartbeat = startHeartbeat({ queue, inHand, visibilityTimeoutSeconds, log, observe })
   const drainWatch = createDrainWatch(queue, inHand)
   const batcher = createBatcher({
     messages: options.batchMessages,
@@ -104,10 +107,11 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
 
   const processBatch = async (batch: readonly ReceivedMessage[]) => {
     const startedAtMs = performance.now()
-    const { counts, outcomes, reasons, unstorable } = await storeBatch(batch, context)
+    const { counts, outcomes, reasons, unstorable, heldBack } = await storeBatch(batch, context)
     if (drain) {
       drainWatch.done(outcomes.keys())
-      drainWatch.setAside(unstorable)
+      const refusedGroups = new Set(unstorable.map(({ groupId }) => groupId))
+      drainWatch.setAside([...unstorable, ...heldBack.filter(({ groupId }) => refusedGroups.has(groupId))])
     }
     const { released, undeleted } = await settle(batch, outcomes, context)
     totals.batches++
@@ -117,6 +121,18 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
     totals.released += released
     totals.undeleted += undeleted
     const durationMs = Math.round(performance.now() - startedAtMs)
+    const { rows, duplicates } = counts
+    observe?.({
+      kind: 'batch',
+      messages: batch.length,
+      rows,
+      duplicates,
+      released,
+      undeleted,
+      unstorable: unstorable.length,
+      reasons,
+      seconds: durationMs / 1000,
+    })
     log.info({ event: 'batch', messages: batch.length, ...counts, durationMs })
     for (const [reason, count] of reasons) log.info({ event: 'quarantined', reason, count })
     options.onBatch?.({ ...totals })
@@ -128,6 +144,7 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
       } catch (err) {
         // A fault of ours, not of a message: the run ends, and the messages come again.
         log.error({ event: 'batch_failed', messages: batch.length, err })
+        observe?.({ kind: 'batch_failed' })
         fail(new TokenvaultError('internal', 'a batch failed unexpectedly'))
       }
     }
@@ -153,6 +170,7 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
       inHand.add(messages)
       batcher.add(messages)
     },
+    observe,
     isDone: () => drained,
     fail,
   }

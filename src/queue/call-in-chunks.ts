@@ -34,21 +34,23 @@ const attempts = 4
  * successful counts as failed.
  *
  * @param options.repeatSenderFaults also repeat what the queue blames on us
+ * @param options.inOrder one chunk after the other, none after one with an entry that was not done
  * @returns the entries that were not done; never throws
  */
 export async function callInChunks<E>(
   chunks: readonly (readonly E[])[],
   call: (entries: readonly E[]) => Promise<ChunkReply>,
-  { repeatSenderFaults = false } = {},
+  { repeatSenderFaults = false, inOrder = false } = {},
 ): Promise<NotDone<E>[]> {
   const notDone: NotDone<E>[] = []
   const waiting = chunks.values()
   // When every lane has just failed, the queue is away: the rest would only wait for the same timeouts in turn.
   let thrownInARow = 0
+  const laneCount = inOrder ? 1 : Math.min(lanes, chunks.length)
   let lastCode = ''
   const lane = async () => {
     for (const entries of waiting) {
-      if (thrownInARow >= lanes) {
+      if (inOrder ? notDone.length > 0 : thrownInARow >= lanes) {
         notDone.push(...entries.map(entry => ({ entry, code: lastCode, senderFault: false })))
         continue
       }
@@ -66,14 +68,16 @@ export async function callInChunks<E>(
         }
         const failed = readFailed(left, reply)
         const isFinal = ({ senderFault }: NotDone<E>) => attempt === attempts || (senderFault && !repeatSenderFaults)
-        notDone.push(...failed.filter(isFinal))
+        const final = failed.filter(isFinal)
+        notDone.push(...final)
+        lastCode = final[0]?.code ?? lastCode
         left = failed.filter(failure => !isFinal(failure)).map(({ entry }) => entry)
         if (left.length === 0) break
         await sleep(50 * 2 ** attempt * (0.5 + Math.random()))
       }
     }
   }
-  await Promise.all(Array.from({ length: Math.min(lanes, chunks.length) }, lane))
+  await Promise.all(Array.from({ length: laneCount }, lane))
   return notDone
 }
 

@@ -6,18 +6,21 @@ const maxEntries = 10
  * larger than that stands alone, so that the queue decides about it.
  *
  * @param sizeOf bytes of an entry
+ * @param mayJoin whether an entry may stand in one batch with those
  */
 export function chunk<E>(
   entries: readonly E[],
   sizeOf: (entry: E) => number = () => 0,
   maxBytes = Number.POSITIVE_INFINITY,
+  mayJoin: (current: readonly E[], entry: E) => boolean = () => true,
 ): E[][] {
   const chunks: E[][] = []
   let current: E[] = []
   let bytes = 0
   for (const entry of entries) {
     const size = sizeOf(entry)
-    if (current.length === maxEntries || (current.length > 0 && bytes + size > maxBytes)) {
+    const fits = current.length < maxEntries && bytes + size <= maxBytes && mayJoin(current, entry)
+    if (current.length > 0 && !fits) {
       chunks.push(current)
       current = []
       bytes = 0

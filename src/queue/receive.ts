@@ -1,7 +1,17 @@
-import { type Message, ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import {
+  type Message,
+  type MessageSystemAttributeName,
+  ReceiveMessageCommand,
+  type SQSClient,
+} from '@aws-sdk/client-sqs'
 import { TokenvaultError } from '../errors.ts'
-import type { MessageQueue, ReceivedMessage } from '../vault/ports.ts'
+import type { MessageOrigin, MessageQueue, ReceivedMessage } from '../vault/ports.ts'
+import { originAttribute } from './origin-attribute.ts'
 import { queueError } from './queue-error.ts'
+import { isFifo } from './sqs-client.ts'
+
+/** Reads the mark of a message that was sent again; undefined where it is not genuine. */
+export type OpenOrigin = (mark: string, body: string) => MessageOrigin | undefined
 
 /** The most that one ReceiveMessage gives. */
 const maxMessages = 10
@@ -14,12 +24,20 @@ const latestSentAtMs = 253_402_300_799_999
  * already put into an abandoned reply comes back by itself after the visibility timeout.
  *
  * @param callTimeoutMilliseconds what a call may take on top of its wait
+ * @param openOrigin reads the mark of a message that was sent again; marks are ignored without it
  */
 export function createReceive(
   client: SQSClient,
   queueUrl: string,
   callTimeoutMilliseconds: number,
+  openOrigin?: OpenOrigin,
 ): MessageQueue['receive'] {
+  // On a standard queue a group says something about fairness and nothing about order.
+  const attributes: MessageSystemAttributeName[] = [
+    'SentTimestamp',
+    'ApproximateReceiveCount',
+    ...(isFifo(queueUrl) ? (['MessageGroupId'] as const) : []),
+  ]
   return async ({ waitSeconds, visibilityTimeoutSeconds, signal }) => {
     if (signal?.aborted) return []
     try {
@@ -30,7 +48,8 @@ export function createReceive(
           WaitTimeSeconds: waitSeconds,
           VisibilityTimeout: visibilityTimeoutSeconds,
           // Never AttributeNames beside it: servers that know both take one or the other.
-          MessageSystemAttributeNames: ['SentTimestamp', 'ApproximateReceiveCount'],
+          MessageSystemAttributeNames: attributes,
+          ...(openOrigin === undefined ? {} : { MessageAttributeNames: [originAttribute] }),
         }),
         {
           requestTimeout: waitSeconds * 1000 + callTimeoutMilliseconds,
@@ -38,7 +57,7 @@ export function createReceive(
         },
       )
       const receivedAtMs = performance.now()
-      return (reply.Messages ?? []).map(message => toReceived(message, receivedAtMs))
+      return (reply.Messages ?? []).map(message => toReceived(message, receivedAtMs, openOrigin))
     } catch (error) {
       if (signal?.aborted) return []
       throw queueError('ReceiveMessage', error)
@@ -46,20 +65,25 @@ export function createReceive(
   }
 }
 
-function toReceived(message: Message, receivedAtMs: number): ReceivedMessage {
+function toReceived(message: Message, receivedAtMs: number, openOrigin?: OpenOrigin): ReceivedMessage {
   const { MessageId: messageId, ReceiptHandle: receiptHandle } = message
   if (!messageId || !receiptHandle) throw incomplete('an id')
   // The day of a message decides where its receipt stands. A guess could differ between two deliveries and let the
   // message take effect twice, so without SentTimestamp nothing is taken.
   const sentAtMs = Number(message.Attributes?.SentTimestamp)
   if (!Number.isSafeInteger(sentAtMs) || sentAtMs <= 0 || sentAtMs > latestSentAtMs) throw incomplete('a SentTimestamp')
+  const body = message.Body ?? ''
+  const mark = message.MessageAttributes?.[originAttribute]?.StringValue
   return {
     messageId,
     receiptHandle,
-    body: message.Body ?? '',
+    body,
     sentAtMs,
     receiveCount: Number(message.Attributes?.ApproximateReceiveCount) || 1,
     receivedAtMs,
+    groupId: message.Attributes?.MessageGroupId,
+    // A mark that does not open is no reason to refuse a message: it takes effect under its own id.
+    ...(mark === undefined ? {} : { origin: openOrigin?.(mark, body) }),
   }
 }
 

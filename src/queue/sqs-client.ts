@@ -1,4 +1,5 @@
 import { SQSClient } from '@aws-sdk/client-sqs'
+import { AwsQueryProtocol } from '@aws-sdk/core/protocols'
 
 /** Static credentials; emulators accept any. */
 export interface QueueCredentials {
@@ -7,6 +8,8 @@ export interface QueueCredentials {
   readonly sessionToken?: string
 }
 
+export type SqsProtocol = 'json' | 'query'
+
 export interface SqsClientOptions {
   readonly queueUrl: string
   readonly region: string
@@ -14,8 +17,15 @@ export interface SqsClientOptions {
   readonly endpoint?: string | undefined
   /** The SDK's default provider chain when absent. */
   readonly credentials?: QueueCredentials | undefined
+  /** AWS JSON 1.0 when absent; `query` is what SQS spoke before, and old emulators still do. */
+  readonly protocol?: SqsProtocol | undefined
   /** Milliseconds that a call may take beyond its long poll; 10,000 when absent. */
   readonly callTimeoutMilliseconds?: number | undefined
+}
+
+/** Whether the queue keeps the order of its groups: AWS asks for this name, and emulators follow. */
+export function isFifo(queueUrl: string): boolean {
+  return queueUrl.endsWith('.fifo')
 }
 
 /** Longest long poll that SQS knows. */
@@ -30,13 +40,15 @@ const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} }
 /** An SDK client that cannot hang and that spends no time on what the connection guarantees anyway. */
 export function createSqsClient(options: SqsClientOptions): SQSClient {
   const callTimeoutMilliseconds = options.callTimeoutMilliseconds ?? 10_000
-  return new SQSClient({
+  const isQuery = options.protocol === 'query'
+  const client = new SQSClient({
     region: options.region,
     // The queue URL's host is where the queue is, on AWS too (FIPS and VPC endpoints have hosts of their own). Always
     // saying so keeps the SDK from choosing between the two and from warning about it on the console.
     endpoint: options.endpoint ?? new URL(options.queueUrl).origin,
     useFipsEndpoint: false,
     useDualstackEndpoint: false,
+    ...(isQuery ? { protocol: AwsQueryProtocol } : {}),
     ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
     // TLS and TCP protect the bytes. The check costs 40 % of the CPU of a receive, and one bad sum would throw away
     // the whole receive, nine good messages with it.
@@ -56,4 +68,18 @@ export function createSqsClient(options: SqsClientOptions): SQSClient {
       logger: silent,
     },
   })
+  if (isQuery) {
+    client.middlewareStack.add(next => args => next({ ...args, input: withOlderName(args.input) }), {
+      step: 'initialize',
+    })
+  }
+  return client
+}
+
+/** `MessageSystemAttributeNames` is younger than JSON: what speaks Query only would ignore it, and give no attributes. */
+function withOlderName<Input extends object>(input: Input): Input {
+  if (!('MessageSystemAttributeNames' in input)) return input
+  const { MessageSystemAttributeNames: names, ...rest } = input
+  // Of all commands one has this property, and it has the other too.
+  return { ...rest, AttributeNames: names } as unknown as Input
 }

@@ -1,20 +1,22 @@
+import { randomUUID } from 'node:crypto'
 import {
   ChangeMessageVisibilityBatchCommand,
   DeleteMessageBatchCommand,
-  GetQueueAttributesCommand,
   SendMessageBatchCommand,
 } from '@aws-sdk/client-sqs'
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { MessageQueue } from '../vault/ports.ts'
+import type { MessageQueue, OutgoingMessage } from '../vault/ports.ts'
 import { callInChunks } from './call-in-chunks.ts'
 import { chunk } from './chunk.ts'
-import { queueError } from './queue-error.ts'
-import { createReceive } from './receive.ts'
-import { createSqsClient, type SqsClientOptions } from './sqs-client.ts'
+import { readDepth } from './depth.ts'
+import { createReceive, type OpenOrigin } from './receive.ts'
+import { createSqsClient, isFifo, type SqsClientOptions } from './sqs-client.ts'
 
 export interface SqsQueueOptions extends SqsClientOptions {
   readonly log: Log
+  /** For who receives: reads the marks of messages that were sent again. */
+  readonly openOrigin?: OpenOrigin | undefined
 }
 
 /** A queue with connections that must be closed. */
@@ -32,16 +34,18 @@ const maxBatchBytes = 256 * 1024
  * - `delete`: returns what was not deleted after bounded attempts and never throws; repeating it is safe.
  * - `release`: what is no longer in flight is passed over in silence, since it is visible already; throws
  *   `queue_unavailable` when the queue did not take the others. With the visibility timeout as delay it is a heartbeat.
- * - `send`: throws `queue_unavailable` when a body could not be sent; those before and beside it may have been.
+ * - `send`: throws `queue_unavailable` when a body could not be sent; those before and beside it may have been. To a FIFO
+ *   queue messages of one group go one after the other, because a batch may fail in its middle and go on.
  *
  * Every error is `queue_unavailable` with detail `<action>: <error name>`, so that no body can be in it.
  */
 export function createSqsQueue(options: SqsQueueOptions): SqsQueue {
   const { queueUrl, log } = options
   const client = createSqsClient(options)
+  const inOrder = isFifo(queueUrl)
 
   return {
-    receive: createReceive(client, queueUrl, options.callTimeoutMilliseconds ?? 10_000),
+    receive: createReceive(client, queueUrl, options.callTimeoutMilliseconds ?? 10_000, options.openOrigin),
 
     async delete(messages) {
       const notDone = await callInChunks(
@@ -77,15 +81,22 @@ export function createSqsQueue(options: SqsQueueOptions): SqsQueue {
       if (refused) throw new TokenvaultError('queue_unavailable', `ChangeMessageVisibilityBatch: ${refused.code}`)
     },
 
-    async send(bodies) {
-      const chunks = chunk(bodies, body => Buffer.byteLength(body), maxBatchBytes)
-      const notDone = await callInChunks(chunks, entries =>
-        client.send(
-          new SendMessageBatchCommand({
-            QueueUrl: queueUrl,
-            Entries: entries.map((body, index) => ({ Id: String(index), MessageBody: body })),
-          }),
-        ),
+    async send(messages) {
+      const entries = messages.map(message => toEntry(message, inOrder))
+      const sizeOf = ({ MessageBody: body }: OutgoingEntry) => Buffer.byteLength(body)
+      const isNewGroup = (current: readonly OutgoingEntry[], { MessageGroupId: groupId }: OutgoingEntry) =>
+        current.every(other => other.MessageGroupId !== groupId)
+      const chunks = chunk(entries, sizeOf, maxBatchBytes, inOrder ? isNewGroup : undefined)
+      const notDone = await callInChunks(
+        chunks,
+        entries =>
+          client.send(
+            new SendMessageBatchCommand({
+              QueueUrl: queueUrl,
+              Entries: entries.map((entry, index) => ({ Id: String(index), ...entry })),
+            }),
+          ),
+        { inOrder },
       )
       const first = notDone[0]
       if (first) {
@@ -96,30 +107,27 @@ export function createSqsQueue(options: SqsQueueOptions): SqsQueue {
       }
     },
 
-    async depth() {
-      try {
-        const { Attributes: attributes = {} } = await client.send(
-          new GetQueueAttributesCommand({
-            QueueUrl: queueUrl,
-            AttributeNames: [
-              'ApproximateNumberOfMessages',
-              'ApproximateNumberOfMessagesNotVisible',
-              'ApproximateNumberOfMessagesDelayed',
-            ],
-          }),
-        )
-        return {
-          visible: Number(attributes.ApproximateNumberOfMessages ?? 0),
-          inFlight: Number(attributes.ApproximateNumberOfMessagesNotVisible ?? 0),
-          delayed: Number(attributes.ApproximateNumberOfMessagesDelayed ?? 0),
-        }
-      } catch (error) {
-        throw queueError('GetQueueAttributes', error)
-      }
-    },
+    depth: () => readDepth(client, queueUrl),
 
     close() {
       client.destroy()
     },
+  }
+}
+
+interface OutgoingEntry {
+  readonly MessageBody: string
+  readonly MessageGroupId?: string
+  readonly MessageDeduplicationId?: string
+}
+
+/** The deduplication id is made before the first attempt, so that one repeated by us or by the SDK is taken once. */
+function toEntry(message: string | OutgoingMessage, inOrder: boolean): OutgoingEntry {
+  const { body, groupId, deduplicationId }: OutgoingMessage = typeof message === 'string' ? { body: message } : message
+  if (!inOrder) return { MessageBody: body }
+  return {
+    MessageBody: body,
+    MessageGroupId: groupId ?? 'tokenvault',
+    MessageDeduplicationId: deduplicationId ?? randomUUID(),
   }
 }

@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import type { FieldSchema } from '../vault/fields.ts'
 import type { IngestStore, LoginRow, MessageEffect, SealedOriginal, StoredCounts } from '../vault/ports.ts'
+import { bytesArray, plainArray, textArray } from './array-literal.ts'
 import type { TokenvaultDatabase } from './database.ts'
 import { namingFailures } from './failure.ts'
 
@@ -53,47 +54,56 @@ async function insertReceipts(
   const { rows } = await sql<{ message_id: string }>`
     insert into ingest.receipts (sent_on, message_id, rows_stored, rows_quarantined)
     select * from unnest(
-      ${sorted.map(({ sentOn }) => sentOn)}::date[], ${sorted.map(({ messageId }) => messageId)}::text[],
-      ${sorted.map(effect => effect.rows.length)}::int[], ${sorted.map(effect => effect.quarantined.length)}::int[])
+      ${plainArray(sorted.map(({ sentOn }) => sentOn))}::date[],
+      ${textArray(sorted.map(({ messageId }) => messageId))}::text[],
+      ${plainArray(sorted.map(effect => effect.rows.length))}::int[],
+      ${plainArray(sorted.map(effect => effect.quarantined.length))}::int[])
     on conflict do nothing
     returning message_id`.execute(transaction)
   const fresh = new Set(rows.map(row => row.message_id))
   return effects.filter(({ messageId }) => fresh.has(messageId))
 }
 
-async function insertOriginals(transaction: TokenvaultDatabase, rows: readonly LoginRow[]): Promise<void> {
+export async function insertOriginals(transaction: TokenvaultDatabase, rows: readonly LoginRow[]): Promise<void> {
   const byId = new Map<string, SealedOriginal>()
   for (const { tokens } of rows) for (const { original } of tokens) byId.set(original.tokenId, original)
   if (byId.size === 0) return
-  const originals = [...byId.values()].sort((a, b) => compare(a.tokenId, b.tokenId))
+  // Text sorts by itself; a comparison of ours would be called some ten thousand times.
+  const tokenIds = [...byId.keys()].sort()
+  const originals = tokenIds.map(tokenId => byId.get(tokenId)!)
   await sql`
     insert into pii_vault.originals (token_id, field, token_key_version, data_key_version, sealed)
     select * from unnest(
-      ${originals.map(({ tokenId }) => tokenId)}::uuid[], ${originals.map(({ field }) => field)}::text[],
-      ${originals.map(({ tokenKeyVersion }) => tokenKeyVersion)}::int[],
-      ${originals.map(({ dataKeyVersion }) => dataKeyVersion)}::int[],
-      ${originals.map(({ sealed }) => asBuffer(sealed))}::bytea[])
+      ${plainArray(tokenIds)}::uuid[], ${plainArray(originals.map(({ field }) => field))}::text[],
+      ${plainArray(originals.map(({ tokenKeyVersion }) => tokenKeyVersion))}::int[],
+      ${plainArray(originals.map(({ dataKeyVersion }) => dataKeyVersion))}::int[],
+      ${bytesArray(originals.map(({ sealed }) => sealed))}::bytea[])
     on conflict do nothing`.execute(transaction)
 }
 
-async function insertRows(
+export async function insertRows(
   transaction: TokenvaultDatabase,
   tokenColumns: readonly string[],
   rows: readonly LoginRow[],
 ): Promise<void> {
   if (rows.length === 0) return
   const columns = ['user_id', 'device_type', 'locale', 'app_version', 'create_date', ...tokenColumns]
-  const tokens = tokenColumns.map((_, place) => sql`${rows.map(row => row.tokens[place]!.token)}::text[]`)
+  const tokens = tokenColumns.map((_, place) => sql`${plainArray(rows.map(row => row.tokens[place]!.token))}::text[]`)
   await sql`
     insert into public.user_logins (${sql.join(columns.map(column => sql.ref(column)))})
     select * from unnest(
-      ${rows.map(({ userId }) => userId)}::text[], ${rows.map(({ deviceType }) => deviceType)}::text[],
-      ${rows.map(({ locale }) => locale)}::text[], ${rows.map(({ appVersion }) => appVersion)}::int[],
-      ${rows.map(({ createDate }) => createDate)}::date[], ${sql.join(tokens)})`.execute(transaction)
+      ${textArray(rows.map(({ userId }) => userId))}::text[],
+      ${textArray(rows.map(({ deviceType }) => deviceType))}::text[],
+      ${textArray(rows.map(({ locale }) => locale))}::text[],
+      ${plainArray(rows.map(({ appVersion }) => appVersion))}::int[],
+      ${plainArray(rows.map(({ createDate }) => createDate))}::date[], ${sql.join(tokens)})`.execute(transaction)
 }
 
 /** @returns how many were inserted */
-async function insertQuarantined(transaction: TokenvaultDatabase, effects: readonly MessageEffect[]): Promise<number> {
+export async function insertQuarantined(
+  transaction: TokenvaultDatabase,
+  effects: readonly MessageEffect[],
+): Promise<number> {
   const rows = effects.flatMap(({ messageId, sentOn, quarantined }) =>
     quarantined.map(({ id, eventIndex, reason, dataKeyVersion, sealed }) => ({
       id,

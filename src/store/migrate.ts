@@ -20,6 +20,20 @@ async function readMigrations(directory: URL): Promise<Record<string, Migration>
   return Object.fromEntries(await Promise.all(entries))
 }
 
+/** Grants of one role to another WITH SET and INHERIT are of Postgres 16. */
+const oldestServer = 16
+
+async function checkServer(database: TokenvaultDatabase): Promise<void> {
+  const { rows } = await sql<{ version: number }>`
+    select current_setting('server_version_num')::int / 10000 as version`.execute(database)
+  const version = rows[0]?.version ?? 0
+  if (version >= oldestServer) return
+  throw new TokenvaultError(
+    'migration_failed',
+    `the server is Postgres ${version}; ${oldestServer} or newer is needed. Nothing was changed`,
+  )
+}
+
 /**
  * Applies the migrations that are missing, all of them or none, in one transaction under a transaction-level advisory
  * lock: any number of migrators may start at once, also through a connection pooler, and each migration runs once.
@@ -39,6 +53,7 @@ export async function migrate(
   try {
     return await namingFailures(() =>
       database.transaction().execute(async transaction => {
+        await checkServer(transaction)
         await sql`select pg_advisory_xact_lock(hashtextextended('tokenvault/migrate', 0))`.execute(transaction)
         const migrator = new Migrator({
           db: transaction,

@@ -14,6 +14,9 @@ type Day = string
 /** Filled by the database and never written by us. */
 type CreatedAt = ColumnType<Date, never, never>
 
+/** Has a default, and is changed by functions of the database only. */
+type SetLater<T> = ColumnType<T, never, never>
+
 export interface UserLoginsTable {
   user_id: string
   device_type: string
@@ -57,7 +60,11 @@ export interface QuarantineTable {
   event_index: number
   reason: string
   data_key_version: number
-  sealed: Uint8Array
+  /** Null once it was erased. */
+  sealed: Uint8Array | null
   sent_on: Day
   created_at: CreatedAt
+  state: SetLater<string>
+  redrives: SetLater<number>
+  changed_at: CreatedAt
 }

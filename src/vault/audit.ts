@@ -1,17 +1,18 @@
 import { type ErrorCode, TokenvaultError } from '../errors.ts'
 import type { FieldKeys } from './field-keys.ts'
-import type { Operation } from './policy.ts'
-import type { AuditLog, Principal } from './ports.ts'
+import type { AuditEvent, AuditLog, Principal } from './ports.ts'
 
 /** Who asked for what, and what they got. */
 export interface AuditedAct {
-  readonly operation: Operation
+  readonly operation: AuditEvent['type']
   readonly principal: Principal
   readonly requestId: string
   readonly purpose: string
   readonly requested: number
   /** Tokens that were given, or whose values were; repeats count as given once more. */
   readonly grantedTokens: readonly string[]
+  /** Ids of quarantined entries on which the act was permitted. */
+  readonly quarantined?: readonly string[]
   /** One code for each item withheld. */
   readonly withheld: readonly ErrorCode[]
   /** Why the act was refused as a whole. */
@@ -38,9 +39,10 @@ export function createRecordAct(log: AuditLog, keys: FieldKeys, now: () => Date)
         decision: act.refusal === undefined ? 'permitted' : 'refused',
         ...(act.refusal === undefined ? {} : { code: act.refusal }),
         requested: act.requested,
-        granted: act.grantedTokens.length,
+        granted: act.grantedTokens.length + (act.quarantined?.length ?? 0),
         tokens: keys.digest.digest([...new Set(act.grantedTokens)]),
         withheld: Object.fromEntries(withheld),
+        ...(act.quarantined === undefined ? {} : { quarantine: act.quarantined }),
       })
     } catch (cause) {
       // Whatever went wrong, the caller learns one thing: there is no evidence, so there is no answer.

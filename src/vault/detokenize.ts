@@ -4,7 +4,7 @@ import { type ErrorCode, TokenvaultError } from '../errors.ts'
 import type { RecordAct } from './audit.ts'
 import type { FieldKeys } from './field-keys.ts'
 import type { FieldSchema } from './fields.ts'
-import { checkBatchSize, checkPurpose, permittedFields } from './policy.ts'
+import { checkBatchSize, checkPurpose, type Permit, permittedFields } from './policy.ts'
 import type { OriginalReader, Principal, SealedOriginal } from './ports.ts'
 
 export interface DetokenizeRequest {
@@ -38,6 +38,8 @@ export interface DetokenizeDependencies {
   readonly keys: FieldKeys
   readonly originals: OriginalReader
   readonly recordAct: RecordAct
+  /** The policy; that of this version when absent. */
+  readonly permit?: Permit
 }
 
 /** A token's way through the checks: its value, or the first code that it fell to. */
@@ -45,10 +47,11 @@ type Answer = { readonly field: string; readonly value: string } | { readonly co
 
 /** @returns the verb; the reader and the audit log stand behind the ports of `deps` */
 export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
+  const { permit = permittedFields } = deps
   return async (principal, { requestId, purpose, tokens, atomic }) => {
     checkPurpose(purpose)
     checkBatchSize(tokens.length)
-    const permitted = permittedFields(principal.roles, 'detokenize')
+    const permitted = permit(principal.roles, 'detokenize', deps.fields)
     const act = { operation: 'detokenize', principal, requestId, purpose, requested: tokens.length } as const
     if (permitted.size === 0) {
       await deps.recordAct({ ...act, grantedTokens: [], withheld: [], refusal: 'role_not_permitted' })

@@ -1,5 +1,5 @@
 import { type KeyPurpose, type Keyset, sivOf } from '../crypto/keyset.ts'
-import { originalLabel, quarantineLabel, Sealer } from '../crypto/seal.ts'
+import { originalLabel, originLabel, quarantineLabel, Sealer } from '../crypto/seal.ts'
 import { TokenMint } from '../crypto/token.ts'
 import { TokenDigest } from '../crypto/token-digest.ts'
 
@@ -9,6 +9,7 @@ export class FieldKeys {
   readonly #tenant: string
   readonly #mints = new Map<string, TokenMint>()
   readonly #sealers = new Map<string, Sealer>()
+  readonly #originSealers = new Map<string, Sealer>()
   readonly digest: TokenDigest
 
   /** @throws TokenvaultError `keyset_incomplete` without an audit key */
@@ -35,6 +36,13 @@ export class FieldKeys {
     const label = purpose === 'data' ? originalLabel : quarantineLabel
     return this.#cached(this.#sealers, purpose, field, keyVersion, key => {
       return new Sealer(key, { label, tenant: this.#tenant, field, keyVersion })
+    })
+  }
+
+  /** Seals origins of messages, under the quarantine key of the version. @returns undefined where no such key is held */
+  originSealer(keyVersion: number): Sealer | undefined {
+    return this.#cached(this.#originSealers, 'quarantine', '', keyVersion, key => {
+      return new Sealer(key, { label: originLabel, tenant: this.#tenant, field: '', keyVersion })
     })
   }
 

@@ -17,8 +17,48 @@ export const maxValueBytes = 140
 // A name that held `_v<digits>` would make `<field>_v<version>_` readable in two ways.
 const fieldName = /^(?!.*_v[0-9]+(_|$))[a-z][a-z0-9_]{0,31}$/
 
+/** What user_logins and quarantine reasons already use: the properties of an event that are stored in clear, and their columns. */
+const clearNames = new Set(['user_id', 'device_type', 'locale', 'app_version', 'create_date'])
+
 /** The configured fields by name; a Map, because the names that are looked up come from callers. */
 export type FieldSchema = ReadonlyMap<string, Field>
+
+/** What is wrong with one property of an entry. Repeats nothing of the entry. */
+export interface FieldProblem {
+  readonly property: keyof Field
+  readonly problem: string
+}
+
+/**
+ * @param field an entry whose properties are texts
+ * @param earlier the entries that stand before it
+ */
+export function findFieldProblems(
+  field: Readonly<Record<keyof Field, string>>,
+  earlier: readonly Readonly<Record<keyof Field, string>>[],
+): readonly FieldProblem[] {
+  const { name, rule, column } = field
+  const problems: FieldProblem[] = []
+  if (!fieldName.test(name)) {
+    const shape = '1 to 32 lower-case letters, digits and _, a letter first, without _v and digits'
+    problems.push({ property: 'name', problem: `name is not usable in a token: ${shape}` })
+  } else if (clearNames.has(name)) problems.push({ property: 'name', problem: 'name is of a property stored in clear' })
+  else if (earlier.some(other => other.name === name)) problems.push({ property: 'name', problem: 'name stands twice' })
+  if (!normalizationRules.has(rule as NormalizationRule)) {
+    problems.push({
+      property: 'rule',
+      problem: `rule is unknown; there are ${[...normalizationRules.keys()].join(', ')}`,
+    })
+  }
+  if (!/^[a-z][a-z0-9_]{0,62}$/.test(column)) {
+    const shape = '1 to 63 lower-case letters, digits and _, a letter first'
+    problems.push({ property: 'column', problem: `column is no plain name: ${shape}` })
+  } else if (clearNames.has(column))
+    problems.push({ property: 'column', problem: 'column of user_logins holds something else' })
+  else if (earlier.some(other => other.column === column))
+    problems.push({ property: 'column', problem: 'column stands twice' })
+  return problems
+}
 
 /**
  * @param fields one entry a field; names, and columns, all different
@@ -26,18 +66,10 @@ export type FieldSchema = ReadonlyMap<string, Field>
  */
 export function createFieldSchema(fields: readonly Field[]): FieldSchema {
   const schema = new Map<string, Field>()
-  const columns = new Set<string>()
-  for (const field of fields) {
-    if (!fieldName.test(field.name))
-      throw new TokenvaultError('config_invalid', `field name ${field.name} is not usable in a token`)
-    if (!/^[a-z][a-z0-9_]{0,62}$/.test(field.column))
-      throw new TokenvaultError('config_invalid', `field ${field.name}: column name is wrong`)
-    if (!normalizationRules.has(field.rule))
-      throw new TokenvaultError('config_invalid', `field ${field.name}: no rule ${field.rule}`)
-    if (schema.has(field.name) || columns.has(field.column))
-      throw new TokenvaultError('config_invalid', `field ${field.name} stands twice`)
+  for (const [index, field] of fields.entries()) {
+    const [wrong] = findFieldProblems(field, fields.slice(0, index))
+    if (wrong !== undefined) throw new TokenvaultError('config_invalid', `field ${field.name}: ${wrong.problem}`)
     schema.set(field.name, Object.freeze({ ...field }))
-    columns.add(field.column)
   }
   return schema
 }

@@ -4,7 +4,7 @@ import { isIPv4, isIPv6 } from 'node:net'
  * Versioned rules that turn a value into the one text its token is minted from. A rule never changes: equal values
  * must stay equal for ever, so a better rule gets a new version.
  */
-export type NormalizationRule = 'ip.v1' | 'device_id.v1'
+export type NormalizationRule = 'ip.v1' | 'device_id.v1' | 'email.v1' | 'text.v1'
 
 /** @returns the normalized text, or undefined where the value is not of the rule's shape */
 export type Normalize = (value: string) => string | undefined
@@ -12,6 +12,8 @@ export type Normalize = (value: string) => string | undefined
 export const normalizationRules: ReadonlyMap<NormalizationRule, Normalize> = new Map<NormalizationRule, Normalize>([
   ['ip.v1', normalizeIp],
   ['device_id.v1', normalizeDeviceId],
+  ['email.v1', normalizeEmail],
+  ['text.v1', normalizeText],
 ])
 
 /**
@@ -69,11 +71,32 @@ function compressIpv6(groups: readonly number[]): string {
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
-/** Unicode NFC without surrounding white space; lower case where it is a UUID, whose case means nothing (RFC 9562, 4). */
+/** Text; lower case where it is a UUID, whose case means nothing (RFC 9562, 4). */
 function normalizeDeviceId(value: string): string | undefined {
+  const text = normalizeText(value)
+  return text !== undefined && uuid.test(text) ? text.toLowerCase() : text
+}
+
+/** Unicode NFC without surrounding white space. */
+function normalizeText(value: string): string | undefined {
   // A lone surrogate has no UTF-8: all of them would become U+FFFD and get one token.
   if (!value.isWellFormed()) return undefined
-  const text = value.normalize('NFC').trim()
-  if (text === '') return undefined
-  return uuid.test(text) ? text.toLowerCase() : text
+  return value.normalize('NFC').trim() || undefined
+}
+
+/**
+ * One `@`; before it neither white space, control characters nor what only a quoted local part may hold (RFC 5322,
+ * 3.2.3); behind it labels of letters, digits and hyphens joined by single dots, where letters of every script count (RFC 6531).
+ */
+const emailAddress = /^[^@\s\p{C}()<>[\]:;,\\"]+@[\p{L}\p{M}\p{N}-]+(?:\.[\p{L}\p{M}\p{N}-]+)*$/u
+
+/**
+ * Text of an address, its domain in lower case. The local part stays as it is: only the host that owns the domain
+ * knows whether case, dots or +tags mean something there (RFC 5321, 2.4). No IDNA: its mapping changes between Unicode versions.
+ */
+function normalizeEmail(value: string): string | undefined {
+  const text = normalizeText(value)
+  if (text === undefined || !emailAddress.test(text)) return undefined
+  const domain = text.indexOf('@') + 1
+  return text.slice(0, domain) + text.slice(domain).toLowerCase().normalize('NFC')
 }

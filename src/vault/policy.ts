@@ -1,28 +1,49 @@
 import { TokenvaultError } from '../errors.ts'
+import type { FieldSchema } from './fields.ts'
 
 export type Operation = 'detokenize' | 'tokenize'
 
-/** What one role permits: the fields of each operation. */
-type RolePermissions = Readonly<Record<Operation, ReadonlySet<string>>>
-
-const nothing: ReadonlySet<string> = new Set()
+/** What one role permits: operations on every configured field, and whether it operates the quarantine. */
+type RolePermissions = Readonly<Partial<Record<Operation, 'every field'>>> & { readonly quarantine?: true }
 
 /** The roles that this version knows. A Map, because role names come from access tokens. */
-const rolePermissions: ReadonlyMap<string, RolePermissions> = new Map([
-  ['analyst', { detokenize: nothing, tokenize: nothing }],
-  ['investigator', { detokenize: new Set(['ip', 'device_id']), tokenize: new Set(['ip', 'device_id']) }],
-  ['auditor', { detokenize: nothing, tokenize: nothing }],
+const rolePermissions: ReadonlyMap<string, RolePermissions> = new Map<string, RolePermissions>([
+  ['analyst', {}],
+  ['investigator', { detokenize: 'every field', tokenize: 'every field' }],
+  ['auditor', {}],
+  ['operator', { quarantine: true }],
 ])
 
 /** Every role that the policy names. */
 export const knownRoles: readonly string[] = [...rolePermissions.keys()]
 
+/** Says which of the configured fields roles permit an operation on. */
+export type Permit = typeof permittedFields
+
 /**
- * The fields on which the roles together permit the operation; empty means that it is refused altogether.
+ * The configured fields on which the roles together permit the operation; empty means that it is refused altogether.
  * Unknown roles permit nothing.
  */
-export function permittedFields(roles: readonly string[], operation: Operation): ReadonlySet<string> {
-  return new Set(roles.flatMap(role => [...(rolePermissions.get(role)?.[operation] ?? nothing)]))
+export function permittedFields(
+  roles: readonly string[],
+  operation: Operation,
+  fields: FieldSchema,
+): ReadonlySet<string> {
+  const permits = roles.some(role => rolePermissions.get(role)?.[operation] === 'every field')
+  return permits ? new Set(fields.keys()) : new Set()
+}
+
+/** Whether the roles permit to list, show, redrive and discard what is in quarantine. None of it tells a value. */
+export function mayOperateQuarantine(roles: readonly string[]): boolean {
+  return roles.some(role => rolePermissions.get(role)?.quarantine === true)
+}
+
+/**
+ * Whether the roles permit to read a quarantined body. A body may hold any value and is found without a token, so it
+ * takes both: operating the quarantine, and detokenizing every field that there is.
+ */
+export function mayOpenQuarantined(roles: readonly string[], fields: FieldSchema): boolean {
+  return mayOperateQuarantine(roles) && permittedFields(roles, 'detokenize', fields).size === fields.size
 }
 
 /** Most items of one call. */

@@ -10,6 +10,7 @@
  */
 
 import type { KeyName, KeyStatus } from '../crypto/keyset.ts'
+import type { FieldSchema } from './fields.ts'
 
 /** 128-bit SIV of a token as 32 lower-case hexadecimal digits. */
 export type TokenId = string
@@ -111,6 +112,86 @@ export interface IngestStore {
   storeEffects(effects: readonly MessageEffect[]): Promise<StoredCounts>
 }
 
+// Quarantine, as operators and workers see it.
+
+/** What became of an entry: only the first two still hold a sealed body. */
+export type QuarantineState = 'quarantined' | 'redrive_requested' | 'redriven' | 'discarded'
+
+/** An entry of the quarantine without its body. Nothing of it comes from the message but its id. */
+export interface QuarantineEntry {
+  readonly id: string
+  readonly state: QuarantineState
+  readonly reason: string
+  readonly messageId: string
+  readonly eventIndex: number
+  /** UTC day on which the producer sent the message, YYYY-MM-DD. */
+  readonly sentOn: string
+  /** Bytes of the body in UTF-8; null once it was erased. */
+  readonly bodyBytes: number | null
+  /** Redrives that a worker has done, whatever came of them. */
+  readonly redrives: number
+  /** UTC, RFC 3339 with milliseconds. */
+  readonly createdAt: string
+  readonly changedAt: string
+}
+
+/** A sealed body and what opens it. */
+export interface SealedBody {
+  readonly id: string
+  readonly dataKeyVersion: number
+  readonly sealed: Uint8Array
+}
+
+/** Which entries; `reason` narrows further. */
+export interface QuarantineFilter {
+  readonly state: QuarantineState
+  readonly reason?: string | undefined
+}
+
+/** What the API may do with the quarantine. Every method throws `store_unavailable`. */
+export interface QuarantineStore {
+  /** Newest first, those older than entry `after` where it is given. */
+  listEntries(
+    filter: QuarantineFilter,
+    page: { limit: number; after?: string | undefined },
+  ): Promise<readonly QuarantineEntry[]>
+  /** The entry, with its body while that is kept. */
+  findEntry(id: string): Promise<{ readonly entry: QuarantineEntry; readonly body: SealedBody | null } | undefined>
+  /** Oldest first, those newer than entry `after` where it is given. */
+  findIds(filter: QuarantineFilter, page: { limit: number; after?: string | undefined }): Promise<readonly string[]>
+  /** Asks the workers to try again. @returns the ids that were in the state `quarantined` */
+  requestRedrive(ids: readonly string[]): Promise<readonly string[]>
+  /** Erases the bodies. @returns the ids that were not settled yet */
+  discard(ids: readonly string[]): Promise<readonly string[]>
+}
+
+/** An entry that an operator wants tried again. */
+export interface RedriveRequest extends SealedBody {
+  readonly messageId: string
+  readonly sentOn: string
+}
+
+/** What an entry gave: something to store, or another reason to keep it. */
+export type RedriveOutcome =
+  | { readonly id: string; readonly effect: Pick<MessageEffect, 'messageId' | 'sentOn' | 'rows' | 'quarantined'> }
+  | { readonly id: string; readonly reason: string }
+
+/** What a worker may do with the quarantine. */
+export interface RedriveStore {
+  /**
+   * Takes requested entries that no other worker holds, and commits what `decide` makes of them (one outcome an entry) in
+   * the transaction that holds them: each takes effect once, whatever dies when.
+   *
+   * @returns the outcomes committed; none when nothing was requested
+   * @throws `store_unavailable`, `store_refused`, or what `decide` throws; then nothing was changed, or the outcome is
+   *   unknown and a repeat is safe
+   */
+  redrive(
+    most: number,
+    decide: (entries: readonly RedriveRequest[]) => readonly RedriveOutcome[],
+  ): Promise<readonly RedriveOutcome[]>
+}
+
 // Queue.
 
 export interface ReceivedMessage {
@@ -123,6 +204,26 @@ export interface ReceivedMessage {
   readonly receiveCount: number
   /** When we received it, `performance.now()` milliseconds; its visibility clock runs from here. */
   readonly receivedAtMs: number
+  /** MessageGroupId on a FIFO queue: messages of one group take effect in the order in which they are received. */
+  readonly groupId?: string | undefined
+  /** Present where the message was sent again: it then takes effect as the message that it was first. */
+  readonly origin?: MessageOrigin | undefined
+}
+
+/** The identity of a message when it was sent first. */
+export interface MessageOrigin {
+  readonly messageId: string
+  /** Milliseconds since 1970. */
+  readonly sentAtMs: number
+}
+
+/** A message to send. What a standard queue does not know is left out there. */
+export interface OutgoingMessage {
+  readonly body: string
+  /** MessageGroupId; one group for all when absent. */
+  readonly groupId?: string | undefined
+  /** MessageDeduplicationId: a FIFO queue takes one message a id within 5 minutes. Random when absent. */
+  readonly deduplicationId?: string | undefined
 }
 
 export interface QueueDepth {
@@ -142,10 +243,57 @@ export interface MessageQueue {
   delete(messages: readonly ReceivedMessage[]): Promise<ReceivedMessage[]>
   /** Makes messages visible to others after the delay. @throws `queue_unavailable` */
   release(messages: readonly ReceivedMessage[], delaySeconds: number): Promise<void>
-  /** Sends any number of bodies. @throws `queue_unavailable` */
-  send(bodies: readonly string[]): Promise<void>
+  /** Sends any number of bodies; to a FIFO queue in order. @throws `queue_unavailable` */
+  send(messages: readonly (string | OutgoingMessage)[]): Promise<void>
   /** Approximate counts, as SQS gives them. @throws `queue_unavailable` */
   depth(): Promise<QueueDepth>
+}
+
+/**
+ * Marks by which a message that is sent again keeps the identity under which it was sent first: its receipt is then the
+ * one of the first sending, and it takes effect once however often it is sent again. Whoever may send to the queue could
+ * otherwise claim the identity of another message and so suppress it; hence a mark is sealed under a key that no producer
+ * has, and bound to the body that it goes with.
+ */
+export interface OriginSeal {
+  /** @returns `v<key version>_<base64url>`, about 100 characters. @throws `keyset_incomplete` */
+  seal(origin: MessageOrigin, body: string): string
+  /** @returns undefined for a mark that is malformed, forged, of another body, or too old to be of use */
+  open(mark: string, body: string, nowMs: number): MessageOrigin | undefined
+}
+
+/** A queue, its dead-letter queue, and what stands in each. */
+export interface DeadLetterStatus {
+  readonly queue: string
+  readonly deadLetterQueue: string
+  /** Receives after which a message becomes a dead letter. */
+  readonly maxReceiveCount: number
+  readonly depth: QueueDepth
+  readonly deadLetterDepth: QueueDepth
+}
+
+/** What one move did; a dead letter that it received counts in `moved`, `back` or `notSent`. */
+export interface DeadLetterMove {
+  readonly moved: number
+  /** Had been tried before, as `tried` names it, and were left. */
+  readonly back: number
+  /** Were not taken by the source, and were left. */
+  readonly notSent: number
+  /** Of those moved: were not deleted. */
+  readonly undeleted: number
+}
+
+export interface DeadLetterQueue {
+  /** A FIFO queue: what is moved at once may change its order. */
+  readonly inOrder: boolean
+  /** @throws `queue_unavailable` */
+  status(): Promise<DeadLetterStatus>
+  /**
+   * Receives up to `most` dead letters (10 at most), sends each to the source under a mark of its origin, and deletes those
+   * that the source took. Adds their first message ids to `tried`, and tries none that stands there.
+   * @throws `queue_unavailable` when nothing could be received
+   */
+  move(most: number, seal: OriginSeal, tried: Set<string>): Promise<DeadLetterMove>
 }
 
 // People and evidence.
@@ -159,13 +307,14 @@ export interface Principal {
 
 /** One append-only fact. It holds identities under a keyed digest and never a value or a token. */
 export interface AuditEvent {
-  readonly type: 'detokenize' | 'tokenize'
+  readonly type: 'detokenize' | 'tokenize' | `quarantine_${'list' | 'show' | 'open' | 'redrive' | 'discard'}`
   /** UTC, RFC 3339 with milliseconds. */
   readonly at: string
   readonly requestId: string
   readonly issuer: string
   readonly subject: string
   readonly roles: readonly string[]
+  /** '' for acts that take no purpose. */
   readonly purpose: string
   readonly decision: 'permitted' | 'refused'
   /** Why it was refused as a whole; absent when permitted. */
@@ -177,6 +326,8 @@ export interface AuditEvent {
   readonly tokens: readonly string[]
   /** Number of items withheld, by code. */
   readonly withheld: Readonly<Record<string, number>>
+  /** Ids of the quarantined entries concerned; absent where the act is about none. */
+  readonly quarantine?: readonly string[]
 }
 
 export interface AuditLog {
@@ -187,4 +338,42 @@ export interface AuditLog {
 /** Answers whether what a process needs is there. @throws the room's `*_unavailable` */
 export interface HealthCheck {
   check(): Promise<void>
+}
+
+// Reconciliation.
+
+/** What receipts promise beside what is stored. */
+export interface Promised {
+  readonly receipted: number
+  readonly stored: number
+}
+
+/** The counts of one UTC day. */
+export interface DayCounts {
+  /** YYYY-MM-DD; null for rows that have no day, which no receipt can stand for. */
+  readonly day: string | null
+  /** False where the day's receipts were dropped with age. */
+  readonly isProvable: boolean
+  readonly receipts: number
+  readonly rows: Promised
+  readonly quarantined: Promised
+}
+
+/** Tokens without an original, by the day of their rows; or originals without a token, by the day they were stored. */
+export interface Unmatched {
+  readonly finding: 'token_without_original' | 'original_without_token'
+  readonly field: string
+  readonly day: string | null
+  readonly count: number
+}
+
+export interface Ledger {
+  /**
+   * Counts of everything stored, of one moment: batches that are being stored do not disturb it.
+   * Of any number of rows only a line a day comes back. @throws `store_unavailable`
+   */
+  readCounts(fields: FieldSchema): Promise<{
+    readonly days: readonly DayCounts[]
+    readonly unmatched: readonly Unmatched[]
+  }>
 }

@@ -3,7 +3,7 @@ import { type ErrorCode, TokenvaultError } from '../errors.ts'
 import type { RecordAct } from './audit.ts'
 import type { FieldKeys } from './field-keys.ts'
 import type { Field, FieldSchema } from './fields.ts'
-import { checkBatchSize, checkPurpose, permittedFields } from './policy.ts'
+import { checkBatchSize, checkPurpose, type Permit, permittedFields } from './policy.ts'
 import type { Principal } from './ports.ts'
 import { normalizeValue } from './tokenizer.ts'
 
@@ -28,12 +28,18 @@ export type TokenizedItem =
 export type Tokenize = (principal: Principal, request: TokenizeRequest) => Promise<readonly TokenizedItem[]>
 
 /** @returns the verb; the audit log stands behind `deps.recordAct` */
-export function createTokenize(deps: { fields: FieldSchema; keys: FieldKeys; recordAct: RecordAct }): Tokenize {
-  const { fields, keys, recordAct } = deps
+export function createTokenize(deps: {
+  readonly fields: FieldSchema
+  readonly keys: FieldKeys
+  readonly recordAct: RecordAct
+  /** The policy; that of this version when absent. */
+  readonly permit?: Permit
+}): Tokenize {
+  const { fields, keys, recordAct, permit = permittedFields } = deps
   return async (principal, { requestId, purpose, values }) => {
     checkPurpose(purpose)
     checkBatchSize(values.length)
-    const permitted = permittedFields(principal.roles, 'tokenize')
+    const permitted = permit(principal.roles, 'tokenize', fields)
     const act = { operation: 'tokenize', principal, requestId, purpose, requested: values.length } as const
     if (permitted.size === 0) {
       await recordAct({ ...act, grantedTokens: [], withheld: [], refusal: 'role_not_permitted' })

@@ -4,7 +4,19 @@ import t from 'tap'
 import { runCommand } from '../helpers/cli.ts'
 import { temporaryDirectory } from '../helpers/embedded-directory.ts'
 
-const commands = ['up', 'migrate', 'worker', 'api', 'sample', 'jwt', 'detokenize', 'openapi']
+const commands = [
+  'up',
+  'migrate',
+  'worker',
+  'api',
+  'sample',
+  'jwt',
+  'detokenize',
+  'openapi',
+  'reconcile',
+  'quarantine',
+  'dlq',
+]
 
 t.test('every command has help, on standard output, with exit code 0', async t => {
   const overview = await runCommand(t, ['--help'])

@@ -21,8 +21,9 @@ async function serve(): Promise<{ report: object; stop: () => Promise<void> | vo
       const { adminUrl, stop } = await startPostgres({ dataDir, port: 0 })
       return { report: { adminUrl }, stop }
     }
-    case 'sqs': {
-      const { endpoint, queueUrl, stop } = await startSqs({ dataDir, port: 0 })
+    case 'sqs':
+    case 'sqs-in-memory': {
+      const { endpoint, queueUrl, stop } = await startSqs({ port: 0, ...(served === 'sqs' && { dataDir }) })
       return { report: { endpoint, queueUrl }, stop }
     }
     case 'lock': {

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 
 /** What a child process serves; see embedded-process-main.ts. */
-export type Served = 'postgres' | 'sqs' | 'lock' | 'secret'
+export type Served = 'postgres' | 'sqs' | 'sqs-in-memory' | 'lock' | 'secret'
 
 /** A process of its own that holds something embedded, so that a test can kill it. */
 export interface EmbeddedProcess {

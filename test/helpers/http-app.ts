@@ -2,6 +2,7 @@ import { request as httpRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
+import { TokenvaultError } from '../../src/errors.ts'
 import { type AppOptions, createApp } from '../../src/http/app.ts'
 import { createLog } from '../../src/log.ts'
 import type { DetokenizeRequest } from '../../src/vault/detokenize.ts'
@@ -29,6 +30,20 @@ export interface RunningApp {
   readonly calls: { principal: Principal; request: DetokenizeRequest | TokenizeRequest }[]
 }
 
+const notAsked = async () => {
+  throw new TokenvaultError('internal')
+}
+
+/** For tests that ask nothing of the quarantine. */
+export const noQuarantine: AppOptions['verbs']['quarantine'] = {
+  list: notAsked,
+  show: notAsked,
+  open: notAsked,
+  redrive: notAsked,
+  redriveAll: notAsked,
+  discard: notAsked,
+}
+
 /**
  * The real app on a real port, before a real JWK Set server. The verbs only echo: what the vault decides is tested
  * there; what matters here is what reaches a verb and what leaves.
@@ -49,6 +64,7 @@ export async function startApp(
       },
     }),
     verbs: {
+      quarantine: noQuarantine,
       detokenize: async (principal, request) => {
         calls.push({ principal, request })
         return {

@@ -36,7 +36,8 @@ export async function startQueue(
   } = {},
 ): Promise<QueueUnderTest> {
   const server = await startFauxqs({ port: 0, logger: false })
-  const { queueUrl } = server.createQueue('logins', { attributes: options.attributes ?? {} })
+  const name = options.attributes?.['FifoQueue'] === 'true' ? 'logins.fifo' : 'logins'
+  const { queueUrl } = server.createQueue(name, { attributes: options.attributes ?? {} })
   const direct = `http://127.0.0.1:${server.port}`
   const proxy = options.intercept && (await startQueueProxy(direct, options.intercept))
   const { log, logged } = createTestLog()
@@ -54,7 +55,7 @@ export async function startQueue(
     await server.stop()
   })
   const count = () => {
-    const { ready, delayed, inflight } = server.inspectQueue('logins')!.messages
+    const { ready, delayed, inflight } = server.inspectQueue(name)!.messages
     return ready.length + delayed.length + inflight.length
   }
   return { server, queue, queueUrl, log, logged, count }

@@ -3,6 +3,7 @@ import { createRecordAct } from '../../src/vault/audit.ts'
 import { createDetokenize } from '../../src/vault/detokenize.ts'
 import { FieldKeys } from '../../src/vault/field-keys.ts'
 import { createFieldSchema } from '../../src/vault/fields.ts'
+import { permittedFields } from '../../src/vault/policy.ts'
 import type {
   AuditEvent,
   AuditLog,
@@ -55,6 +56,10 @@ export class MapOriginals implements OriginalReader {
   }
 }
 
+/** A policy under which nobody is permitted `email`. */
+const permit: typeof permittedFields = (...asked) =>
+  new Set([...permittedFields(...asked)].filter(field => field !== 'email'))
+
 /** Keeps events; `append` may be replaced to fail. */
 export class ListAudit implements AuditLog {
   readonly events: AuditEvent[] = []
@@ -93,8 +98,8 @@ export function createWorld(
     originals,
     audit,
     tokenizer,
-    tokenize: createTokenize({ fields: threeFields, keys: fieldKeys, recordAct }),
-    detokenize: createDetokenize({ fields: threeFields, keys: fieldKeys, originals, recordAct }),
+    tokenize: createTokenize({ fields: threeFields, keys: fieldKeys, recordAct, permit }),
+    detokenize: createDetokenize({ fields: threeFields, keys: fieldKeys, originals, recordAct, permit }),
     /** Tokenizes values and stores their originals; returns the tokens. */
     store(field: string, values: readonly string[]): string[] {
       return tokenizer.tokenizeValues(field, values).map(result => {

@@ -2,7 +2,7 @@ import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { type errorCatalogue, TokenvaultError } from '../../src/errors.ts'
-import { post, type RunningApp, sendRaw, startApp } from '../helpers/http-app.ts'
+import { noQuarantine, post, type RunningApp, sendRaw, startApp } from '../helpers/http-app.ts'
 import { signJwt } from '../helpers/jwks-server.ts'
 
 const canary = 'canary-203.0.113.77'
@@ -207,7 +207,7 @@ t.test('what a verb throws', async t => {
   const refuse = async () => {
     throw thrown.error
   }
-  const running = await startApp(t, { verbs: { detokenize: refuse, tokenize: refuse } })
+  const running = await startApp(t, { verbs: { quarantine: noQuarantine, detokenize: refuse, tokenize: refuse } })
   const ask = async (error: unknown, code: string, status: number) => {
     thrown.error = error
     return checkProblem(t, await post(running, '/v1/detokenize', detokenize()), code, status)

@@ -31,7 +31,18 @@ t.test('every operation has an id, examples, and an example for each of its prob
   )
   t.strictSame(
     operations.map(({ name }) => name),
-    ['get /healthz', 'get /readyz', 'post /v1/detokenize', 'post /v1/tokenize'],
+    [
+      'get /healthz',
+      'get /readyz',
+      'post /v1/detokenize',
+      'post /v1/tokenize',
+      'get /v1/quarantine',
+      'get /v1/quarantine/{id}',
+      'post /v1/quarantine/{id}/open',
+      'post /v1/quarantine/{id}/redrive',
+      'post /v1/quarantine/redrive',
+      'post /v1/quarantine/{id}/discard',
+    ],
   )
   for (const { name, operation } of operations) {
     t.ok(operation.operationId, name)

@@ -4,7 +4,7 @@ import t from 'tap'
 import { TokenvaultError } from '../../src/errors.ts'
 import type { Detokenize } from '../../src/vault/detokenize.ts'
 import type { Tokenize } from '../../src/vault/tokenize.ts'
-import { post, startApp } from '../helpers/http-app.ts'
+import { noQuarantine, post, startApp } from '../helpers/http-app.ts'
 import { signJwt } from '../helpers/jwks-server.ts'
 
 const purpose = 'fraud_investigation'
@@ -24,7 +24,7 @@ t.test('detokenize hands the request to the verb and answers item by item, in or
     calls.push(call)
     return { outcome: 'complete', items }
   }
-  const running = await startApp(t, { verbs: { detokenize, tokenize: notCalled } })
+  const running = await startApp(t, { verbs: { quarantine: noQuarantine, detokenize, tokenize: notCalled } })
   const tokens = items.map(({ token }) => token)
   for (const path of ['/v1/detokenize', '/detokenize']) {
     const reply = await post(running, path, { purpose, tokens })
@@ -40,7 +40,11 @@ t.test('detokenize hands the request to the verb and answers item by item, in or
 t.test('an atomic batch that is refused names the items by index, and nothing else of them', async t => {
   const failures = [{ index: 1, code: 'token_unknown' as const }]
   const running = await startApp(t, {
-    verbs: { detokenize: async () => ({ outcome: 'refused', failures }), tokenize: notCalled },
+    verbs: {
+      quarantine: noQuarantine,
+      detokenize: async () => ({ outcome: 'refused', failures }),
+      tokenize: notCalled,
+    },
   })
   const reply = await post(running, '/v1/detokenize', { purpose, tokens: ['ip_v1_AAAA', 'ip_v1_BBBB'], atomic: true })
   t.equal(reply.status, 422)
@@ -60,7 +64,7 @@ t.test('tokenize answers item by item and never repeats a value', async t => {
     calls.push(call)
     return items
   }
-  const running = await startApp(t, { verbs: { detokenize: notCalled, tokenize } })
+  const running = await startApp(t, { verbs: { quarantine: noQuarantine, detokenize: notCalled, tokenize } })
   const values = items.map(({ field }) => ({ field, value: 'canary-value' }))
   const reply = await post(running, '/v1/tokenize', { purpose, values })
   const text = await reply.text()
@@ -78,7 +82,7 @@ t.test('10,000 items pass, with what a verb adds to an item left behind', async 
         : { token, error: { code: 'token_unknown', detail: 'secret' } },
     ),
   })
-  const running = await startApp(t, { verbs: { detokenize, tokenize: notCalled } })
+  const running = await startApp(t, { verbs: { quarantine: noQuarantine, detokenize, tokenize: notCalled } })
   const tokens = Array.from({ length: 10_000 }, (_, index) => `ip_v1_${index}`)
   const reply = await post(running, '/v1/detokenize', { purpose, tokens })
   const text = await reply.text()
@@ -217,6 +221,7 @@ t.test('while it stops, requests under way finish and new ones are sent away', a
   let calls = 0
   const running = await startApp(t, {
     verbs: {
+      quarantine: noQuarantine,
       detokenize: async (_principal, { tokens }) => {
         calls += 1
         begun.resolve()

@@ -24,7 +24,7 @@ const declared: Record<string, Record<string, string>> = {
   'table pii_vault.checkpoints': { auditor: 'SELECT' },
   'table pii_vault.keys': { worker: 'SELECT', api: 'SELECT' },
   'table pii_vault.originals': { worker: 'INSERT', api: 'SELECT' },
-  'table pii_vault.quarantine': { worker: 'INSERT' },
+  'table pii_vault.quarantine': { worker: 'INSERT of some columns', api: 'SELECT' },
   'table public.duplicate_devices': { analyst: 'SELECT' },
   'table public.duplicate_ips': { analyst: 'SELECT' },
   'table public.user_logins': { worker: 'INSERT', analyst: 'SELECT' },
@@ -34,7 +34,13 @@ const declared: Record<string, Record<string, string>> = {
   'function ingest.drop_expired_receipts()': { worker: 'EXECUTE' },
   'function ingest.ensure_partitions(date[])': { worker: 'EXECUTE' },
   'function pii_vault.append_audit(bytea[])': { api: 'EXECUTE' },
+  'function pii_vault.reconcile_days()': { auditor: 'EXECUTE' },
+  'function pii_vault.reconcile_tokens(text[],text[])': { auditor: 'EXECUTE' },
+  'function pii_vault.discard_quarantined(uuid[])': { api: 'EXECUTE' },
   'function pii_vault.refuse_change()': {},
+  'function pii_vault.request_redrive(uuid[])': { api: 'EXECUTE' },
+  'function pii_vault.settle_redrives(uuid[],text[],integer[],integer[])': { worker: 'EXECUTE' },
+  'function pii_vault.take_redrives(integer)': { worker: 'EXECUTE' },
 }
 
 const ours = `nspname <> 'information_schema' AND nspname !~ '^pg_'`
@@ -111,6 +117,6 @@ t.test('every function that runs as its owner pins its search path, pg_temp last
     `SELECT p.oid::regprocedure::text AS function, proconfig[1] AS first FROM pg_proc p
      JOIN pg_namespace n ON n.oid = pronamespace WHERE ${ours} ORDER BY 1`,
   )
-  t.equal(rows.length, 4)
+  t.equal(rows.length, 10)
   for (const row of rows) t.equal(row.first, 'search_path=pg_catalog, pg_temp', row.function)
 })

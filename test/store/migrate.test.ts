@@ -14,7 +14,15 @@ import { temporaryDirectory } from '../helpers/embedded-directory.ts'
 import { createTestDatabase } from '../helpers/embedded-postgres.ts'
 import { connectTo, createVaultDatabase, openDatabase, withLogin } from '../helpers/vault-database.ts'
 
-const all = ['0001_roles', '0002_user_logins', '0003_receipts', '0004_vault', '0005_audit']
+const all = [
+  '0001_roles',
+  '0002_user_logins',
+  '0003_receipts',
+  '0004_vault',
+  '0005_audit',
+  '0006_quarantine_operations',
+  '0007_reconcile',
+]
 const migrations = new URL('../../migrations/', import.meta.url)
 
 t.test('20 migrators at once apply each migration once, and later ones apply none', async t => {
@@ -37,15 +45,29 @@ t.test('databases of one cluster migrate at the same time, though they share its
   for (const names of applied) t.strictSame(names, all)
 })
 
+t.test('a server that is too old is named before anything is tried', async t => {
+  const { adminUrl, name } = await createTestDatabase(t)
+  const client = await connectTo(t, adminUrl)
+  // None is at hand, so this one tells another version.
+  await client.query(`
+    CREATE SCHEMA old;
+    CREATE FUNCTION old.current_setting(text) RETURNS text LANGUAGE sql AS $$ SELECT '150012' $$;
+    ALTER DATABASE ${name} SET search_path = old, pg_catalog, public`)
+  await t.rejects(migrate(openDatabase(t, adminUrl, 1)), {
+    code: 'migration_failed',
+    message: 'the server is Postgres 15; 16 or newer is needed. Nothing was changed',
+  })
+})
+
 t.test('a migration that fails is named by name and SQLSTATE, and takes all others of the call back', async t => {
   const { adminUrl } = await createTestDatabase(t)
   const database = openDatabase(t, adminUrl, 1)
   const directory = temporaryDirectory(t)
   cpSync(migrations, directory, { recursive: true })
-  writeFileSync(join(directory, '0006_broken.sql'), `SELECT 1; SELECT 'canary-4711'::integer;`)
+  writeFileSync(join(directory, '0099_broken.sql'), `SELECT 1; SELECT 'canary-4711'::integer;`)
   await t.rejects(migrate(database, pathToFileURL(`${directory}/`)), {
     code: 'migration_failed',
-    message: 'migration 0006_broken: the database answered: SQLSTATE 22P02',
+    message: 'migration 0099_broken: the database answered: SQLSTATE 22P02',
     cause: undefined,
   })
   const { rows } = await sql`select nspname from pg_namespace

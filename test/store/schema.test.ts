@@ -65,5 +65,14 @@ const kinds: Record<string, string> = {
 
 function fits(type: string): string {
   if (/^(Day|string( \| null)?|'.*')$/.test(type)) return 'text'
-  return { number: 'number', Uint8Array: 'bytes', CreatedAt: 'time', 'Generated<Date>': 'time' }[type] ?? type
+  const kindsOfTypes: Record<string, string> = {
+    number: 'number',
+    Uint8Array: 'bytes',
+    'Uint8Array | null': 'bytes',
+    CreatedAt: 'time',
+    'Generated<Date>': 'time',
+    'SetLater<string>': 'text',
+    'SetLater<number>': 'number',
+  }
+  return kindsOfTypes[type] ?? type
 }

@@ -6,6 +6,8 @@ import { checkProperty, unicodeText } from '../helpers/property.ts'
 
 const normalizeIp = normalizationRules.get('ip.v1')!
 const normalizeDeviceId = normalizationRules.get('device_id.v1')!
+const normalizeEmail = normalizationRules.get('email.v1')!
+const normalizeText = normalizationRules.get('text.v1')!
 
 t.test('docs/normalization.md says what the rules do', async t => {
   const lines = readFileSync(new URL('../../docs/normalization.md', import.meta.url), 'utf8')
@@ -63,6 +65,50 @@ t.test('device ids', async t => {
     'text with half a surrogate pair anywhere is refused',
     fc.property(unicodeText(10), fc.integer({ min: 0xd800, max: 0xdfff }), unicodeText(10), (before, half, after) => {
       return normalizeDeviceId(`${before}x${String.fromCharCode(half)}x${after}`) === undefined
+    }),
+  )
+})
+
+t.test('e-mail addresses', async t => {
+  const loose = fc.string({ unit: fc.constantFrom(...'aBé\u0301İς.@@ -+"<>\t'), maxLength: 12 })
+  await checkProperty(
+    t,
+    'whatever the text, nothing is thrown, and what is taken normalizes to itself',
+    fc.property(fc.oneof(fc.emailAddress(), loose, unicodeText(30)), text => {
+      const once = normalizeEmail(text)
+      return once === undefined || normalizeEmail(once) === once
+    }),
+    2000,
+  )
+  await checkProperty(
+    t,
+    'the case of the domain means nothing, that of the local part everything',
+    fc.property(fc.emailAddress(), fc.infiniteStream(fc.boolean()), (address, choices) => {
+      const [local, domain] = address.split('@') as [string, string]
+      const once = normalizeEmail(address)
+      if (normalizeEmail(`${local}@${inRandomCase(domain, choices)}`) !== once) return false
+      const shouted = `${local.toUpperCase()}@${domain}`
+      return once === undefined || (normalizeEmail(shouted) === once) === (shouted === address)
+    }),
+    500,
+  )
+})
+
+t.test('other text is what device ids are, but for UUIDs', async t => {
+  await checkProperty(
+    t,
+    'one text by either rule',
+    fc.property(fc.oneof(unicodeText(20), fc.string({ unit: 'grapheme', maxLength: 20 })), text => {
+      return normalizeText(text) === normalizeDeviceId(text)
+    }),
+    500,
+  )
+  await checkProperty(
+    t,
+    'a UUID keeps its case',
+    fc.property(fc.uuid(), fc.infiniteStream(fc.boolean()), (id, choices) => {
+      const text = inRandomCase(id, choices)
+      return normalizeText(text) === text
     }),
   )
 })

@@ -1,10 +1,20 @@
-import type { Command } from 'commander'
-import { loadConfig } from '../../config.ts'
-import { createLog } from '../../log.ts'
-import { composeWorker } from '../compose.ts'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Config, loadConfig } from '../../config.ts'
+import type { WorkerTotals } from '../../ingest/worker.ts'
+import { createLog, type Log } from '../../log.ts'
 import { environmentHelp } from '../environment-help.ts'
 import { createProgress, writeSummary } from '../ingest-summary.ts'
 import { stopSignal } from '../stop-signal.ts'
+import { runAlone, runSupervised } from '../worker/run-worker.ts'
+import { serveMetrics } from '../worker/serve-metrics.ts'
+import { createSupervisor, type Supervised } from '../worker/supervise.ts'
+
+interface WorkerCommandOptions {
+  readonly drain?: boolean
+  readonly json?: boolean
+  readonly processes?: number
+  readonly supervised?: number
+}
 
 export function addWorkerCommand(program: Command): void {
   program
@@ -12,20 +22,49 @@ export function addWorkerCommand(program: Command): void {
     .description('ingest login events from the queue until stopped; SIGTERM stores and settles what is in hand')
     .option('--drain', 'end when the queue stays empty')
     .option('--json', 'print the summary as one JSON line')
+    .option('--processes <n>', 'run in so many processes, started anew when they die', count)
+    .addOption(new Option('--supervised <number>', 'one of the processes of a supervisor').argParser(Number).hideHelp())
     .addHelpText('after', environmentHelp('worker'))
-    .action(async ({ drain = false, json = false }: { drain?: boolean; json?: boolean }) => {
+    .action(async ({ drain = false, json = false, processes, supervised }: WorkerCommandOptions) => {
       const config = loadConfig('worker', process.env)
       const log = createLog(config.LOG_LEVEL)
-      const progress = createProgress({ shown: drain && process.stderr.isTTY === true })
       const signal = stopSignal()
-      const worker = await composeWorker(config, { log, environment: process.env, onBatch: progress.update })
-      log.info({ event: 'worker_started', receivers: config.WORKER_RECEIVERS, batch: config.WORKER_BATCH_MESSAGES })
-      try {
-        const totals = await worker.main.run({ drain, signal })
-        progress.end()
-        writeSummary(totals, { json })
-      } finally {
-        await worker.close()
-      }
+      if (supervised !== undefined) return runSupervised({ config, log, drain, signal }, supervised)
+      const progress = createProgress(drain && process.stderr.isTTY ? 'live' : 'none')
+      const run = { config, log, drain, signal, onBatch: progress.update }
+      const { totals, exitCode } =
+        processes === undefined ? { totals: await runAlone(run), exitCode: 0 } : await runSeveral(run, processes)
+      progress.end()
+      writeSummary(totals, { json })
+      process.exitCode = exitCode
     })
+}
+
+async function runSeveral(
+  run: {
+    readonly config: Config<'worker'>
+    readonly log: Log
+    readonly drain: boolean
+    readonly signal: AbortSignal
+    readonly onBatch: (totals: WorkerTotals) => void
+  },
+  processes: number,
+): Promise<Supervised> {
+  const { config, log } = run
+  const supervisor = createSupervisor({ ...run, processes, onTotals: run.onBatch })
+  const { METRICS_HOST: host, METRICS_PORT: port } = config
+  const closeMetrics =
+    port === undefined ? () => {} : await serveMetrics({ host, port, read: () => supervisor.snapshots(), log })
+  log.info({ event: 'supervisor_started', count: processes, pid: process.pid })
+  try {
+    return await supervisor.run()
+  } finally {
+    closeMetrics()
+  }
+}
+
+function count(text: string): number {
+  if (!/^\d{1,2}$/.test(text) || Number(text) < 1 || Number(text) > 64)
+    throw new InvalidArgumentError('It must be 1 to 64.')
+  return Number(text)
 }

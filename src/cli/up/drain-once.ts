@@ -19,7 +19,7 @@ export async function drainOnce(options: UpOptions): Promise<void> {
     const queue = composeQueue(config, log, process.env)
     await queue.send(bodies)
     queue.close()
-    const progress = createProgress({ shown: process.stderr.isTTY === true })
+    const progress = createProgress(process.stderr.isTTY ? 'live' : 'lines')
     const worker = await composeWorker(config, { log, environment: process.env, onBatch: progress.update })
     try {
       const totals = await worker.main.run({ drain: true, signal })

@@ -48,7 +48,9 @@ export async function serveUntilStopped(options: UpOptions): Promise<void> {
     await Promise.race([ingest.caughtUp, ingest.running, stopped(signal, firstRowsMilliseconds)])
     if (signal.aborted) return
 
-    writeRunning(stack.dataDir.path, { apiUrl })
+    const databaseUrl = new URL(stack.adminUrl)
+    databaseUrl.username = databaseUrl.password = ''
+    writeRunning(stack.dataDir.path, { apiUrl, queueUrl: stack.sqs.queueUrl, databaseUrl: databaseUrl.href })
     process.stdout.write(
       formatWelcome({
         apiUrl,

@@ -1,0 +1,84 @@
+import { readFileSync } from 'node:fs'
+import type { Command } from 'commander'
+import { signWithDataDir } from '../embedded/issuer.ts'
+import { TokenvaultError } from '../errors.ts'
+import { defaultDataDir, readRunning } from './running.ts'
+import { developmentAudience } from './up/embedded-stack.ts'
+
+/** Options that every command has which calls the API. */
+export interface ApiOptions {
+  readonly url?: string
+  readonly jwtFile?: string
+  readonly dataDir: string
+  readonly json: boolean
+}
+
+/** One call: what is asked of the API, and the roles that the development issuer signs for it. */
+export interface ApiCall {
+  readonly method: 'GET' | 'POST'
+  readonly path: string
+  readonly body?: object
+  readonly roles: readonly string[]
+}
+
+/** Adds the options of ApiOptions. @param who whose JWT is used by default, e.g. `an investigator` */
+export function addApiOptions(command: Command, who: string): Command {
+  return command
+    .option('--url <url>', 'where the API is (default: the one that `tokenvault up` runs)')
+    .option('--jwt-file <file>', `file that holds your JWT (default: ${who} of the development issuer)`)
+    .option('--data-dir <dir>', 'where `tokenvault up` keeps its state', defaultDataDir)
+    .option('--json', 'print the API’s answer as one JSON line', false)
+}
+
+/**
+ * Calls the API and returns what it answered.
+ *
+ * @throws TokenvaultError `usage`, `api_unavailable`; `api_refused` with the API's own code and title
+ */
+export async function callApi<T>(options: ApiOptions, call: ApiCall): Promise<T> {
+  const url = options.url ?? readRunning(options.dataDir)?.apiUrl
+  if (url === undefined)
+    throw new TokenvaultError('usage', 'no API is known here; give --url, or run `tokenvault up` first')
+  if (!URL.canParse(call.path, url)) throw new TokenvaultError('usage', '--url is no URL')
+  const jwt = await findJwt(options, call.roles)
+  let response: Response
+  try {
+    response = await fetch(new URL(call.path, url), {
+      method: call.method,
+      headers: {
+        authorization: `Bearer ${jwt}`,
+        ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+      signal: AbortSignal.timeout(30_000),
+    })
+  } catch (cause) {
+    throw new TokenvaultError('api_unavailable', `no answer from ${new URL(url).origin}`, { cause })
+  }
+  const answer = await readJson(response)
+  if (response.ok && answer !== undefined) return answer as T
+  const { code, title, requestId } = (answer ?? {}) as { code?: string; title?: string; requestId?: string }
+  if (code === undefined)
+    throw new TokenvaultError('api_unavailable', `${response.status}, and no answer of tokenvault’s`)
+  throw new TokenvaultError('api_refused', `${response.status} ${code}: ${title} (request ${requestId})`)
+}
+
+async function findJwt({ jwtFile, dataDir }: ApiOptions, roles: readonly string[]): Promise<string> {
+  if (jwtFile === undefined) {
+    return signWithDataDir(dataDir, developmentAudience, { subject: `dev-${roles[0]}`, roles, lifetimeSeconds: 60 })
+  }
+  try {
+    return readFileSync(jwtFile, 'utf8').trim()
+  } catch (cause) {
+    throw new TokenvaultError('usage', '--jwt-file cannot be read', { cause })
+  }
+}
+
+/** What answers may be a proxy, and its page may be no JSON. */
+async function readJson(response: Response): Promise<unknown> {
+  try {
+    return await response.json()
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,115 @@
+import { type Command, InvalidArgumentError } from 'commander'
+import { loadConfig } from '../../config.ts'
+import { type DeadLetterTotals, redriveDeadLetters } from '../../ingest/redrive-dead-letters.ts'
+import { createOriginSeal } from '../../vault/origin.ts'
+import { composeDeadLetterQueue } from '../compose.ts'
+import { orEmbedded } from '../embedded-environment.ts'
+import { environmentHelp } from '../environment-help.ts'
+import { openVault } from '../open-vault.ts'
+import { createProgressBar } from '../progress-bar.ts'
+import { defaultDataDir } from '../running.ts'
+import { stopSignal } from '../stop-signal.ts'
+import { formatTextTable } from '../text-table.ts'
+
+/** `tokenvault dlq …`: the dead-letter queue of the queue of login events. */
+export function addDlqCommand(program: Command): void {
+  const dlq = program.command('dlq').description('see and redrive the dead-letter queue')
+  const add = (name: string, description: string) =>
+    dlq
+      .command(name)
+      .description(description)
+      .option('--data-dir <dir>', 'without SQS_QUEUE_URL: where `tokenvault up` keeps its state', defaultDataDir)
+  add('status', 'print the redrive policy, and how many messages stand in the queue and its dead-letter queue')
+    .option('--json', 'print it as one JSON line', false)
+    .addHelpText('after', environmentHelp('dlq'))
+    .action(printStatus)
+  add('redrive', 'move dead letters back to the queue; one that took effect before takes none again')
+    .option('--max <count>', 'messages to move, at most', count)
+    .option('--rate <count>', 'messages a second, at most', count, 500)
+    .option('--json', 'print the summary as one JSON line', false)
+    .addHelpText('after', environmentHelp('dlq'))
+    .addHelpText('after', '\nIt also needs what the worker needs to open the keys: DATABASE_URL, KEK_FILE, TENANT.')
+    .action(redrive)
+}
+
+async function printStatus({ json, dataDir }: { json: boolean; dataDir: string }): Promise<void> {
+  const environment = orEmbedded(process.env, dataDir)
+  const queue = await composeDeadLetterQueue(loadConfig('dlq', environment), environment)
+  try {
+    const status = await queue.status()
+    if (json) return print(JSON.stringify(status))
+    const rows = [
+      [status.queue, status.depth],
+      [status.deadLetterQueue, status.deadLetterDepth],
+    ] as const
+    const header = ['queue', 'visible', 'in flight', 'delayed']
+    print(
+      formatTextTable(
+        header,
+        rows.map(([name, depth]) => [name, ...counts(depth)]),
+      ),
+    )
+    print(`A message becomes a dead letter after ${status.maxReceiveCount} receives.`)
+  } finally {
+    queue.close()
+  }
+}
+
+interface RedriveOptions {
+  readonly max?: number
+  readonly rate: number
+  readonly json: boolean
+  readonly dataDir: string
+}
+
+async function redrive({ max = Number.POSITIVE_INFINITY, rate, json, dataDir }: RedriveOptions): Promise<void> {
+  const environment = orEmbedded(process.env, dataDir)
+  const config = loadConfig('worker', environment)
+  const signal = stopSignal()
+  const { database, keys } = await openVault(config, 'tokenvault dlq')
+  try {
+    const queue = await composeDeadLetterQueue(config, environment)
+    try {
+      const { visible } = (await queue.status()).deadLetterDepth
+      const bar = createProgressBar({
+        total: Math.min(visible, max),
+        unit: 'moved',
+        isTerminal: process.stderr.isTTY === true,
+      })
+      const onProgress = ({ moved }: DeadLetterTotals) => bar.update(moved)
+      const seal = createOriginSeal(keys)
+      const totals = await redriveDeadLetters({ queue, seal, max, perSecond: rate, signal, onProgress })
+      bar.end()
+      const left = (await queue.status()).deadLetterDepth.visible
+      print(
+        json ? JSON.stringify({ ...totals, left, stopped: signal.aborted }) : describe(totals, left, signal.aborted),
+      )
+      if (totals.notSent > 0) process.exitCode = 1
+    } finally {
+      queue.close()
+    }
+  } finally {
+    await database.destroy()
+  }
+}
+
+function describe({ moved, back, notSent, undeleted }: DeadLetterTotals, left: number, stopped: boolean): string {
+  const parts = [`${moved} moved`, `${left} left`]
+  if (back > 0) parts.push(`${back} came back and were left`)
+  if (notSent > 0) parts.push(`${notSent} not taken by the queue`)
+  if (undeleted > 0) parts.push(`${undeleted} not deleted, to be moved again without effect`)
+  return `${stopped ? 'stopped: ' : ''}${parts.join(', ')}`
+}
+
+function counts({ visible, inFlight, delayed }: { visible: number; inFlight: number; delayed: number }): string[] {
+  return [visible, inFlight, delayed].map(String)
+}
+
+function count(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('It must be a number from 1.')
+  return Number(text)
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`)
+}

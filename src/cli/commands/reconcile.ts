@@ -1,0 +1,63 @@
+import type { Command } from 'commander'
+import { loadConfig } from '../../config.ts'
+import { createDatabase } from '../../store/database.ts'
+import { createLedger } from '../../store/reconcile.ts'
+import type { Unmatched } from '../../vault/ports.ts'
+import { type Reconciliation, reconcile } from '../../vault/reconcile.ts'
+import { environmentHelp } from '../environment-help.ts'
+import { readFields } from '../read-fields.ts'
+
+/** Two scans of everything there is; the tables grow for years. */
+const statementTimeoutMilliseconds = 12 * 3600 * 1000
+
+export function addReconcileCommand(program: Command): void {
+  program
+    .command('reconcile')
+    .description('prove that every receipt has its rows and every token its original; exit code 1 where not')
+    .option('--json', 'print one JSON line')
+    .addHelpText(
+      'after',
+      `\nDATABASE_URL is of role tokenvault_auditor. No key is needed.\n${environmentHelp('reconcile')}`,
+    )
+    .action(async ({ json }: { json?: true }) => {
+      const config = loadConfig('reconcile', process.env)
+      const fields = readFields(config)
+      const applicationName = 'tokenvault reconcile'
+      const database = createDatabase({
+        url: config.DATABASE_URL,
+        poolMax: 1,
+        applicationName,
+        statementTimeoutMilliseconds,
+      })
+      try {
+        const result = await reconcile(createLedger(database), fields)
+        process.stdout.write(json ? `${JSON.stringify(result)}\n` : describe(result))
+        if (!result.isConsistent) process.exitCode = 1
+      } finally {
+        await database.destroy()
+      }
+    })
+}
+
+function describe({ isConsistent, days, unmatched }: Reconciliation): string {
+  const table = [
+    ['day', 'receipts', 'rows promised', 'stored', 'quarantine promised', 'stored', ''],
+    ...days.map(({ day, receipts, rows, quarantined, verdict }) => [
+      day ?? 'no day',
+      ...[receipts, rows.receipted, rows.stored, quarantined.receipted, quarantined.stored].map(String),
+      verdict.replaceAll('_', ' '),
+    ]),
+  ]
+  const widths = table[0]!.map((_, place) => Math.max(...table.map(line => line[place]!.length)))
+  const lines = table.map(line =>
+    line
+      .map((cell, place) => cell.padEnd(widths[place]!))
+      .join('  ')
+      .trimEnd(),
+  )
+  return [...lines, ...unmatched.map(describeUnmatched), isConsistent ? 'consistent' : 'NOT consistent', ''].join('\n')
+}
+
+function describeUnmatched({ finding, field, day, count }: Unmatched): string {
+  return `${day ?? 'no day'}  ${count} ${field}: ${finding.replaceAll('_', ' ')}`
+}

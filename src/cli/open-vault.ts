@@ -1,0 +1,61 @@
+import type { Config } from '../config.ts'
+import { openLocalKek } from '../kms/local.ts'
+import { createDatabase, type TokenvaultDatabase } from '../store/database.ts'
+import { createIngestStore } from '../store/effects.ts'
+import { createKeyReader } from '../store/keys.ts'
+import { checkLoginColumns } from '../store/login-columns.ts'
+import { FieldKeys } from '../vault/field-keys.ts'
+import type { FieldSchema } from '../vault/fields.ts'
+import { openKeyset } from '../vault/keyset.ts'
+import type { IngestStore } from '../vault/ports.ts'
+import { createTokenizer, type Tokenizer } from '../vault/tokenizer.ts'
+import { readFields } from './read-fields.ts'
+
+/** The database, and the keys that it holds wrapped. */
+export interface Vault {
+  readonly fields: FieldSchema
+  readonly database: TokenvaultDatabase
+  readonly keys: FieldKeys
+}
+
+/** What turns messages into rows. */
+export interface IngestVault extends Vault {
+  readonly tokenizer: Tokenizer
+  readonly store: IngestStore
+}
+
+/**
+ * Unwraps every key, so that a process starts whole or not at all.
+ *
+ * @throws TokenvaultError `config_invalid`, `kek_unavailable`, `kek_mismatch`, `keyset_incomplete`, `keyset_invalid`, `store_unavailable`
+ */
+export async function openVault(config: Config<'lambda'>, applicationName: string): Promise<Vault> {
+  const fields = readFields(config)
+  const kek = openLocalKek(config.KEK_FILE)
+  const database = createDatabase({ url: config.DATABASE_URL, poolMax: config.DATABASE_POOL_MAX, applicationName })
+  try {
+    const keyset = await openKeyset(createKeyReader(database), kek, config.TENANT)
+    return { fields, database, keys: new FieldKeys(keyset, config.TENANT) }
+  } catch (error) {
+    await database.destroy()
+    throw error
+  }
+}
+
+/**
+ * A vault that can take rows: user_logins has a column for every field.
+ *
+ * @throws TokenvaultError as openVault
+ */
+export async function openIngestVault(config: Config<'lambda'>, applicationName: string): Promise<IngestVault> {
+  const vault = await openVault(config, applicationName)
+  const { fields, database, keys } = vault
+  try {
+    const tokenizer = createTokenizer(keys, fields)
+    await checkLoginColumns(database, fields)
+    return { ...vault, tokenizer, store: createIngestStore(database, fields) }
+  } catch (error) {
+    await database.destroy()
+    throw error
+  }
+}

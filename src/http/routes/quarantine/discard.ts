@@ -1,0 +1,28 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import Type from 'typebox'
+import type { QuarantineVerbs } from '../../../vault/quarantine.ts'
+import { principalOf } from '../../plugins/authentication.ts'
+import { entryIdSchema, entryParams, exampleEntry, operatorProblems } from '../../quarantine-schemas.ts'
+
+const schema = {
+  operationId: 'discardQuarantined',
+  summary: 'Erase the body of one entry for good',
+  description: 'The entry stays, without its body; who discarded it, and when, is evidence.',
+  tags: ['quarantine'],
+  security: [{ accessToken: [] }],
+  params: entryParams,
+  response: {
+    200: Type.Object({ id: entryIdSchema, state: Type.Literal('discarded') }, { title: 'DiscardReply' }),
+  },
+  'x-problems': [...operatorProblems, 'quarantine_unknown', 'quarantine_settled'],
+  'x-reply-examples': { discarded: { summary: 'Discarded', value: { id: exampleEntry.id, state: 'discarded' } } },
+} as const
+
+/** POST /v1/quarantine/{id}/discard */
+export const discardRoute: FastifyPluginAsyncTypebox<{ quarantine: QuarantineVerbs }> = async (app, { quarantine }) => {
+  app.post('/v1/quarantine/:id/discard', { schema }, async request => {
+    const { id } = request.params
+    await quarantine.discard(principalOf(request), { requestId: request.id, id })
+    return { id, state: 'discarded' } as const
+  })
+}

@@ -1,0 +1,160 @@
+import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client'
+import type { Observe, QueueOperation } from './observe.ts'
+
+/** The media type of `formatMetrics`. */
+export const metricsContentType = Registry.PROMETHEUS_CONTENT_TYPE
+
+/** The values of one process at one moment; it can be sent to another process. */
+export type MetricsSnapshot = Awaited<ReturnType<Registry['getMetricsAsJSON']>>
+
+export interface IngestMetrics {
+  readonly observe: Observe
+  snapshot(): Promise<MetricsSnapshot>
+}
+
+/** Prometheus text format 0.0.4 of all snapshots together. */
+export function formatMetrics(snapshots: readonly MetricsSnapshot[]): Promise<string> {
+  return Registry.aggregate([...snapshots]).metrics()
+}
+
+const prefix = 'tokenvault_ingest_'
+const durationBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
+const batchBuckets = [1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000]
+const operations: readonly QueueOperation[] = ['receive', 'extend', 'settle', 'depth']
+
+/**
+ * The worker's metrics. Label values are words of ours (reasons, codes, operations, states): nothing that came in can
+ * become one, so they are few, and none holds PII.
+ *
+ * @param worker number of the process among those of one supervisor, as a label: a process that starts anew then resets
+ *   series of its own, which Prometheus understands; a sum over processes would only seem to fall
+ */
+export function createIngestMetrics(worker?: number): IngestMetrics {
+  const registry = new Registry()
+  if (worker !== undefined) registry.setDefaultLabels({ worker: String(worker) })
+  const common = (name: string, help: string) => ({ name: prefix + name, help, registers: [registry] })
+  const counter = (name: string, help: string) => new Counter(common(name, help))
+  const labelled = (name: string, help: string, label: string, values: readonly string[]) => {
+    const made = new Counter<string>({ ...common(name, help), labelNames: [label] })
+    // A series that begins at its first failure hides that failure from increase().
+    for (const value of values) made.inc({ [label]: value }, 0)
+    return made
+  }
+  const histogram = (name: string, help: string, buckets: number[]) => new Histogram({ ...common(name, help), buckets })
+
+  const received = counter('messages_received_total', 'Deliveries received from the queue')
+  const stored = counter('rows_stored_total', 'Rows committed to user_logins')
+  const duplicates = counter('duplicates_total', 'Deliveries whose message had taken effect before')
+  const quarantined = labelled('quarantined_total', 'Events committed to the quarantine', 'reason', [])
+  const redriven = counter('redriven_total', 'Quarantined entries that a redrive took out of the quarantine')
+  const returned = counter(
+    'redrives_returned_total',
+    'Quarantined entries that were tried again and are still no event',
+  )
+  const released = counter('messages_released_total', 'Deliveries given back to the queue without effect')
+  const undeleted = counter(
+    'delete_failures_total',
+    'Messages that took effect and could not be deleted; they come again',
+  )
+  const unstorable = counter('messages_unstorable_total', 'Messages that the store refuses even alone')
+  const batchFailures = counter('batch_failures_total', 'Batches ended by a fault of tokenvault')
+  const queueFailures = labelled('queue_failures_total', 'Failed calls to the queue', 'operation', operations)
+  const storeCodes = ['store_unavailable', 'store_refused', 'internal']
+  const storeFailures = labelled('store_failures_total', 'Commits that failed, by error code', 'code', storeCodes)
+  const batchMessages = histogram('batch_messages', 'Deliveries in a batch', batchBuckets)
+  const batchSeconds = histogram('batch_duration_seconds', 'From taking a batch to having settled it', durationBuckets)
+  const tokenizeSeconds = histogram('tokenize_duration_seconds', 'Parsing, tokenizing and sealing', durationBuckets)
+  const commitSeconds = histogram('commit_duration_seconds', 'One transaction with all effects', durationBuckets)
+  const depth = new Gauge({
+    ...common('queue_messages', 'Messages in the queue as it counts them, approximately'),
+    labelNames: ['state'],
+  })
+  let oldestSentAtMs: number | undefined
+  new Gauge({
+    ...common('oldest_message_age_seconds', 'Age of the oldest message of the latest receive; 0 after an empty one'),
+    collect() {
+      // While nothing is received it goes on growing, as what waits in the queue does.
+      this.set(oldestSentAtMs === undefined ? 0 : Math.max(0, (Date.now() - oldestSentAtMs) / 1000))
+    },
+  })
+  new Gauge({
+    name: 'process_resident_memory_bytes',
+    help: 'Resident memory size in bytes',
+    registers: [registry],
+    collect() {
+      this.set(process.memoryUsage.rss())
+    },
+  })
+
+  const observe: Observe = event => {
+    switch (event.kind) {
+      case 'received':
+        received.inc(event.messages)
+        oldestSentAtMs = event.oldestSentAtMs
+        break
+      case 'received_none':
+        oldestSentAtMs = undefined
+        break
+      case 'queue_failed':
+        queueFailures.inc({ operation: event.operation })
+        break
+      case 'tokenized':
+        tokenizeSeconds.observe(event.seconds)
+        break
+      case 'committed':
+        commitSeconds.observe(event.seconds)
+        break
+      case 'store_failed':
+        storeFailures.inc({ code: event.code })
+        break
+      case 'batch':
+        batchMessages.observe(event.messages)
+        batchSeconds.observe(event.seconds)
+        stored.inc(event.rows)
+        duplicates.inc(event.duplicates)
+        released.inc(event.released)
+        undeleted.inc(event.undeleted)
+        unstorable.inc(event.unstorable)
+        for (const [reason, count] of event.reasons) quarantined.inc({ reason }, count)
+        break
+      case 'redriven':
+        redriven.inc(event.entries)
+        stored.inc(event.rows)
+        returned.inc(event.returned)
+        break
+      case 'batch_failed':
+        batchFailures.inc()
+        break
+      case 'depth':
+        depth.set({ state: 'visible' }, event.visible)
+        depth.set({ state: 'in_flight' }, event.inFlight)
+        depth.set({ state: 'delayed' }, event.delayed)
+        break
+    }
+  }
+  return { observe, snapshot: () => registry.getMetricsAsJSON() }
+}
+
+/** What a supervisor counts of its worker processes. */
+export interface SupervisorMetrics {
+  running(processes: number): void
+  restarted(): void
+  snapshot(): Promise<MetricsSnapshot>
+}
+
+export function createSupervisorMetrics(): SupervisorMetrics {
+  const registry = new Registry()
+  const registers = [registry]
+  const help = 'Worker processes that run'
+  const processes = new Gauge({ name: `${prefix}worker_processes`, help, registers })
+  const restarts = new Counter({
+    name: `${prefix}worker_restarts_total`,
+    help: 'Worker processes that ended unasked and were started anew',
+    registers,
+  })
+  return {
+    running: count => processes.set(count),
+    restarted: () => restarts.inc(),
+    snapshot: () => registry.getMetricsAsJSON(),
+  }
+}

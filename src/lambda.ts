@@ -1,0 +1,60 @@
+import { openIngestVault } from './cli/open-vault.ts'
+import { type Environment, loadConfig } from './config.ts'
+import { TokenvaultError } from './errors.ts'
+import { ingestSqsEvent, type SqsBatchResponse, type SqsEvent, type SqsRecord } from './ingest/sqs-event.ts'
+import { createLog } from './log.ts'
+import { originAttribute } from './queue/origin-attribute.ts'
+import { createOriginSeal } from './vault/origin.ts'
+
+/** The worker as an AWS Lambda function, for an SQS event source mapping. */
+export interface LambdaFunction {
+  /** @throws TokenvaultError as ingestSqsEvent, and what is wrong with the configuration, the keys or the database */
+  readonly handler: (event: SqsEvent) => Promise<SqsBatchResponse>
+  /** For tests: Lambda itself ends functions without asking. */
+  close(): Promise<void>
+}
+
+/**
+ * Configured as the worker is, but for the queue, which is the mapping's. Keys are unwrapped and connections opened by the first
+ * event, and reused by those that follow; where that fails, the next event tries again.
+ */
+export function createLambdaFunction(environment: Environment): LambdaFunction {
+  let opening: ReturnType<typeof open> | undefined
+  return {
+    async handler(event) {
+      opening ??= open(environment)
+      try {
+        const { ingest } = await opening.catch((error: unknown) => {
+          opening = undefined
+          throw error
+        })
+        return await ingest(event)
+      } catch (error) {
+        // Lambda logs what is thrown. Text of a library may quote what it was given.
+        if (error instanceof TokenvaultError) throw error
+        createLog('error').error({ event: 'batch_failed', err: error })
+        throw new TokenvaultError('internal')
+      }
+    },
+    async close() {
+      await (await opening)?.close()
+    },
+  }
+}
+
+async function open(environment: Environment) {
+  const config = loadConfig('lambda', environment)
+  const log = createLog(config.LOG_LEVEL)
+  const { keys, database, tokenizer, store } = await openIngestVault(config, 'tokenvault lambda')
+  const originSeal = createOriginSeal(keys)
+  const readOrigin = ({ body, messageAttributes }: SqsRecord) => {
+    const mark = messageAttributes?.[originAttribute]?.stringValue
+    return mark === undefined ? undefined : originSeal.open(mark, body, Date.now())
+  }
+  return {
+    ingest: (event: SqsEvent) => ingestSqsEvent(event, { tokenizer, store, log, readOrigin }),
+    close: () => database.destroy(),
+  }
+}
+
+export const { handler } = createLambdaFunction(process.env)

@@ -1,0 +1,49 @@
+import { sql } from 'kysely'
+import type { FieldSchema } from '../vault/fields.ts'
+import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../vault/ports.ts'
+import type { TokenvaultDatabase } from './database.ts'
+import { insertOriginals, insertQuarantined, insertRows } from './effects.ts'
+import { namingFailures } from './failure.ts'
+
+/**
+ * The quarantine as the worker's role may use it: only what an operator asked for, and only while it holds it. The row
+ * locks of one transaction cover taking, storing and settling, so that of two workers one gets an entry, and a worker that
+ * dies gives all of its entries back untouched.
+ */
+export function createRedriveStore(database: TokenvaultDatabase, fields: FieldSchema): RedriveStore {
+  const tokenColumns = [...fields.values()].map(({ column }) => column)
+  return {
+    redrive: (most, decide) =>
+      namingFailures(() =>
+        database.transaction().execute(async transaction => {
+          const requests = await takeRequests(transaction, most)
+          if (requests.length === 0) return []
+          const outcomes = decide(requests)
+          const effects = outcomes.flatMap(outcome => ('effect' in outcome ? [outcome.effect] : []))
+          const rows = effects.flatMap(effect => effect.rows)
+          await insertOriginals(transaction, rows)
+          await insertRows(transaction, tokenColumns, rows)
+          await insertQuarantined(transaction, effects)
+          await settle(transaction, outcomes)
+          return outcomes
+        }),
+      ),
+  }
+}
+
+async function takeRequests(transaction: TokenvaultDatabase, most: number): Promise<RedriveRequest[]> {
+  const { rows } = await sql<RedriveRequest>`
+    select replace(id::text, '-', '') as id, message_id as "messageId", data_key_version as "dataKeyVersion", sealed,
+      sent_on as "sentOn"
+    from pii_vault.take_redrives(${most})`.execute(transaction)
+  return rows
+}
+
+async function settle(transaction: TokenvaultDatabase, outcomes: readonly RedriveOutcome[]): Promise<void> {
+  const reasons = outcomes.map(outcome => ('reason' in outcome ? outcome.reason : null))
+  const stored = outcomes.map(outcome => ('effect' in outcome ? outcome.effect.rows.length : 0))
+  // The entry itself counts as quarantined no longer; what it still held that is no event has entries of its own.
+  const quarantined = outcomes.map(outcome => ('effect' in outcome ? outcome.effect.quarantined.length - 1 : 0))
+  await sql`select pii_vault.settle_redrives(${outcomes.map(({ id }) => id)}::uuid[], ${reasons}::text[],
+    ${stored}::int[], ${quarantined}::int[])`.execute(transaction)
+}

@@ -1,0 +1,57 @@
+import { randomBytes } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { runCommand } from '../helpers/cli.ts'
+import { temporaryDirectory } from '../helpers/embedded-directory.ts'
+import { createTestDatabase } from '../helpers/embedded-postgres.ts'
+import { realInput, sampleInput } from '../helpers/login-input.ts'
+import { startQueryOnlySqs } from '../helpers/query-only-sqs.ts'
+import { startQueue } from '../helpers/queue-server.ts'
+import { connectTo } from '../helpers/vault-database.ts'
+
+/** README, "With the images of a take-home exercise": an old LocalStack with a filled queue, and a Postgres of theirs. */
+t.test('the README’s lines for take-home images, against a queue that speaks Query only', async t => {
+  const { adminUrl } = await createTestDatabase(t)
+  const { server } = await startQueue(t)
+  server.createQueue('login-queue')
+  const { endpoint, close } = await startQueryOnlySqs(`http://127.0.0.1:${server.port}`)
+  t.teardown(close)
+  const directory = temporaryDirectory(t)
+  const input = [realInput(), sampleInput(directory)].find(({ skip }) => skip === false)!
+  const { default: records } = await import(input.path, { with: { type: 'json' } })
+  for (const record of records) server.sendMessage('login-queue', JSON.stringify(record))
+  writeFileSync(join(directory, 'kek'), randomBytes(32), { mode: 0o600 })
+  const environment = {
+    DATABASE_URL: adminUrl,
+    KEK_FILE: join(directory, 'kek'),
+    AWS_ENDPOINT_URL_SQS: endpoint,
+    SQS_QUEUE_URL: `${endpoint}/000000000000/login-queue`,
+    SQS_PROTOCOL: 'query',
+  }
+
+  const migrated = await runCommand(t, ['migrate'], environment)
+  t.equal(migrated.code, 0, migrated.stderr)
+  const { code, stdout, stderr } = await runCommand(t, ['worker', '--drain', '--json'], environment)
+  t.equal(code, 0, stderr)
+  const { logins } = input
+  t.match(JSON.parse(stdout.trim().split('\n').at(-1)!), {
+    received: records.length,
+    stored: logins.length,
+    quarantined: records.length - logins.length,
+    duplicates: 0,
+  })
+
+  const client = await connectTo(t, adminUrl)
+  const { rows } = await client.query('SELECT * FROM user_logins')
+  t.equal(rows.length, logins.length)
+  t.same(Object.keys(rows[0]), [
+    'user_id',
+    'device_type',
+    'masked_ip',
+    'masked_device_id',
+    'locale',
+    'app_version',
+    'create_date',
+  ])
+})

@@ -1,0 +1,231 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+import t from 'tap'
+import type { SqsEvent, SqsRecord } from '../src/ingest/sqs-event.ts'
+import { createLambdaFunction } from '../src/lambda.ts'
+import { createOriginSeal } from '../src/vault/origin.ts'
+import { loginEvent, poison } from './helpers/queue-events.ts'
+import { connectTo, createVaultDatabase, type VaultDatabase } from './helpers/vault-database.ts'
+
+/**
+ * A record as AWS documents it (https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html, "Example Amazon SQS message event"),
+ * with our own body and, because receipts are kept for 30 days, today's times.
+ */
+function record(n: number, body: unknown, changes: Record<string, unknown> = {}): SqsRecord {
+  const sentAtMs = Date.now() - 5_000
+  return {
+    messageId: `${String(n).padStart(8, '0')}-55c3-4f0d-8f0a-9f0c8a7d8a05`,
+    receiptHandle: 'AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a...',
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+    attributes: {
+      ApproximateReceiveCount: '1',
+      SentTimestamp: String(sentAtMs),
+      SenderId: 'AIDAIENQZJOLO23YVJ4VO',
+      ApproximateFirstReceiveTimestamp: String(sentAtMs + 4),
+      ...changes,
+    },
+    messageAttributes: {},
+    md5OfBody: 'e4e68fb7bd0e697a0ae8f1bb342846b3',
+    eventSource: 'aws:sqs',
+    eventSourceARN: 'arn:aws:sqs:us-east-2:123456789012:my-queue',
+    awsRegion: 'us-east-2',
+  } as SqsRecord
+}
+
+/** A record of a FIFO queue, after the second example of the same page. */
+function fifoRecord(n: number, groupId: string, body: unknown, changes: Record<string, unknown> = {}): SqsRecord {
+  const fifo = { SequenceNumber: `${18_849_496_460_467_696_128n + BigInt(n)}`, MessageDeduplicationId: `d-${n}` }
+  return {
+    ...record(n, body, { ...fifo, MessageGroupId: groupId, ...changes }),
+    eventSourceARN: 'arn:aws:sqs:us-east-2:123456789012:fifo.fifo',
+  }
+}
+
+/** Sent before the days for which receipts are taken: the store refuses it, whatever it holds. */
+const tooOld = { SentTimestamp: String(Date.now() - 60 * 24 * 3600 * 1000) }
+
+async function start(t: Test, changes: Record<string, string> = {}) {
+  const vault = await createVaultDatabase(t)
+  const environment = {
+    DATABASE_URL: vault.urlFor('tokenvault_worker'),
+    KEK_FILE: vault.kekFile,
+    LOG_LEVEL: 'fatal',
+    ...changes,
+  }
+  const lambda = createLambdaFunction(environment)
+  t.teardown(() => lambda.close())
+  const owner = await vault.connect()
+  const users = async () => {
+    const { rows } = await owner.query<{ user_id: string }>('SELECT user_id FROM user_logins ORDER BY 1')
+    return rows.map(row => row.user_id)
+  }
+  return { vault, lambda, owner, users, environment }
+}
+
+/** Server processes that serve the function. */
+async function backends(owner: Awaited<ReturnType<VaultDatabase['connect']>>): Promise<number[]> {
+  const { rows } = await owner.query<{ pid: number }>(
+    "SELECT pid FROM pg_stat_activity WHERE application_name = 'tokenvault lambda' AND datname = current_database()",
+  )
+  return rows.map(({ pid }) => pid).sort()
+}
+
+/** Cuts the function off from its database. @returns ends that */
+async function goAway(t: Test, { name, adminUrl }: VaultDatabase): Promise<() => Promise<unknown>> {
+  const elsewhere = new URL(adminUrl)
+  elsewhere.pathname = '/postgres'
+  const admin = await connectTo(t, elsewhere.href)
+  await admin.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`)
+  const mine = "application_name = 'tokenvault lambda' AND datname = $1"
+  await admin.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${mine}`, [name])
+  return () => admin.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`)
+}
+
+t.test('events become rows, what is none goes to quarantine, and nothing fails', async t => {
+  const { lambda, owner, users } = await start(t)
+  const event: SqsEvent = {
+    Records: [
+      record(1, loginEvent(1)),
+      record(2, [loginEvent(2), { no: 'event' }, loginEvent(3)]),
+      record(3, JSON.stringify({ Type: 'Notification', Message: JSON.stringify(loginEvent(4)) })),
+      ...poison.map(({ body }, n) => record(100 + n, body)),
+    ],
+  }
+  t.same(await lambda.handler(event), { batchItemFailures: [] })
+  t.same(await users(), ['user-1', 'user-2', 'user-3', 'user-4'])
+  const { rows } = await owner.query('SELECT count(*)::int AS n FROM pii_vault.quarantine')
+  t.equal(rows[0].n, poison.length + 1)
+
+  const before = await backends(owner)
+  t.same(await lambda.handler(event), { batchItemFailures: [] }, 'delivered again')
+  t.equal((await users()).length, 4, 'and stored once')
+  t.same(await backends(owner), before, 'over the connections of before')
+  t.same(await lambda.handler({ Records: [] }), { batchItemFailures: [] })
+})
+
+t.test('a message that cannot be stored fails alone', async t => {
+  const { lambda, users } = await start(t)
+  const records = Array.from({ length: 9 }, (_, n) => record(n, loginEvent(n), n === 4 ? tooOld : {}))
+  t.same(await lambda.handler({ Records: records }), { batchItemFailures: [{ itemIdentifier: records[4]!.messageId }] })
+  t.same(
+    await users(),
+    [0, 1, 2, 3, 5, 6, 7, 8].map(n => `user-${n}`),
+  )
+})
+
+t.test('on a FIFO queue it holds back its group, and no other', async t => {
+  const { lambda, users } = await start(t)
+  const records = Array.from({ length: 10 }, (_, n) =>
+    fifoRecord(n, n % 2 ? 'odd' : 'even', loginEvent(n), n === 3 ? tooOld : {}),
+  )
+  const { batchItemFailures } = await lambda.handler({ Records: records })
+  const failed = [3, 5, 7, 9].map(n => ({ itemIdentifier: records[n]!.messageId }))
+  t.same(
+    batchItemFailures.toSorted((a, b) => a.itemIdentifier.localeCompare(b.itemIdentifier)),
+    failed,
+  )
+  t.same(
+    await users(),
+    [0, 1, 2, 4, 6, 8].map(n => `user-${n}`),
+  )
+})
+
+t.test('while the store is away the whole event fails, and afterwards it is stored once', async t => {
+  const { lambda, owner, users, vault } = await start(t)
+  const event = { Records: [record(1, loginEvent(1)), record(2, loginEvent(2))] }
+  await lambda.handler({ Records: [record(0, loginEvent(0))] })
+
+  const comeBack = await goAway(t, vault)
+  await t.rejects(lambda.handler(event), { code: 'store_unavailable' })
+  await comeBack()
+  t.same(await users(), ['user-0'])
+  t.same(await lambda.handler(event), { batchItemFailures: [] })
+  t.same(await users(), ['user-0', 'user-1', 'user-2'])
+  t.ok((await backends(owner)).length > 0)
+})
+
+t.test('a start that fails is tried again by the next event', async t => {
+  const { vault, environment } = await start(t)
+  const lambda = createLambdaFunction(environment)
+  t.teardown(() => lambda.close())
+  const comeBack = await goAway(t, vault)
+  const event = { Records: [record(1, loginEvent(1))] }
+  await t.rejects(lambda.handler(event), { code: 'store_unavailable' })
+  await comeBack()
+  t.same(await lambda.handler(event), { batchItemFailures: [] })
+})
+
+t.test('what is missing in the configuration is told at once', async t => {
+  const lambda = createLambdaFunction({})
+  await t.rejects(lambda.handler({ Records: [] }), {
+    code: 'config_invalid',
+    message: /DATABASE_URL is not set[\s\S]*KEK_FILE/,
+  })
+})
+
+t.test('what is no SQS event is refused, and quotes nothing', async t => {
+  const { lambda, users } = await start(t)
+  const events: unknown[] = [
+    {},
+    null,
+    'canary',
+    { Records: 'canary' },
+    { Records: [null] },
+    { Records: [{ messageId: 'canary' }] },
+    { Records: [{ EventSource: 'aws:sns', Sns: { Message: 'canary' } }] },
+    { Records: [record(1, loginEvent(1)), record(2, loginEvent(2), { SentTimestamp: 'canary' })] },
+    { Records: [record(2, loginEvent(2), { SentTimestamp: '9e15' })] },
+  ]
+  for (const event of events) {
+    const error: unknown = await lambda.handler(event as SqsEvent).catch((error: unknown) => error)
+    t.match(error, { code: 'event_invalid' }, JSON.stringify(event))
+    t.notMatch(String(error), /canary/)
+  }
+  t.same(await users(), [])
+})
+
+t.test('a message that was redriven from the dead-letter queue takes effect under its first identity', async t => {
+  const { lambda, users, vault } = await start(t)
+  const first = record(1, loginEvent(1))
+  await lambda.handler({ Records: [first] })
+  const seal = createOriginSeal(vault.keys)
+  const origin = { messageId: first.messageId, sentAtMs: Number(first.attributes.SentTimestamp) }
+  const again = (mark: string, n: number) => ({
+    ...record(n, loginEvent(1)),
+    messageAttributes: {
+      'tokenvault-origin': { stringValue: mark, stringListValues: [], binaryListValues: [], dataType: 'String' },
+    },
+  })
+  await lambda.handler({ Records: [again(seal.seal(origin, first.body), 2)] })
+  t.equal((await users()).length, 1, 'sent twice, stored once')
+  await lambda.handler({ Records: [again('v1_forged', 3)] })
+  t.equal((await users()).length, 2, 'a mark that is not genuine suppresses nothing')
+})
+
+t.test('the handler that is deployed, in a process of its own, logs no value', async t => {
+  const { users, environment } = await start(t)
+  const entry = fileURLToPath(new URL('../deploy/lambda.mjs', import.meta.url))
+  // Lambda switches these off.
+  const flags = ['--no-experimental-require-module', '--no-experimental-detect-module']
+  const script = `
+    const { handler } = await import(process.argv[1])
+    const event = JSON.parse(await new Response(process.stdin).text())
+    process.stdout.write(JSON.stringify([await handler(event), await handler(event)]))
+    process.exit()`
+  const child = spawn(process.execPath, [...flags, '--input-type=module', '--eval', script, entry], {
+    env: { ...environment, LOG_LEVEL: 'debug' },
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const good = record(1, loginEvent(1))
+  const bad = record(2, loginEvent(2), tooOld)
+  child.stdin.end(JSON.stringify({ Records: [good, bad, ...poison.map(({ body }, n) => record(100 + n, body))] }))
+  const [out, err] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
+  const failures = { batchItemFailures: [{ itemIdentifier: bad.messageId }] }
+  t.same(JSON.parse(out), [failures, failures], err)
+  t.same(await users(), ['user-1'])
+  t.match(err, /"event":"batch"/)
+  t.notMatch(err, /canary|593-47|10\.0\.0/)
+})

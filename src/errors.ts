@@ -18,7 +18,8 @@ export const errorCatalogue = {
   },
   keyset_incomplete: {
     meaning: 'The keyset holds no primary key for a purpose that needs one.',
-    remedy: 'Run `tokenvault migrate`, which makes the first keys, or add the missing key.',
+    remedy:
+      'In a new vault run `tokenvault migrate`, which makes the first keys. In one that was in use restore the keys table from a backup.',
   },
   keyset_invalid: {
     meaning: 'The keyset breaks one of its own rules.',

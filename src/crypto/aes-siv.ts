@@ -132,6 +132,8 @@ export class BoundAesSiv {
   #s2v(plaintexts: ByteColumn, ownAssociatedData: ByteColumn | undefined): Int32Array {
     let accumulated = this.#accumulated
     if (ownAssociatedData !== undefined) {
+      // A value without associated data of its own would be bound to nothing, and nobody would notice.
+      if (columnLength(ownAssociatedData) !== columnLength(plaintexts)) throw new RangeError('columns differ in length')
       const shared = doubled(accumulated)
       accumulated = this.#cmac.mac(ownAssociatedData)
       for (let index = 0; index < columnLength(ownAssociatedData); index++) xorBlock(accumulated, index, shared, 0)

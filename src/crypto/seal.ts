@@ -1,4 +1,4 @@
-import type { AesSiv, BoundAesSiv, OpenedColumn } from './aes-siv.ts'
+import { type AesSiv, type BoundAesSiv, type OpenedColumn, sivBytes } from './aes-siv.ts'
 import { type Binding, encodeBinding } from './associated-data.ts'
 import { type ByteColumn, packBytes } from './byte-column.ts'
 
@@ -33,5 +33,13 @@ export class Sealer {
 }
 
 function packIds(ids: readonly string[]): ByteColumn {
-  return packBytes(ids.map(id => Buffer.from(id, 'hex')))
+  return packBytes(
+    ids.map(id => {
+      const bytes = Buffer.from(id, 'hex')
+      // Buffer.from stops at what is no digit, and would bind to less than was meant.
+      if (bytes.length !== sivBytes || id.length !== 2 * sivBytes)
+        throw new RangeError('an id is not 32 hexadecimal digits')
+      return bytes
+    }),
+  )
 }

@@ -10,6 +10,9 @@ interface Draft {
   readonly quarantined: QuarantinedEvent[]
 }
 
+/** Rejects of one message that get an entry each. */
+const maxRejectsApart = 100
+
 interface Reject {
   readonly draft: Draft
   readonly eventIndex: number
@@ -67,11 +70,38 @@ export function handleBatch(
     draft.rows.push({ userId, deviceType, locale, appVersion, createDate: draft.sentOn, tokens })
   }
 
-  const sealed = rejects.length === 0 ? [] : tokenizer.sealForQuarantine(rejects.map(({ text }) => text))
-  for (const [index, { draft, eventIndex, reason }] of rejects.entries()) {
+  const kept = foldRejects(rejects)
+  const sealed = kept.length === 0 ? [] : tokenizer.sealForQuarantine(kept.map(({ text }) => text))
+  for (const [index, { draft, eventIndex, reason }] of kept.entries()) {
     draft.quarantined.push({ ...sealed[index]!, eventIndex, reason })
   }
   return [...drafts.values()]
+}
+
+/**
+ * Keeps the first rejects of a message apart and the rest together, as one array in their order: a message of half a
+ * million elements of two bytes each must not become as many rows.
+ */
+function foldRejects(rejects: readonly Reject[]): Reject[] {
+  const kept: Reject[] = []
+  const counts = new Map<Draft, number>()
+  const folded = new Map<Draft, Reject[]>()
+  for (const reject of rejects) {
+    const count = (counts.get(reject.draft) ?? 0) + 1
+    counts.set(reject.draft, count)
+    if (count <= maxRejectsApart) kept.push(reject)
+    else if (count === maxRejectsApart + 1) folded.set(reject.draft, [reject])
+    else folded.get(reject.draft)!.push(reject)
+  }
+  for (const [draft, rest] of folded) {
+    kept.push({
+      draft,
+      eventIndex: rest[0]!.eventIndex,
+      reason: 'rejects_many',
+      text: `[${rest.map(({ text }) => text).join(',')}]`,
+    })
+  }
+  return kept
 }
 
 /** YYYY-MM-DD of a time in milliseconds since 1970. */

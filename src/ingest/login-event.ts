@@ -21,6 +21,7 @@ export const clearProperties = ['user_id', 'device_type', 'locale', 'app_version
  *
  * - `json_invalid`: the body is not JSON
  * - `array_empty`: the body is an array without elements
+ * - `rejects_many`: elements of an array, kept together as an array, because those before them filled the message's share
  * - `event_not_object`: the body, or an element of its array, is no JSON object
  * - `<name>_missing`: the property is absent or null (`locale` may be)
  * - `<name>_invalid`: another type, another shape, U+0000 or a lone surrogate; for a field, refused by its rule
@@ -29,6 +30,7 @@ export const clearProperties = ['user_id', 'device_type', 'locale', 'app_version
 export type RejectReason =
   | 'json_invalid'
   | 'array_empty'
+  | 'rejects_many'
   | 'event_not_object'
   | `${string}_missing`
   | `${string}_invalid`

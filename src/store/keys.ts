@@ -26,6 +26,16 @@ export function createKeyReader(database: TokenvaultDatabase): KeyReader {
 export function createKeyWriter(database: TokenvaultDatabase): KeyWriter {
   return {
     ...createKeyReader(database),
+    hasContent: field =>
+      namingFailures(async () => {
+        const { rows } = await sql<{ found: boolean }>`
+          select exists (select from pii_vault.originals where ${field ?? null}::text is null or field = ${field ?? null})
+            or (${field ?? null}::text is null
+              and (exists (select from pii_vault.quarantine) or exists (select from pii_vault.audit_log))) as found`.execute(
+          database,
+        )
+        return rows[0]!.found
+      }),
     insertKeys: keys =>
       namingFailures(async () => {
         if (keys.length === 0) return

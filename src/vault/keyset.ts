@@ -38,17 +38,22 @@ async function unwrapKeys(stored: readonly WrappedKey[], kek: KeyEncryptionKey, 
 }
 
 /**
- * Makes version 1 of every key that a vault of these fields needs and that has no version yet, and opens the result.
- * Safe to run from many processes at once: whichever stores a key first has made it.
+ * Makes the first keys of a new vault, and of fields that are new to it, and opens the result. Safe to run from many
+ * processes at once: whichever stores a key first has made it. A key that was there and is lost is never made anew:
+ * another key under the same version would give equal values other tokens, and nobody would notice.
  *
  * @returns the keyset, and the names of the keys made by this call
- * @throws TokenvaultError as openKeyset
+ * @throws TokenvaultError as openKeyset; `keyset_incomplete` naming a key that was lost
  */
 export async function createMissingKeys(
   writer: KeyWriter,
   kek: KeyEncryptionKey,
   { tenant, fields }: { tenant: string; fields: FieldSchema },
 ): Promise<{ keyset: Keyset; made: readonly string[] }> {
+  // Asked before the keys are read: what another process makes and uses in between then comes with its keys.
+  const isUsed = await writer.hasContent()
+  const usedFields = new Set<string>()
+  for (const field of fields.keys()) if (isUsed && (await writer.hasContent(field))) usedFields.add(field)
   // A keyset that this KEK cannot open must never grow by keys that it can.
   const before = await writer.readKeys()
   await unwrapKeys(before, kek, tenant)
@@ -62,6 +67,11 @@ export async function createMissingKeys(
     { purpose: 'audit', field: '', version: 1 },
   ]
   const missing = needed.filter(({ purpose, field }) => !present.has(`${purpose}/${field}`))
+  const isNewVault = present.size === 0 && !isUsed
+  const isNewField = (field: string) =>
+    field !== '' && !present.has(`token/${field}`) && !present.has(`data/${field}`) && !usedFields.has(field)
+  const lost = isNewVault ? undefined : missing.find(({ field }) => !isNewField(field))
+  if (lost !== undefined) throw new TokenvaultError('keyset_incomplete', `key ${formatKeyName(lost)} was lost`)
   const wrapped = await Promise.all(
     missing.map(async name => {
       const material = generateKey(name, 'primary').material.export()

@@ -50,6 +50,11 @@ export interface KeyReader {
 }
 
 export interface KeyWriter extends KeyReader {
+  /**
+   * Whether anything is stored that only a key made earlier can read: an original of the field, or, without a field, an
+   * original, a quarantined event or evidence. @throws `store_unavailable`
+   */
+  hasContent(field?: string): Promise<boolean>
   /** Stores keys whose (purpose, field, version) is not there yet; never replaces one. @throws `store_unavailable` */
   insertKeys(keys: readonly WrappedKey[]): Promise<void>
 }

@@ -74,6 +74,13 @@ export class MapKeys implements KeyWriter {
     return [...this.stored.values()]
   }
 
+  /** Fields that have originals; a test that loses keys says so here. */
+  readonly used = new Set<string>()
+
+  async hasContent(field?: string) {
+    return field === undefined ? this.used.size > 0 : this.used.has(field)
+  }
+
   async insertKeys(keys: readonly WrappedKey[]) {
     for (const key of keys) {
       const name = `${key.purpose}/${key.field}/${key.version}`

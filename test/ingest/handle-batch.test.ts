@@ -94,3 +94,26 @@ t.test('an event of an array whose ip is no address is rejected alone and sealed
   t.match(effect!.quarantined, [{ eventIndex: 1, reason: 'ip_invalid', dataKeyVersion: 1 }])
   t.same(sealed, [JSON.stringify(bad)])
 })
+
+t.test(
+  'a body of very many elements that are no events takes a bounded number of entries, and its events are stored',
+  async t => {
+    const elements = [...new Array(5000).fill(1), loginEvent(7), ...new Array(5000).fill({ a: ',"]' })]
+    const [effect] = handleBatch([received('a', JSON.stringify(elements))], tokenizer)
+    t.equal(effect!.rows.length, 1)
+    t.equal(effect!.quarantined.length, 101)
+    t.match(effect!.quarantined.at(-1), { eventIndex: 100, reason: 'rejects_many' })
+
+    const texts: string[] = []
+    const sealing: Tokenizer = {
+      ...tokenizer,
+      sealForQuarantine(given) {
+        texts.push(...given)
+        return tokenizer.sealForQuarantine(given)
+      },
+    }
+    handleBatch([received('a', JSON.stringify(elements)), received('b', '[1]')], sealing)
+    t.equal(texts.length, 102)
+    t.same(JSON.parse(texts.at(-1)!), elements.filter((_, index) => index !== 5000).slice(100), 'nothing of it is lost')
+  },
+)

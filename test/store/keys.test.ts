@@ -1,10 +1,11 @@
 import t from 'tap'
 import { openLocalKek } from '../../src/kms/local.ts'
+import { createIngestStore } from '../../src/store/effects.ts'
 import { createKeyReader, createKeyWriter } from '../../src/store/keys.ts'
 import { FieldKeys } from '../../src/vault/field-keys.ts'
 import { loginFields } from '../../src/vault/fields.ts'
 import { createMissingKeys, openKeyset } from '../../src/vault/keyset.ts'
-import type { WrappedKey } from '../../src/vault/ports.ts'
+import type { TokenizedValue, WrappedKey } from '../../src/vault/ports.ts'
 import { createTokenizer } from '../../src/vault/tokenizer.ts'
 import { createVaultDatabase, testTenant } from '../helpers/vault-database.ts'
 
@@ -73,4 +74,29 @@ t.test('ten processes that make the first keys at once end with one keyset, the 
     createTokenizer(new FieldKeys(keyset, testTenant), loginFields).tokenizeValues('ip', ['203.0.113.7']),
   )
   for (const token of tokens) t.strictSame(token, tokens[0])
+})
+
+t.test('what is stored tells that keys were in use, so that a lost one is not made anew', async t => {
+  const vault = await createVaultDatabase(t)
+  const database = vault.database()
+  const writer = createKeyWriter(database)
+  t.equal(await writer.hasContent(), false)
+  t.equal(await writer.hasContent('ip'), false)
+  const [ip] = vault.tokenizer.tokenizeValues('ip', ['192.0.2.1'])
+  const effect = { messageId: 'm', sentOn: new Date().toISOString().slice(0, 10), quarantined: [] }
+  const row = { userId: 'u', deviceType: 'ios', locale: null, appVersion: 1, createDate: effect.sentOn }
+  const tokens = [ip, vault.tokenizer.tokenizeValues('device_id', ['d'])[0]] as TokenizedValue[]
+  await createIngestStore(vault.database('tokenvault_worker'), loginFields).storeEffects([
+    { ...effect, rows: [{ ...row, tokens }] },
+  ])
+  t.equal(await writer.hasContent(), true)
+  t.equal(await writer.hasContent('ip'), true)
+  t.equal(await writer.hasContent('email'), false)
+
+  await database.deleteFrom('pii_vault.keys').where('purpose', '=', 'token').where('field', '=', 'ip').execute()
+  const kek = openLocalKek(vault.kekFile)
+  await t.rejects(createMissingKeys(writer, kek, { tenant: testTenant, fields: loginFields }), {
+    code: 'keyset_incomplete',
+    message: 'key token/ip/v1 was lost',
+  })
 })

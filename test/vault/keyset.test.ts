@@ -137,3 +137,32 @@ t.test('a KEK that cannot be reached is not called a wrong KEK', async t => {
   const failing = { ...kek, unwrap: () => Promise.reject(new Error('network')) }
   await t.rejects(openKeyset(keys, failing, 'default'), { message: 'network' })
 })
+
+t.test('a key that was lost is named and never made anew', async t => {
+  const kek = newKek(t)
+  for (const lost of loginKeys) {
+    const keys = new MapKeys()
+    await createMissingKeys(keys, kek, vault)
+    const kept = keys.stored.size
+    keys.stored.delete(`${lost.purpose}/${lost.field}/1`)
+    keys.used.add('ip')
+    const error = { code: 'keyset_incomplete', message: `key ${formatKeyName(lost)} was lost` }
+    await t.rejects(createMissingKeys(keys, kek, vault), error)
+    t.equal(keys.stored.size, kept - 1)
+  }
+})
+
+t.test('a vault in use that lost all its keys gets no new ones, nor does a field that has originals', async t => {
+  const kek = newKek(t)
+  const keys = new MapKeys()
+  keys.used.add('ip')
+  await t.rejects(createMissingKeys(keys, kek, vault), { code: 'keyset_incomplete' })
+  keys.used.clear()
+  await createMissingKeys(keys, kek, vault)
+  for (const purpose of ['token', 'data']) keys.stored.delete(`${purpose}/ip/1`)
+  keys.used.add('ip')
+  await t.rejects(createMissingKeys(keys, kek, vault), {
+    code: 'keyset_incomplete',
+    message: 'key token/ip/v1 was lost',
+  })
+})

@@ -1,6 +1,6 @@
 /**
  * Limits V8's young generation. The SDK makes some 20 KB of garbage for a message, and V8 lets the space for it grow to
- * three times 32 MB; 4 MB cost no speed and keep 100 MB (measured: docs/performance.md). Only a flag at start can do it.
+ * three times 32 MB; 4 MB save 100 MB for a few per cent of CPU (measured: docs/performance.md). Only a flag at start can do it.
  *
  * @returns no flag where whoever started us chose one
  */

@@ -157,6 +157,7 @@ t.test('the auditor reads events as columns', async t => {
     granted: 1,
     tokens: ['AAAAAAAAAAAAAAAAAAAAAA'],
     withheld: { token_unknown: 1 },
+    quarantine: null,
     request_id: 'r-1',
   }
   const refused = { decision: 'refused', code: 'role_not_permitted', granted: 0, tokens: [] }

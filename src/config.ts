@@ -1,4 +1,5 @@
 import { readFileSync, statSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { envSchema } from 'env-schema'
 import Type, { type Static, type TObject, type TProperties } from 'typebox'
 import { TokenvaultError } from './errors.ts'
@@ -142,6 +143,35 @@ type Raw<P extends ProcessName> = Static<TObject<(typeof configVariables)[P]>>
 /** One process's configuration: every variable by its own name, checked, frozen, with defaults filled in. */
 export type Config<P extends ProcessName> = Readonly<Raw<P>>
 
+/** What a pattern cannot say, by variable. Whoever reads the text later would throw, at worst with the text in its message. */
+const textChecks: Readonly<Record<string, (text: string) => string | undefined>> = {
+  // A socket's directory is given as ?host=, and its URL then has a user and no host.
+  DATABASE_URL: text => (isUrl(text.replace('@/', '@localhost/')) ? undefined : 'is no URL'),
+  SQS_QUEUE_URL: text => (isUrl(text) ? undefined : 'is no URL'),
+  AWS_ENDPOINT_URL_SQS: text => (isUrl(text) ? undefined : 'is no URL'),
+  JWKS_URL: text => (isUrl(text) ? undefined : 'is no URL'),
+  TRUST_PROXY: text =>
+    text.split(',').every(isNetwork) ? undefined : 'holds something that is no CIDR and no address',
+}
+
+/** A URL whose login also has no broken escapes. */
+function isUrl(text: string): boolean {
+  try {
+    const { username, password, pathname } = new URL(text)
+    for (const part of [username, password, pathname]) decodeURIComponent(part)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function isNetwork(text: string): boolean {
+  const [address = '', prefix, ...rest] = text.split('/')
+  const bits = { 0: 0, 4: 32, 6: 128 }[isIP(address)] ?? 0
+  if (bits === 0 || address.includes('%') || rest.length > 0) return false
+  return prefix === undefined || (/^[1-9]\d{0,2}$/.test(prefix) && Number(prefix) <= bits)
+}
+
 /** Variables whose text is a secret may be given as NAME_FILE instead; a trailing newline of the file is dropped. */
 function readFileVariables(environment: Environment, names: readonly string[], problems: string[]) {
   const read = new Map<string, string>()
@@ -187,13 +217,19 @@ export function loadConfig<P extends ProcessName>(processName: P, environment: E
     else present[name] = text
   }
   const unread = new Set(fileNames.filter(name => environment[`${name}_FILE`] && !fromFiles.has(name)))
+  const refused = new Set<string>()
   let config: Record<string, unknown> = {}
   try {
     config = envSchema({ schema: Type.Object(variables), data: present, env: false })
   } catch (error) {
     for (const problem of describeSchemaErrors(error, variables)) {
+      refused.add(problem.name)
       if (!unread.has(problem.name)) problems.push(problem.text)
     }
+  }
+  for (const [name, text] of Object.entries(present)) {
+    const problem = refused.has(name) ? undefined : textChecks[name]?.(text)
+    if (problem !== undefined) problems.push(describeProblem(name, problem, variables))
   }
   if (present['ROLE_PASSWORDS_DIR'] !== undefined && !isDirectory(present['ROLE_PASSWORDS_DIR'])) {
     problems.push('ROLE_PASSWORDS_DIR is not a directory')

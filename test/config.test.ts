@@ -102,9 +102,21 @@ t.test('no value stands in the message', async t => {
 
 t.test('wrong URLs, numbers and words are refused by name', async t => {
   const wrong: [ProcessName, string, readonly string[]][] = [
-    ['worker', 'DATABASE_URL', ['db.test', 'http://db.test', 'postgres:db', ' postgres://db']],
-    ['worker', 'SQS_QUEUE_URL', ['queue', 'ftp://queue', 'sqs://queue']],
-    ['worker', 'AWS_ENDPOINT_URL_SQS', ['localhost:9324']],
+    [
+      'worker',
+      'DATABASE_URL',
+      [
+        'db.test',
+        'http://db.test',
+        'postgres:db',
+        ' postgres://db',
+        'postgres://worker:hunter2@db:99999/vault',
+        'postgres://worker:hunter2%E9@db/vault',
+        'postgres://worker:100%@db/vault',
+      ],
+    ],
+    ['worker', 'SQS_QUEUE_URL', ['queue', 'ftp://queue', 'sqs://queue', 'https://']],
+    ['worker', 'AWS_ENDPOINT_URL_SQS', ['localhost:9324', 'http://', 'http://localhost:port']],
     [
       'worker',
       'DATABASE_POOL_MAX',
@@ -117,7 +129,22 @@ t.test('wrong URLs, numbers and words are refused by name', async t => {
     ['worker', 'KEK_PROVIDER', ['Local', 'aws']],
     ['worker', 'LOG_LEVEL', ['trace', 'silent', 'INFO']],
     ['api', 'PORT', ['-1', '65536', 'http']],
-    ['api', 'JWKS_URL', ['file:///etc/passwd', 'issuer.test']],
+    ['api', 'JWKS_URL', ['file:///etc/passwd', 'issuer.test', 'http://']],
+    [
+      'api',
+      'TRUST_PROXY',
+      [
+        'yes',
+        '10.0.0.0/33',
+        '10.0.0.0/0',
+        '10.0.0.0/',
+        '10.0.0/8',
+        '::/129',
+        '10.0.0.1,',
+        '10.0.0.1, ::1',
+        'fe80::1%lo',
+      ],
+    ],
     ['api', 'JWT_ALGORITHMS', ['HS256', 'none', 'RS256,HS256', 'RS256, ES256', 'RS256,', 'rs256']],
     ['api', 'JWT_MAX_LIFETIME_SECONDS', ['59', '86401']],
   ]
@@ -127,6 +154,19 @@ t.test('wrong URLs, numbers and words are refused by name', async t => {
       const found = problems(processName, { ...right, [name]: value })
       t.ok(found.length === 1 && found[0]?.startsWith(`${name} `), `${name}=${JSON.stringify(value)}: ${found}`)
     }
+  }
+})
+
+t.test('addresses, networks and unusual URLs that are right are taken', async t => {
+  const right: [ProcessName, string, string][] = [
+    ['api', 'TRUST_PROXY', '10.0.0.0/8,192.0.2.1,::1,2001:db8::/32'],
+    ['api', 'JWKS_URL', 'http://[::1]:3001/keys?set=1'],
+    ['worker', 'DATABASE_URL', 'postgres://worker:p%40ss@db:5432/vault?sslmode=require'],
+    ['worker', 'DATABASE_URL', 'postgres://worker@/vault?host=/run/postgresql'],
+    ['worker', 'DATABASE_URL', 'postgres:///vault'],
+  ]
+  for (const [processName, name, value] of right) {
+    t.same(problems(processName, { ...(processName === 'api' ? api : worker), [name]: value }), [], value)
   }
 })
 

@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { signWithDataDir } from '../embedded/issuer.ts'
 import { TokenvaultError } from '../errors.ts'
-import { defaultDataDir, readRunning } from './running.ts'
+import { printable } from './printable.ts'
+import { defaultDataDir, parseDataDir, readRunning } from './running.ts'
 import { developmentAudience } from './up/embedded-stack.ts'
 
 /** Options that every command has which calls the API. */
@@ -26,7 +27,7 @@ export function addApiOptions(command: Command, who: string): Command {
   return command
     .option('--url <url>', 'where the API is (default: the one that `tokenvault up` runs)')
     .option('--jwt-file <file>', `file that holds your JWT (default: ${who} of the development issuer)`)
-    .option('--data-dir <dir>', 'where `tokenvault up` keeps its state', defaultDataDir)
+    .option('--data-dir <dir>', 'where `tokenvault up` keeps its state', parseDataDir, defaultDataDir)
     .option('--json', 'print the API’s answer as one JSON line', false)
 }
 
@@ -39,11 +40,11 @@ export async function callApi<T>(options: ApiOptions, call: ApiCall): Promise<T>
   const url = options.url ?? readRunning(options.dataDir)?.apiUrl
   if (url === undefined)
     throw new TokenvaultError('usage', 'no API is known here; give --url, or run `tokenvault up` first')
-  if (!URL.canParse(call.path, url)) throw new TokenvaultError('usage', '--url is no URL')
+  const endpoint = endpointOf(url, call.path)
   const jwt = await findJwt(options, call.roles)
   let response: Response
   try {
-    response = await fetch(new URL(call.path, url), {
+    response = await fetch(endpoint, {
       method: call.method,
       headers: {
         authorization: `Bearer ${jwt}`,
@@ -53,14 +54,23 @@ export async function callApi<T>(options: ApiOptions, call: ApiCall): Promise<T>
       signal: AbortSignal.timeout(30_000),
     })
   } catch (cause) {
-    throw new TokenvaultError('api_unavailable', `no answer from ${new URL(url).origin}`, { cause })
+    throw new TokenvaultError('api_unavailable', `no answer from ${endpoint.origin}`, { cause })
   }
   const answer = await readJson(response)
   if (response.ok && answer !== undefined) return answer as T
   const { code, title, requestId } = (answer ?? {}) as { code?: string; title?: string; requestId?: string }
   if (code === undefined)
     throw new TokenvaultError('api_unavailable', `${response.status}, and no answer of tokenvault’s`)
-  throw new TokenvaultError('api_refused', `${response.status} ${code}: ${title} (request ${requestId})`)
+  throw new TokenvaultError('api_refused', printable(`${response.status} ${code}: ${title} (request ${requestId})`))
+}
+
+/** The URL may have a path of its own, where a proxy serves the API below it. */
+function endpointOf(url: string, path: string): URL {
+  const base = URL.parse(url)
+  if (base === null || !/^https?:$/.test(base.protocol)) {
+    throw new TokenvaultError('usage', '--url must be one of http:// or https://')
+  }
+  return new URL(`${base.origin}${base.pathname.replace(/\/+$/, '')}${path}`)
 }
 
 async function findJwt({ jwtFile, dataDir }: ApiOptions, roles: readonly string[]): Promise<string> {

@@ -49,9 +49,10 @@ export async function composeWorker(
   },
 ): Promise<Composed<ReturnType<typeof createWorker>>> {
   const { log, environment, onBatch, observe } = options
+  // Before the database, which would stay open if this failed.
+  const queue = composeQueue(config, log, environment, (mark, body) => originSeal.open(mark, body, Date.now()))
   const { fields, keys, database, tokenizer, store } = await openIngestVault(config, 'tokenvault worker')
   const originSeal = createOriginSeal(keys)
-  const queue = composeQueue(config, log, environment, (mark, body) => originSeal.open(mark, body, Date.now()))
   const worker = createWorker({
     queue,
     tokenizer,
@@ -148,6 +149,9 @@ export async function composeApi(config: Config<'api'>, log: Log): Promise<Compo
     ...(config.TRUST_PROXY === undefined ? {} : { trustProxy: config.TRUST_PROXY.split(',') }),
     rateLimitPerMinute: config.RATE_LIMIT_PER_MINUTE,
     version,
+  }).catch(async error => {
+    await database.destroy()
+    throw error
   })
   const close = async () => {
     await app.close()

@@ -4,7 +4,8 @@ import type { Environment } from '../config.ts'
 import { readRunning } from './running.ts'
 
 /**
- * The environment; or, where it names no queue, with what the worker of the `tokenvault up` on the directory has.
+ * The environment; or, where it names no queue, that of the worker of the `tokenvault up` on the directory, which takes
+ * nothing from the shell.
  *
  * @param dataDir may hold nothing; then the environment stays as it is, and lacks what it lacks
  */
@@ -16,7 +17,6 @@ export function orEmbedded(environment: Environment, dataDir: string): Environme
   url.username = 'tokenvault_worker'
   url.password = readFileSync(join(dataDir, 'passwords', url.username), 'utf8').trim()
   return {
-    ...environment,
     SQS_QUEUE_URL: queueUrl,
     AWS_ENDPOINT_URL_SQS: new URL(queueUrl).origin,
     DATABASE_URL: url.href,

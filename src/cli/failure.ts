@@ -27,6 +27,8 @@ export function reportFailure(error: unknown, write: (text: string) => void): nu
   }
   const isList = error.message.includes('\n')
   const separator = isList ? '\n' : /[.!?]$/.test(error.message) ? ' ' : '. '
-  write(`tokenvault: ${error.code}: ${error.message}${separator}${error.remedy}\n`)
+  // The catalogue's remedy is for callers of the API, who have a request id.
+  const remedy = error.code === 'internal' ? 'Please report it with the last lines of the log.' : error.remedy
+  write(`tokenvault: ${error.code}: ${error.message}${separator}${remedy}\n`)
   return mendableCodes.has(error.code) ? 2 : 1
 }

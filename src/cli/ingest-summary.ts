@@ -10,6 +10,12 @@ export function writeSummary(totals: WorkerTotals, { json }: { json?: boolean })
   process.stdout.write(`${text}\n`)
 }
 
+/** Says that a drain was stopped before its end, and makes it the exit code. */
+export function reportInterruptedDrain(): void {
+  process.stderr.write('tokenvault: stopped: the queue is not drained. What is left stays in it; run this again.\n')
+  process.exitCode = 1
+}
+
 const secondsBetweenLines = 5
 
 /**

@@ -1,8 +1,15 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { InvalidArgumentError } from 'commander'
 
 /** Where `tokenvault up` keeps its state unless told otherwise. */
 export const defaultDataDir = '.tokenvault'
+
+/** For --data-dir: an empty text, as of a variable that is not set, would mean the current directory. */
+export function parseDataDir(text: string): string {
+  if (text === '') throw new InvalidArgumentError('It must not be empty.')
+  return text
+}
 
 /** Where the servers of `tokenvault up` listen; without any secret. */
 export interface Running {

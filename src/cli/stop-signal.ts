@@ -6,8 +6,10 @@ const echoMilliseconds = 1_000
 /**
  * An abort signal that fires at the first SIGINT, SIGTERM or SIGHUP. The second one ends the process at once, for
  * those who do not want to wait: everything it does is safe to be killed in.
+ *
+ * @param onForced called before such an end, for what would outlive the process; it cannot wait for anything
  */
-export function stopSignal(): AbortSignal {
+export function stopSignal(onForced: () => void = () => {}): AbortSignal {
   const controller = new AbortController()
   let firstAtMs: number | undefined
   onLauncherGone(() => controller.abort())
@@ -16,7 +18,13 @@ export function stopSignal(): AbortSignal {
       if (firstAtMs === undefined) {
         firstAtMs = performance.now()
         controller.abort()
-      } else if (performance.now() - firstAtMs > echoMilliseconds) process.exit(130)
+      } else if (performance.now() - firstAtMs > echoMilliseconds) {
+        try {
+          onForced()
+        } finally {
+          process.exit(130)
+        }
+      }
     })
   }
   return controller.signal

@@ -1,8 +1,10 @@
+import { printable } from './printable.ts'
+
 const widestCell = 40
 
 /** A table for people: each column as wide as its widest cell, cells over 40 characters shortened. */
 export function formatTextTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [header, ...rows.map(row => row.map(shorten))]
+  const lines = [header, ...rows.map(row => row.map(cell => shorten(printable(cell))))]
   const widths = header.map((_, column) => Math.max(...lines.map(line => line[column]!.length)))
   const format = (cells: readonly string[]) =>
     cells

@@ -4,9 +4,9 @@ import { TokenvaultError } from '../errors.ts'
 
 const host = '127.0.0.1'
 
-/** A port of 127.0.0.1 that can be listened on now: the preferred one where possible, else one the system picks. */
-export async function findFreePort(preferred = 0): Promise<number> {
-  return (await listenOnce(preferred)) ?? (await listenOnce(0)) ?? preferred
+/** A port of 127.0.0.1 that can be listened on now. */
+export async function findFreePort(): Promise<number> {
+  return (await listenOnce(0)) ?? 0
 }
 
 /** Whether this process may listen on the port of 127.0.0.1 now. */

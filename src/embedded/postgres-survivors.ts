@@ -35,6 +35,24 @@ export async function removeHalfMade(cluster: string): Promise<void> {
   }
 }
 
+/**
+ * Ends the Postgres of a data directory at once, or the initdb that makes its cluster, for a process that cannot wait.
+ * The next start recovers what was committed. The caller holds the lock of the directory.
+ */
+export function quitPostgres(dataDir: string): void {
+  const cluster = join(dataDir, 'postgres')
+  const { pid } = readPidFile(cluster)
+  if (process.platform !== 'linux') {
+    if (pid !== undefined && isPostgres(pid)) signal(pid, 'SIGQUIT')
+    return
+  }
+  for (const name of readdirSync(dataDir)) {
+    if (name === 'postgres') for (const found of processesIn(cluster)) signal(found, 'SIGQUIT')
+    else if (name.startsWith('postgres.new-'))
+      for (const found of processesIn(join(dataDir, name))) signal(found, 'SIGKILL')
+  }
+}
+
 /** Process id and state of a running server as its `postmaster.pid` has them: lines 1 and 8 (PostgreSQL: miscadmin.h). */
 export function readPidFile(cluster: string): { pid: number | undefined; status: string | undefined } {
   try {

@@ -41,6 +41,24 @@ const mistakes: Record<string, { args: string[]; environment?: NodeJS.ProcessEnv
     args: ['up', '--drain', '--input', 'nowhere.json'],
     says: /^tokenvault: input_invalid: .*ENOENT/,
   },
+  'an empty --data-dir': { args: ['up', '--data-dir', ''], says: /--data-dir/ },
+  'a level of log that is none': {
+    args: ['up', '--drain', '--data-dir', 'nowhere'],
+    environment: { LOG_LEVEL: 'loud' },
+    says: /^tokenvault: config_invalid: LOG_LEVEL /,
+  },
+  'a --url that is none': {
+    args: ['detokenize', 'x', '--purpose', 'test', '--url', 'foo'],
+    says: /^tokenvault: usage: --url must be/,
+  },
+  'a --url without http': {
+    args: ['detokenize', 'x', '--purpose', 'test', '--url', 'localhost:3000'],
+    says: /^tokenvault: usage: --url must be/,
+  },
+  'a file that cannot be written': {
+    args: ['openapi', '--write', 'nowhere/openapi.json'],
+    says: /^tokenvault: usage: --write /,
+  },
   'no API known': {
     args: ['detokenize', 'x', '--purpose', 'test', '--data-dir', 'nowhere'],
     says: /^tokenvault: usage: no API is known/,
@@ -78,6 +96,9 @@ t.test('input that is no array is refused before anything starts', async t => {
   for (const [content, says] of [
     ['{"user_id":"secret-value"}', /holds no array/],
     ['[{"user_id":"secret-value"', /is not JSON/],
+    [Buffer.from('[{"user_id":"secret-value \u00e9"}]', 'latin1'), /is not UTF-8/],
+    [`[${'['.repeat(20_000)}${']'.repeat(20_000)}]`, /nests element 0 too deep|is not JSON/],
+    [JSON.stringify([{}, { user_id: 'secret-value'.repeat(90_000) }]), /element 1 .* larger than a message/],
   ] as const) {
     writeFileSync(join(directory, 'input.json'), content)
     const { code, stderr } = await runCommand(t, [

@@ -1,5 +1,6 @@
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
 import { startPostgres } from '../../src/embedded/postgres.ts'
 import { startSqs } from '../../src/embedded/sqs.ts'
@@ -170,6 +171,94 @@ t.test(
     await postgres.stop()
   },
 )
+
+t.test(
+  'nothing in the shell but LOG_LEVEL matters, and two started together share no port',
+  { timeout: 120_000 },
+  async t => {
+    const shell = {
+      AWS_PROFILE: 'nowhere',
+      AWS_REGION: 'elsewhere',
+      AWS_ENDPOINT_URL: 'http://127.0.0.1:1',
+      DATABASE_URL: 'mysql://elsewhere',
+      DATABASE_POOL_MAX: 'many',
+      FIELDS_FILE: 'nowhere',
+      TENANT: 'Not A Tenant',
+      TRUST_PROXY: 'yes',
+    }
+    const input = sampleInput(temporaryDirectory(t))
+    const drains = await Promise.all(
+      [1, 2].map(() => {
+        const args = ['up', '--drain', '--json', '--input', input.path, '--data-dir', temporaryDirectory(t)]
+        return runCommand(t, args, shell)
+      }),
+    )
+    for (const { code, stdout, stderr } of drains) {
+      t.equal(code, 0, stderr)
+      t.match(JSON.parse(stdout), { received: 100, stored: 99 })
+    }
+    const ups = [1, 2].map(() => startCommand(t, ['up', '--no-sample', '--data-dir', temporaryDirectory(t)], shell))
+    const ports = await Promise.all(ups.map(async up => (await up.printed(/^ {2}API +(\S+)$/m))[1]))
+    t.not(ports[0], ports[1])
+    for (const { process } of ups) process.kill('SIGINT')
+    for (const { ended } of ups) t.equal((await ended).code, 0)
+  },
+)
+
+t.test('a drain that is interrupted says so, is no success, and leaves no Postgres', { timeout: 60_000 }, async t => {
+  const dataDir = temporaryDirectory(t)
+  const input = sampleInput(temporaryDirectory(t))
+  const drain = startCommand(t, ['up', '--drain', '--json', '--input', input.path, '--data-dir', dataDir])
+  await appears(dataDir, /^postgres\.new-/)
+  drain.process.kill('SIGINT')
+  t.match(await drain.ended, { code: 1 })
+  t.match(drain.stderr(), /^\nstopping …\ntokenvault: stopped: the queue is not drained/)
+  t.equal(existsSync(join(dataDir, 'postgres', 'postmaster.pid')), false)
+  const next = await runCommand(t, ['up', '--drain', '--json', '--data-dir', dataDir])
+  t.match(JSON.parse(next.stdout), { received: 0 }, 'nothing was sent after the interruption')
+})
+
+const isLinux = process.platform === 'linux'
+t.test(
+  'who does not wait for a first start to stop leaves no process of it behind',
+  { timeout: 60_000, skip: !isLinux && 'looks into /proc' },
+  async t => {
+    const dataDir = temporaryDirectory(t)
+    const up = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
+    const halfMade = join(dataDir, await appears(dataDir, /^postgres\.new-.{6}$/))
+    // Held, so that the start cannot end by itself.
+    while (initdbsIn(halfMade).length === 0) await nextTurn()
+    for (const pid of initdbsIn(halfMade)) process.kill(pid, 'SIGSTOP')
+    up.process.kill('SIGINT')
+    await up.printed(/stopping …/)
+    const again = setInterval(() => up.process.kill('SIGINT'), 100)
+    t.teardown(() => clearInterval(again))
+    t.match(await up.ended, { code: 130 })
+    while (initdbsIn(halfMade).length > 0) await nextTurn()
+    t.pass('initdb has ended')
+  },
+)
+
+/** The name of an entry of the directory, once there is one that matches. */
+async function appears(directory: string, pattern: RegExp): Promise<string> {
+  for (;;) {
+    const found = readdirSync(directory).find(name => pattern.test(name))
+    if (found !== undefined) return found
+    await nextTurn()
+  }
+}
+
+function initdbsIn(directory: string): number[] {
+  const isThere = (pid: string) => {
+    try {
+      const isHere = readlinkSync(`/proc/${pid}/cwd`) === directory
+      return isHere && readFileSync(`/proc/${pid}/comm`, 'utf8') === 'initdb\n'
+    } catch {
+      return false
+    }
+  }
+  return readdirSync('/proc').filter(isThere).map(Number)
+}
 
 /** What the tests read of replies; absent where the reply was a problem. */
 interface Body {

@@ -53,6 +53,20 @@ t.test('--processes drains with several processes and sums up what they did', as
   for (const worker of [1, 2]) t.match(command.stderr(), `"worker":${worker}`, 'each line says whose it is')
 })
 
+for (const processes of [[], ['--processes', '2']]) {
+  t.test(`a drain that is stopped before its end is no success: ${processes.join(' ')}`, async t => {
+    const { environment, queue, count } = await startWorld(t)
+    await queue.send(loginBodies(2000))
+    const command = startCommand(t, ['worker', '--drain', '--json', ...processes], environment)
+    await readLog(command)('worker_started')
+    command.process.kill('SIGTERM')
+    t.match(await command.ended, { code: 1 })
+    t.ok(count() > 0)
+    t.match(JSON.parse(command.stdout()), { undeleted: 0 }, 'the summary is there all the same')
+    t.match(command.stderr(), 'tokenvault: stopped: the queue is not drained')
+  })
+}
+
 t.test('a process that is killed is started anew, and SIGTERM ends all of them in order', async t => {
   const { environment, queue, countRows } = await startWorld(t)
   const command = startCommand(t, ['worker', '--processes', '2', '--json'], { ...environment, METRICS_PORT: '0' })

@@ -3,11 +3,14 @@ import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, watch, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { findFreePort } from '../../src/embedded/free-port.ts'
 import { startPostgres } from '../../src/embedded/postgres.ts'
+import { quitPostgres } from '../../src/embedded/postgres-survivors.ts'
+import { createLog } from '../../src/log.ts'
 import { temporaryDirectory } from '../helpers/embedded-directory.ts'
 import { startProcess } from '../helpers/embedded-process.ts'
 
@@ -142,6 +145,21 @@ t.test('a server whose parent was killed is stopped, and its data kept', async t
   const { adminUrl: newUrl } = await start(t, dataDir)
   t.not(postmasterOf(dataDir), survivor)
   await t.rejects(query(adminUrl, 'SELECT'), { code: 'ECONNREFUSED' })
+  t.strictSame(await query(newUrl, 'SELECT answer FROM kept'), [{ answer: 42 }])
+})
+
+t.test('a server that is quit ends without being waited for, its end is logged, its data kept', async t => {
+  const dataDir = temporaryDirectory(t)
+  quitPostgres(dataDir)
+  const lines: string[] = []
+  const log = createLog('info', { write: line => void lines.push(line) })
+  const { adminUrl, stop } = await startPostgres({ dataDir, port: 0, log })
+  t.teardown(stop)
+  await query(adminUrl, 'CREATE TABLE kept AS SELECT 42 AS answer')
+  quitPostgres(dataDir)
+  while (lines.length === 0) await nextTurn()
+  t.match(JSON.parse(lines[0]!), { event: 'postgres_ended' })
+  const { adminUrl: newUrl } = await start(t, dataDir)
   t.strictSame(await query(newUrl, 'SELECT answer FROM kept'), [{ answer: 42 }])
 })
 

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
+import { printable } from '../printable.ts'
 
 /** What the API answers for one token; see openapi/openapi.json. */
 interface Item {
@@ -24,7 +25,7 @@ export function addDetokenizeCommand(program: Command): void {
       if (options.json) process.stdout.write(`${JSON.stringify({ results })}\n`)
       else
         for (const { token, value, error } of results)
-          process.stdout.write(`${token}\t${value ?? `error: ${error?.code}`}\n`)
+          process.stdout.write(`${printable(token)}\t${printable(value ?? `error: ${error?.code}`)}\n`)
       if (results.some(({ error }) => error !== undefined)) process.exitCode = 1
     },
   )

@@ -7,7 +7,7 @@ import { orEmbedded } from '../embedded-environment.ts'
 import { environmentHelp } from '../environment-help.ts'
 import { openVault } from '../open-vault.ts'
 import { createProgressBar } from '../progress-bar.ts'
-import { defaultDataDir } from '../running.ts'
+import { defaultDataDir, parseDataDir } from '../running.ts'
 import { stopSignal } from '../stop-signal.ts'
 import { formatTextTable } from '../text-table.ts'
 
@@ -18,7 +18,12 @@ export function addDlqCommand(program: Command): void {
     dlq
       .command(name)
       .description(description)
-      .option('--data-dir <dir>', 'without SQS_QUEUE_URL: where `tokenvault up` keeps its state', defaultDataDir)
+      .option(
+        '--data-dir <dir>',
+        'without SQS_QUEUE_URL: where `tokenvault up` keeps its state',
+        parseDataDir,
+        defaultDataDir,
+      )
   add('status', 'print the redrive policy, and how many messages stand in the queue and its dead-letter queue')
     .option('--json', 'print it as one JSON line', false)
     .addHelpText('after', environmentHelp('dlq'))

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { signWithDataDir } from '../../embedded/issuer.ts'
-import { defaultDataDir } from '../running.ts'
+import { defaultDataDir, parseDataDir } from '../running.ts'
 import { developmentAudience, developmentJwtLifetimeSeconds } from '../up/embedded-stack.ts'
 
 export function addJwtCommand(program: Command): void {
@@ -10,7 +10,7 @@ export function addJwtCommand(program: Command): void {
     .requiredOption('--role <role>', 'role in it; repeat for several', collectRoles)
     .requiredOption('--sub <subject>', 'whom it speaks for')
     .option('--lifetime <seconds>', 'seconds until it expires', seconds, developmentJwtLifetimeSeconds)
-    .option('--data-dir <dir>', 'where `tokenvault up` keeps its state', defaultDataDir)
+    .option('--data-dir <dir>', 'where `tokenvault up` keeps its state', parseDataDir, defaultDataDir)
     .action(async (options: { role: string[]; sub: string; lifetime: number; dataDir: string }) => {
       const claims = { subject: options.sub, roles: options.role, lifetimeSeconds: options.lifetime }
       process.stdout.write(`${await signWithDataDir(options.dataDir, developmentAudience, claims)}\n`)

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import type { Command } from 'commander'
+import { TokenvaultError } from '../../errors.ts'
 import { renderOpenApi } from '../../http/openapi.ts'
 
 export function addOpenapiCommand(program: Command): void {
@@ -9,7 +10,14 @@ export function addOpenapiCommand(program: Command): void {
     .option('--write <file>', 'where to write it')
     .action(async ({ write }: { write?: string }) => {
       const document = await renderOpenApi()
-      if (write === undefined) process.stdout.write(document)
-      else writeFileSync(write, document)
+      if (write === undefined) {
+        process.stdout.write(document)
+        return
+      }
+      try {
+        writeFileSync(write, document)
+      } catch (cause) {
+        throw new TokenvaultError('usage', '--write names a file that cannot be written', { cause })
+      }
     })
 }

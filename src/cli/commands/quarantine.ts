@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
+import { printable } from '../printable.ts'
 import { formatTextTable } from '../text-table.ts'
 
 /** What the API answers; see openapi/openapi.json. */
@@ -75,7 +76,7 @@ async function show(id: string, options: ApiOptions & { open?: true; purpose?: s
       body: { purpose: options.purpose },
       roles: ['operator', 'investigator'],
     })
-    return print(options.json ? JSON.stringify(opened) : opened.body)
+    return print(options.json ? JSON.stringify(opened) : printable(opened.body))
   }
   const entry = await callApi<ShownEntry>(options, { method: 'GET', path: entryPath(id), roles })
   if (options.json) return print(JSON.stringify(entry))
@@ -85,7 +86,7 @@ async function show(id: string, options: ApiOptions & { open?: true; purpose?: s
   if (shape?.elements !== undefined) lines.push(['elements', String(shape.elements)])
   for (const { name, type } of shape?.properties ?? []) lines.push([`  ${name}`, type])
   if (shape?.otherProperties !== undefined) lines.push(['  other properties', String(shape.otherProperties)])
-  print(lines.map(([name, value]) => `${name!.padEnd(20)}${value}`).join('\n'))
+  print(lines.map(([name, value]) => printable(`${name!.padEnd(20)}${value}`)).join('\n'))
 }
 
 async function redrive(id: string | undefined, options: ApiOptions & { all?: true; reason?: string }): Promise<void> {

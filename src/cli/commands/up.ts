@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
-import { defaultDataDir } from '../running.ts'
+import { defaultDataDir, parseDataDir } from '../running.ts'
 import { drainOnce } from '../up/drain-once.ts'
 import type { UpOptions } from '../up/options.ts'
 import { serveUntilStopped } from '../up/serve.ts'
@@ -9,7 +9,7 @@ export function addUpCommand(program: Command): void {
   program
     .command('up')
     .description('run everything on this machine: Postgres, the queue, worker and API, with sample events')
-    .option('--data-dir <dir>', 'where state is kept (created with mode 0700)', defaultDataDir)
+    .option('--data-dir <dir>', 'where state is kept (created with mode 0700)', parseDataDir, defaultDataDir)
     .option(
       '--port <port>',
       'port of the API (default 3000, or a free one where it is taken); 0 takes free ports for all servers',
@@ -17,7 +17,7 @@ export function addUpCommand(program: Command): void {
     )
     .option('--input <file>', 'send the events of this JSON array to the queue')
     .option('--no-sample', 'send no sample events to a vault that is empty')
-    .option('--drain', 'no API: ingest until the queue is empty, then stop')
+    .option('--drain', 'no API, free ports: ingest until the queue is empty, then stop')
     .option('--json', 'with --drain: print the summary as one JSON line')
     .action(async (options: UpOptions) => {
       if (options.json && !options.drain) throw new TokenvaultError('usage', '--json goes with --drain')

@@ -3,7 +3,7 @@ import { type Config, loadConfig } from '../../config.ts'
 import type { WorkerTotals } from '../../ingest/worker.ts'
 import { createLog, type Log } from '../../log.ts'
 import { environmentHelp } from '../environment-help.ts'
-import { createProgress, writeSummary } from '../ingest-summary.ts'
+import { createProgress, reportInterruptedDrain, writeSummary } from '../ingest-summary.ts'
 import { stopSignal } from '../stop-signal.ts'
 import { runAlone, runSupervised } from '../worker/run-worker.ts'
 import { serveMetrics } from '../worker/serve-metrics.ts'
@@ -29,7 +29,11 @@ export function addWorkerCommand(program: Command): void {
       const config = loadConfig('worker', process.env)
       const log = createLog(config.LOG_LEVEL)
       const signal = stopSignal()
-      if (supervised !== undefined) return runSupervised({ config, log, drain, signal }, supervised)
+      if (supervised !== undefined) {
+        await runSupervised({ config, log, drain, signal }, supervised)
+        if (drain && signal.aborted) process.exitCode = 1
+        return
+      }
       const progress = createProgress(drain && process.stderr.isTTY ? 'live' : 'none')
       const run = { config, log, drain, signal, onBatch: progress.update }
       const { totals, exitCode } =
@@ -37,6 +41,7 @@ export function addWorkerCommand(program: Command): void {
       progress.end()
       writeSummary(totals, { json })
       process.exitCode = exitCode
+      if (drain && signal.aborted && exitCode !== 2) reportInterruptedDrain()
     })
 }
 

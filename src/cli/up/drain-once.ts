@@ -1,34 +1,39 @@
 import { loadConfig } from '../../config.ts'
 import { composeQueue, composeWorker } from '../compose.ts'
-import { createProgress, writeSummary } from '../ingest-summary.ts'
+import { createProgress, reportInterruptedDrain, writeSummary } from '../ingest-summary.ts'
 import { readInputBodies } from '../input-events.ts'
 import { prepareDatabase } from '../prepare-database.ts'
-import { stopSignal } from '../stop-signal.ts'
-import { openStackLog, startStack } from './embedded-stack.ts'
 import type { UpOptions } from './options.ts'
+import { type StartedUp, startUp } from './start-up.ts'
 
 /** The main job once, on embedded servers: send, ingest until the queue is empty, say what was done. */
 export async function drainOnce(options: UpOptions): Promise<void> {
   const bodies = options.input === undefined ? [] : await readInputBodies(options.input)
-  const signal = stopSignal()
-  const stack = await startStack({ dataDir: options.dataDir, freePorts: options.port === 0 })
+  const { dataDir } = options
+  const started = await startUp({ dataDir, freePorts: true, environment: process.env, terminal: process.stderr })
   try {
-    const log = openStackLog(stack)
-    await prepareDatabase(loadConfig('migrate', { ...stack.environment, DATABASE_URL: stack.adminUrl }))
-    const config = loadConfig('worker', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_worker') })
-    const queue = composeQueue(config, log, process.env)
-    await queue.send(bodies)
-    queue.close()
-    const progress = createProgress(process.stderr.isTTY ? 'live' : 'lines')
-    const worker = await composeWorker(config, { log, environment: process.env, onBatch: progress.update })
-    try {
-      const totals = await worker.main.run({ drain: true, signal })
-      progress.end()
-      writeSummary(totals, options)
-    } finally {
-      await worker.close()
-    }
+    await drain(started, bodies, options)
+    if (started.signal.aborted) reportInterruptedDrain()
   } finally {
-    await stack.stop()
+    await started.stack.stop()
+  }
+}
+
+async function drain({ stack, log, signal }: StartedUp, bodies: readonly string[], options: UpOptions): Promise<void> {
+  if (signal.aborted) return
+  await prepareDatabase(loadConfig('migrate', { ...stack.environment, DATABASE_URL: stack.adminUrl }))
+  if (signal.aborted) return
+  const config = loadConfig('worker', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_worker') })
+  const queue = composeQueue(config, log, {})
+  await queue.send(bodies)
+  queue.close()
+  const progress = createProgress(process.stderr.isTTY ? 'live' : 'lines')
+  const worker = await composeWorker(config, { log, environment: {}, onBatch: progress.update })
+  try {
+    const totals = await worker.main.run({ drain: true, signal })
+    progress.end()
+    writeSummary(totals, options)
+  } finally {
+    await worker.close()
   }
 }

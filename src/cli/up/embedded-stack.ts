@@ -1,14 +1,13 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { pino } from 'pino'
-import { type Environment, loadConfig } from '../../config.ts'
-import { type DataDir, openDataDir } from '../../embedded/data-dir.ts'
-import { findFreePort } from '../../embedded/free-port.ts'
+import type { Environment } from '../../config.ts'
+import type { DataDir } from '../../embedded/data-dir.ts'
 import { type EmbeddedIssuer, startIssuer } from '../../embedded/issuer.ts'
 import { type EmbeddedPostgres, startPostgres } from '../../embedded/postgres.ts'
 import { readOrCreatePassword, readOrCreateSecret } from '../../embedded/secret-file.ts'
 import { type EmbeddedSqs, startSqs } from '../../embedded/sqs.ts'
-import { createLog, type Log } from '../../log.ts'
+import { TokenvaultError } from '../../errors.ts'
+import type { Log } from '../../log.ts'
 import { ensureDatabase } from '../../store/ensure-database.ts'
 import { type LoginRole, loginRoles } from '../../store/role-passwords.ts'
 
@@ -34,12 +33,17 @@ export interface EmbeddedStack {
 
 /**
  * Starts Postgres, the queue and the issuer on a data directory, and makes the secrets they need there (mode 0600).
+ * The directory is released when they have stopped, or did not start.
  *
  * @param options.freePorts true lets every server take any free port; otherwise its usual one where that is free
- * @throws TokenvaultError `already_running`, `embedded_failed`, `port_unavailable`
+ * @throws TokenvaultError `embedded_failed`, `port_unavailable`
  */
-export async function startStack(options: { dataDir: string; freePorts: boolean }): Promise<EmbeddedStack> {
-  const dataDir = openDataDir(options.dataDir)
+export async function startStack(options: {
+  readonly dataDir: DataDir
+  readonly freePorts: boolean
+  readonly log: Log
+}): Promise<EmbeddedStack> {
+  const { dataDir, freePorts, log } = options
   const started: { stop(): Promise<void> }[] = []
   const stop = async () => {
     const stops = await Promise.allSettled(started.map(server => server.stop()))
@@ -50,13 +54,13 @@ export async function startStack(options: { dataDir: string; freePorts: boolean 
     preferred: number,
     launch: (port: number) => Promise<T>,
   ): Promise<T> => {
-    const server = await launch(options.freePorts ? 0 : await findFreePort(preferred))
+    const server = await (freePorts ? launch(0) : withPreferredPort(preferred, launch))
     started.push(server)
     return server
   }
   const { path } = dataDir
   const starting = [
-    start(preferredPorts.postgres, port => startPostgres({ dataDir: path, port })),
+    start(preferredPorts.postgres, port => startPostgres({ dataDir: path, port, log })),
     start(preferredPorts.sqs, port => startSqs({ dataDir: path, port })),
     start(preferredPorts.issuer, port => startIssuer({ dataDir: path, port, audience: developmentAudience })),
   ] as const
@@ -88,10 +92,14 @@ export async function startStack(options: { dataDir: string; freePorts: boolean 
   }
 }
 
-/** The log of everything that runs on the stack: a file, because the terminal belongs to the person at it. */
-export function openStackLog({ dataDir, environment }: EmbeddedStack): Log {
-  const { LOG_LEVEL } = loadConfig('migrate', { ...environment, ...process.env, DATABASE_URL: 'postgres://unused' })
-  return createLog(LOG_LEVEL, pino.destination({ dest: dataDir.file('tokenvault.log'), mode: 0o600, sync: true }))
+/** Takes the preferred port or, where somebody has it or was faster, any free one. */
+export async function withPreferredPort<T>(preferred: number, launch: (port: number) => Promise<T>): Promise<T> {
+  try {
+    return await launch(preferred)
+  } catch (error) {
+    if (error instanceof TokenvaultError && error.code === 'port_unavailable') return launch(0)
+    throw error
+  }
 }
 
 function keepPasswords(dataDir: DataDir): ReadonlyMap<LoginRole, string> {

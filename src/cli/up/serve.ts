@@ -1,5 +1,4 @@
 import { loadConfig } from '../../config.ts'
-import { findFreePort } from '../../embedded/free-port.ts'
 import { listen } from '../../http/listen.ts'
 import type { WorkerTotals } from '../../ingest/worker.ts'
 import type { Log } from '../../log.ts'
@@ -12,9 +11,11 @@ import { bodyOf, readInputBodies } from '../input-events.ts'
 import { prepareDatabase } from '../prepare-database.ts'
 import { writeRunning } from '../running.ts'
 import { sampleEvents } from '../sample-events.ts'
-import { stopped, stopSignal } from '../stop-signal.ts'
-import { developmentJwtLifetimeSeconds, type EmbeddedStack, openStackLog, startStack } from './embedded-stack.ts'
+import { stopped } from '../stop-signal.ts'
+import { developmentJwtLifetimeSeconds, type EmbeddedStack, withPreferredPort } from './embedded-stack.ts'
 import type { UpOptions } from './options.ts'
+import { runThenClose } from './run-then-close.ts'
+import { startUp } from './start-up.ts'
 import { formatWelcome } from './welcome.ts'
 
 const host = '127.0.0.1'
@@ -27,20 +28,29 @@ const firstRowsMilliseconds = 5_000
 /** Everything on this machine until Ctrl-C, for newcomers and for developers of other services. */
 export async function serveUntilStopped(options: UpOptions): Promise<void> {
   const inputBodies = options.input === undefined ? undefined : await readInputBodies(options.input)
-  const signal = stopSignal()
-  const stack = await startStack({ dataDir: options.dataDir, freePorts: options.port === 0 })
+  const { stack, log, signal } = await startUp({
+    dataDir: options.dataDir,
+    freePorts: options.port === 0,
+    environment: process.env,
+    terminal: process.stdout,
+  })
   // Last started, first stopped: the worker settles its messages while queue and database are still there.
-  const closing = [() => stack.stop()]
-  try {
-    const log = openStackLog(stack)
+  await runThenClose(async closing => {
+    closing.push(() => stack.stop())
+    if (signal.aborted) return
     await prepareDatabase(loadConfig('migrate', { ...stack.environment, DATABASE_URL: stack.adminUrl }))
-    const port = options.port ?? (await findFreePort(preferredApiPort))
+    if (signal.aborted) return
     const api = await composeApi(
       loadConfig('api', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_api') }),
       log,
     )
     closing.push(() => api.close())
-    const apiUrl = `http://${host}:${await listen(api.main, { host, port })}`
+    const listenOn = (port: number) => listen(api.main, { host, port })
+    const port = await (options.port === undefined
+      ? withPreferredPort(preferredApiPort, listenOn)
+      : listenOn(options.port))
+    const apiUrl = `http://${host}:${port}`
+    if (signal.aborted) return
 
     const bodies = inputBodies ?? (options.sample && (await readRows(stack, 1)).length === 0 ? sampleBodies() : [])
     const ingest = await startIngest(stack, log, bodies)
@@ -63,10 +73,7 @@ export async function serveUntilStopped(options: UpOptions): Promise<void> {
       }),
     )
     await Promise.race([stopped(signal), ingest.running])
-    process.stdout.write('\nstopping …\n')
-  } finally {
-    for (const close of closing.reverse()) await close()
-  }
+  })
 }
 
 interface Ingest {
@@ -79,7 +86,7 @@ interface Ingest {
 
 async function startIngest(stack: EmbeddedStack, log: Log, bodies: readonly string[]): Promise<Ingest> {
   const config = loadConfig('worker', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_worker') })
-  const queue = composeQueue(config, log, process.env)
+  const queue = composeQueue(config, log, {})
   await queue.send(bodies)
   queue.close()
   const { promise: caughtUp, resolve } = Promise.withResolvers<void>()
@@ -87,7 +94,7 @@ async function startIngest(stack: EmbeddedStack, log: Log, bodies: readonly stri
   const onBatch = ({ stored, quarantined, duplicates }: WorkerTotals) => {
     if (stored + quarantined + duplicates >= bodies.length) resolve()
   }
-  const worker = await composeWorker(config, { log, environment: process.env, onBatch })
+  const worker = await composeWorker(config, { log, environment: {}, onBatch })
   const stopping = new AbortController()
   const running = worker.main.run({ drain: false, signal: stopping.signal })
   const stop = async () => {

@@ -1,4 +1,5 @@
 import type { UserLoginsTable } from '../../store/schema.ts'
+import { printable } from '../printable.ts'
 
 /** What `tokenvault up` tells when everything runs. */
 export interface Welcome {
@@ -51,7 +52,7 @@ const widestCell = 26
 
 function formatTable(rows: readonly UserLoginsTable[]): string {
   const names = Object.keys(rows[0]!) as (keyof UserLoginsTable)[]
-  const lines = [names, ...rows.map(row => names.map(name => shorten(String(row[name] ?? ''))))]
+  const lines = [names, ...rows.map(row => names.map(name => shorten(printable(String(row[name] ?? '')))))]
   const widths = names.map((_, column) => Math.max(...lines.map(line => line[column]!.length)))
   const format = (cells: readonly string[]) =>
     `  ${cells.map((cell, column) => cell.padEnd(widths[column]!)).join('  ')}`.trimEnd()

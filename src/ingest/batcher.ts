@@ -1,4 +1,4 @@
-import type { ReceivedMessage } from '../vault/ports.ts'
+import type { ReceivedMessage } from '../vault/queue-ports.ts'
 
 /** Where receivers put messages and from where batches are taken. */
 export interface Batcher {

@@ -1,4 +1,4 @@
-import type { MessageQueue, ReceivedMessage } from '../vault/ports.ts'
+import type { MessageQueue, ReceivedMessage } from '../vault/queue-ports.ts'
 import type { MessagesInHand } from './in-hand.ts'
 
 /** Looks in a row that must find nothing: on AWS the counts are approximate, and lag behind. */

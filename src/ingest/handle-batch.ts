@@ -1,4 +1,5 @@
-import type { LoginRow, MessageEffect, QuarantinedEvent, ReceivedMessage, TokenizedValue } from '../vault/ports.ts'
+import type { LoginRow, MessageEffect, QuarantinedEvent, TokenizedValue } from '../vault/ports.ts'
+import type { ReceivedMessage } from '../vault/queue-ports.ts'
 import type { Tokenizer } from '../vault/tokenizer.ts'
 import type { LoginEvent, RejectReason } from './login-event.ts'
 import { parseBody } from './parse.ts'

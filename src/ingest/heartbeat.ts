@@ -1,5 +1,5 @@
 import type { Log } from '../log.ts'
-import type { MessageQueue } from '../vault/ports.ts'
+import type { MessageQueue } from '../vault/queue-ports.ts'
 import type { MessagesInHand } from './in-hand.ts'
 import type { Observe } from './observe.ts'
 

@@ -1,4 +1,4 @@
-import type { ReceivedMessage } from '../vault/ports.ts'
+import type { ReceivedMessage } from '../vault/queue-ports.ts'
 
 interface Held {
   /** The latest delivery: only its receipt handle is sure to be honoured. */

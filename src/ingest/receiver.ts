@@ -1,6 +1,6 @@
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { MessageQueue, ReceivedMessage } from '../vault/ports.ts'
+import type { MessageQueue, ReceivedMessage } from '../vault/queue-ports.ts'
 import { backoffMilliseconds, pause } from './backoff.ts'
 import type { Observe } from './observe.ts'
 

@@ -1,4 +1,4 @@
-import type { DeadLetterQueue, OriginSeal } from '../vault/ports.ts'
+import type { DeadLetterQueue, OriginSeal } from '../vault/queue-ports.ts'
 import { pause } from './backoff.ts'
 
 export interface DeadLetterRedrive {

@@ -1,7 +1,7 @@
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { OpenQuarantined } from '../vault/open-quarantined.ts'
-import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../vault/ports.ts'
+import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../vault/quarantine-ports.ts'
 import type { Tokenizer } from '../vault/tokenizer.ts'
 import { backoffMilliseconds, pause } from './backoff.ts'
 import { handleBatch } from './handle-batch.ts'

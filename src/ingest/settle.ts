@@ -1,5 +1,5 @@
 import type { Log } from '../log.ts'
-import type { MessageQueue, ReceivedMessage } from '../vault/ports.ts'
+import type { MessageQueue, ReceivedMessage } from '../vault/queue-ports.ts'
 import type { Heartbeat } from './heartbeat.ts'
 import type { MessagesInHand } from './in-hand.ts'
 import type { Observe } from './observe.ts'

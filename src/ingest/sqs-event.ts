@@ -1,6 +1,7 @@
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { IngestStore, MessageOrigin, ReceivedMessage } from '../vault/ports.ts'
+import type { IngestStore } from '../vault/ports.ts'
+import type { MessageOrigin, ReceivedMessage } from '../vault/queue-ports.ts'
 import type { Tokenizer } from '../vault/tokenizer.ts'
 import { MessagesInHand } from './in-hand.ts'
 import { storeBatch } from './store-batch.ts'

@@ -1,6 +1,7 @@
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { IngestStore, MessageEffect, ReceivedMessage, StoredCounts } from '../vault/ports.ts'
+import type { IngestStore, MessageEffect, StoredCounts } from '../vault/ports.ts'
+import type { ReceivedMessage } from '../vault/queue-ports.ts'
 import type { Tokenizer } from '../vault/tokenizer.ts'
 import { backoffMilliseconds, pause, releaseDelaySeconds } from './backoff.ts'
 import { handleBatch } from './handle-batch.ts'

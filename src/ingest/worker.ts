@@ -1,6 +1,7 @@
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { IngestStore, MessageQueue, ReceivedMessage } from '../vault/ports.ts'
+import type { IngestStore } from '../vault/ports.ts'
+import type { MessageQueue, ReceivedMessage } from '../vault/queue-ports.ts'
 import type { Tokenizer } from '../vault/tokenizer.ts'
 import { createBatcher } from './batcher.ts'
 import { createDrainWatch } from './drain.ts'

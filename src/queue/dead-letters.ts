@@ -10,7 +10,7 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs'
 import { TokenvaultError } from '../errors.ts'
-import type { DeadLetterMove, DeadLetterQueue, OriginSeal } from '../vault/ports.ts'
+import type { DeadLetterMove, DeadLetterQueue, OriginSeal } from '../vault/queue-ports.ts'
 import { callInChunks } from './call-in-chunks.ts'
 import { chunk } from './chunk.ts'
 import { readDepth } from './depth.ts'

@@ -1,5 +1,5 @@
 import { type RawBuilder, sql } from 'kysely'
-import type { QuarantineEntry, QuarantineState, QuarantineStore } from '../vault/ports.ts'
+import type { QuarantineEntry, QuarantineState, QuarantineStore } from '../vault/quarantine-ports.ts'
 import type { TokenvaultDatabase } from './database.ts'
 import { namingFailures } from './failure.ts'
 

@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import type { Ledger, Unmatched } from '../vault/ports.ts'
+import type { Ledger, Unmatched } from '../vault/ledger-port.ts'
 import type { TokenvaultDatabase } from './database.ts'
 import { namingFailures } from './failure.ts'
 

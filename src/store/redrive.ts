@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import type { FieldSchema } from '../vault/fields.ts'
-import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../vault/ports.ts'
+import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../vault/quarantine-ports.ts'
 import type { TokenvaultDatabase } from './database.ts'
 import { insertOriginals, insertQuarantined, insertRows } from './effects.ts'
 import { namingFailures } from './failure.ts'

@@ -1,6 +1,6 @@
 import { packBytes, unpackText } from '../crypto/byte-column.ts'
 import type { FieldKeys } from './field-keys.ts'
-import type { SealedBody } from './ports.ts'
+import type { SealedBody } from './quarantine-ports.ts'
 
 /** Opens sealed bodies; undefined, in its place, for one that does not open. Decides nothing about who may ask. */
 export type OpenQuarantined = (bodies: readonly SealedBody[]) => readonly (string | undefined)[]

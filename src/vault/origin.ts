@@ -3,7 +3,7 @@ import { decodeBase64url, encodeBase64url } from '../crypto/base64url.ts'
 import { packBytes, packText, unpackText } from '../crypto/byte-column.ts'
 import { maxKeyVersion } from '../crypto/keyset.ts'
 import type { FieldKeys } from './field-keys.ts'
-import type { OriginSeal } from './ports.ts'
+import type { OriginSeal } from './queue-ports.ts'
 
 /**
  * Receipts are kept for 30 days (ingest.drop_expired_receipts), and none is made for a day before that. Two days less

@@ -3,7 +3,8 @@ import type { RecordAct } from './audit.ts'
 import type { FieldSchema } from './fields.ts'
 import type { OpenQuarantined } from './open-quarantined.ts'
 import { checkPurpose, mayOpenQuarantined, mayOperateQuarantine } from './policy.ts'
-import type { AuditEvent, Principal, QuarantineEntry, QuarantineFilter, QuarantineStore } from './ports.ts'
+import type { AuditEvent, Principal } from './ports.ts'
+import type { QuarantineEntry, QuarantineFilter, QuarantineStore } from './quarantine-ports.ts'
 import { type BodyShape, describeShape } from './quarantine-shape.ts'
 
 /** Most entries of one page, and of one redrive of all. */

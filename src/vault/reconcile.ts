@@ -1,5 +1,5 @@
 import type { FieldSchema } from './fields.ts'
-import type { DayCounts, Ledger, Unmatched } from './ports.ts'
+import type { DayCounts, Ledger, Unmatched } from './ledger-port.ts'
 
 export interface ReconciledDay extends DayCounts {
   readonly verdict: 'equal' | 'different' | 'not_provable'

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { MessageQueue, ReceivedMessage } from '../../src/vault/ports.ts'
+import type { MessageQueue, ReceivedMessage } from '../../src/vault/queue-ports.ts'
 
 interface Kept {
   readonly messageId: string

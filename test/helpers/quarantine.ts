@@ -6,7 +6,7 @@ import { createIngestStore } from '../../src/store/effects.ts'
 import { createRedriveStore } from '../../src/store/redrive.ts'
 import { loginFields } from '../../src/vault/fields.ts'
 import { createOpenQuarantined } from '../../src/vault/open-quarantined.ts'
-import type { RedriveStore } from '../../src/vault/ports.ts'
+import type { RedriveStore } from '../../src/vault/quarantine-ports.ts'
 import { createTestLog } from './queue-server.ts'
 import type { VaultDatabase } from './vault-database.ts'
 

@@ -1,7 +1,7 @@
 import { generateKey, Keyset } from '../../src/crypto/keyset.ts'
 import { FieldKeys } from '../../src/vault/field-keys.ts'
 import { loginFields } from '../../src/vault/fields.ts'
-import type { ReceivedMessage } from '../../src/vault/ports.ts'
+import type { ReceivedMessage } from '../../src/vault/queue-ports.ts'
 import { createTokenizer, type Tokenizer } from '../../src/vault/tokenizer.ts'
 
 /** A valid event; `n` makes it one of its own. */

@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto'
 import type { Test } from 'tap'
 import t from 'tap'
-import type { MessageQueue } from '../../src/vault/ports.ts'
+import type { MessageQueue } from '../../src/vault/queue-ports.ts'
 import { createFifoMemoryQueue } from '../helpers/fifo-memory-queue.ts'
 import { loginEvent } from '../helpers/queue-events.ts'
 import { createMemoryStore, type MemoryStore } from '../helpers/queue-memory-store.ts'

@@ -77,6 +77,27 @@ export const errorCatalogue = {
     meaning: 'The command line is wrong.',
     remedy: 'Run the command with --help.',
   },
+  // Policy and evidence.
+  policy_invalid: {
+    meaning: 'The policy file is wrong.',
+    remedy: 'Correct the line that is named. A running process keeps the policy it has.',
+  },
+  audit_invalid: {
+    meaning: 'The audit log was altered, or does not match a checkpoint.',
+    remedy: 'Tell the security team and keep the database as it is: it is evidence.',
+  },
+  checkpoint_invalid: {
+    meaning: 'The checkpoint is no signed note of this log, or its signature is wrong.',
+    remedy: 'Give the checkpoint as it was published, and the verifier key of this vault.',
+  },
+  checkpoint_unavailable: {
+    meaning: 'A checkpoint could not be kept outside the database.',
+    remedy: 'Check CHECKPOINT_URL, and that this process may write there.',
+  },
+  receipt_invalid: {
+    meaning: 'The receipt or proof is not one of this vault, or was changed.',
+    remedy: 'Give it as the API answered it, with the verifier key of this vault.',
+  },
   // Tokens, values and keys.
   key_length_invalid: {
     meaning: 'An AES-SIV key has a length other than 64 bytes.',
@@ -160,6 +181,74 @@ export const errorCatalogue = {
     meaning: 'The purpose is not a short identifier.',
     remedy:
       'Use 3 to 64 lower-case letters, words joined by _ or -, such as "fraud_investigation". Never put a value in it.',
+  },
+  purpose_not_permitted: {
+    meaning: 'None of the caller’s roles permits this purpose.',
+    remedy: 'State the purpose you have, or ask the security team for a role that permits it.',
+  },
+  ticket_required: {
+    meaning: 'The policy asks for a ticket, and the request names none.',
+    remedy: 'Add the ticket under which you act, such as "SEC-1234".',
+  },
+  ticket_invalid: {
+    meaning: 'The ticket is not a short identifier.',
+    remedy: 'Use 2 to 10 letters, optionally a hyphen, and 1 to 8 digits, such as "SEC-1234". Never put a value in it.',
+  },
+  batch_over_role_limit: {
+    meaning: 'The batch holds more items than the caller’s roles allow in one call.',
+    remedy: 'Split it into calls of at most the number given.',
+  },
+  budget_exceeded: {
+    meaning: 'The call would take more values than the caller’s budget allows.',
+    remedy: 'Wait for the seconds that Retry-After gives, ask for fewer values, or ask the security team.',
+  },
+  principal_suspended: {
+    meaning: 'The caller used up a daily budget and is suspended.',
+    remedy: 'Ask an administrator to lift the suspension.',
+  },
+  suspension_unknown: {
+    meaning: 'This principal is not suspended.',
+    remedy: 'List the suspensions and take issuer and subject from there.',
+  },
+  approval_required: {
+    meaning: 'The policy asks for the approval of a second person.',
+    remedy: 'Wait until an approver approves the request, then send the same call again with its approval_id.',
+  },
+  approval_unknown: {
+    meaning: 'There is no request for approval of this id.',
+    remedy: 'List the approvals and take an id from there.',
+  },
+  approval_self: {
+    meaning: 'Nobody decides about a request of their own.',
+    remedy: 'Ask another approver.',
+  },
+  approval_settled: {
+    meaning: 'The request was decided before, or ran out.',
+    remedy: 'Show it to see what became of it; send the original call again for a new one.',
+  },
+  approval_unusable: {
+    meaning: 'The approval does not cover this call: it is for another one, not approved, used, or it ran out.',
+    remedy: 'Send exactly the approved call, within 15 minutes and once; or leave approval_id out for a new request.',
+  },
+  approvals_too_many: {
+    meaning: 'The caller has too many undecided requests for approval.',
+    remedy: 'Wait until some are decided.',
+  },
+  idempotency_key_invalid: {
+    meaning: 'The Idempotency-Key is not 1 to 255 printable ASCII characters, or stands twice.',
+    remedy: 'Send one key, such as a UUID, in one header.',
+  },
+  idempotency_key_reused: {
+    meaning: 'The Idempotency-Key was used for another request.',
+    remedy: 'Make a new key for each operation; repeat a key only with the same request.',
+  },
+  idempotency_in_progress: {
+    meaning: 'A request with this Idempotency-Key is still being worked on.',
+    remedy: 'Try again after a short wait.',
+  },
+  audit_event_unknown: {
+    meaning: 'The audit log holds no event of this sequence, or not yet a checkpoint that covers it.',
+    remedy: 'Ask for a sequence below the size of the newest checkpoint.',
   },
   batch_empty: {
     meaning: 'The batch holds no items.',

@@ -127,7 +127,13 @@ export interface Principal {
 
 /** One append-only fact. It holds identities under a keyed digest and never a value or a token. */
 export interface AuditEvent {
-  readonly type: 'detokenize' | 'tokenize' | `quarantine_${'list' | 'show' | 'open' | 'redrive' | 'discard'}`
+  readonly type:
+    | 'detokenize'
+    | 'tokenize'
+    | `quarantine_${'list' | 'show' | 'open' | 'redrive' | 'discard'}`
+    | `approval_${'list' | 'show' | 'approve' | 'refuse'}`
+    | `suspension_${'list' | 'lift'}`
+    | `audit_${'search' | 'prove'}`
   /** UTC, RFC 3339 with milliseconds. */
   readonly at: string
   readonly requestId: string
@@ -136,7 +142,8 @@ export interface AuditEvent {
   readonly roles: readonly string[]
   /** '' for acts that take no purpose. */
   readonly purpose: string
-  readonly decision: 'permitted' | 'refused'
+  /** `pending`: an approval was asked for. */
+  readonly decision: 'permitted' | 'refused' | 'pending'
   /** Why it was refused as a whole; absent when permitted. */
   readonly code?: string
   /** Items asked for, and items given. */
@@ -148,6 +155,16 @@ export interface AuditEvent {
   readonly withheld: Readonly<Record<string, number>>
   /** Ids of the quarantined entries concerned; absent where the act is about none. */
   readonly quarantine?: readonly string[]
+  /** Ticket under which the caller acts; absent where none was named. */
+  readonly ticket?: string
+  /** Items of `granted` of which only a part was revealed; absent where none. */
+  readonly partial?: number
+  /** Id of the request for approval that the act made, decided or used. */
+  readonly approval?: string
+  /** Whom the act is about: the principal whose request was decided, or whose suspension was lifted. */
+  readonly concerns?: { readonly issuer?: string; readonly subject: string }
+  /** First 16 hexadecimal digits of the SHA-256 of the policy file that decided. */
+  readonly policy?: string
 }
 
 export interface AuditLog {

@@ -212,7 +212,7 @@ export const errorCatalogue = {
   },
   approval_required: {
     meaning: 'The policy asks for the approval of a second person.',
-    remedy: 'Wait until an approver approves the request, then send the same call again with its approval_id.',
+    remedy: 'Wait until an approver approves the request, then send the same call again with its approvalId.',
   },
   approval_unknown: {
     meaning: 'There is no request for approval of this id.',
@@ -228,7 +228,7 @@ export const errorCatalogue = {
   },
   approval_unusable: {
     meaning: 'The approval does not cover this call: it is for another one, not approved, used, or it ran out.',
-    remedy: 'Send exactly the approved call, within 15 minutes and once; or leave approval_id out for a new request.',
+    remedy: 'Send exactly the approved call, within 15 minutes and once; or leave approvalId out for a new request.',
   },
   approvals_too_many: {
     meaning: 'The caller has too many undecided requests for approval.',

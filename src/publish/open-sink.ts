@@ -1,0 +1,37 @@
+import type { Writable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import { TokenvaultError } from '../errors.ts'
+import type { CheckpointSink } from '../vault/evidence-ports.ts'
+import { createFileSink } from './file-sink.ts'
+import { createS3Sink, type S3SinkOptions } from './s3-sink.ts'
+import { createStdoutSink } from './stdout-sink.ts'
+
+/** A sink, and how to let go of what it holds. */
+export interface OpenSink extends CheckpointSink {
+  close(): void
+}
+
+/**
+ * The sink that a CHECKPOINT_URL names: `stdout:`, `file:///directory/` or `s3://bucket/prefix`. Nothing is written or
+ * called before the first checkpoint.
+ *
+ * @throws TokenvaultError `config_invalid`
+ */
+export function openCheckpointSink(
+  url: string,
+  options: { readonly stdout: Writable; readonly s3: Omit<S3SinkOptions, 'bucket' | 'prefix'> },
+): OpenSink {
+  const { protocol, host, pathname } = new URL(url)
+  switch (protocol) {
+    case 'stdout:':
+      return { ...createStdoutSink(options.stdout), close() {} }
+    case 'file:':
+      return { ...createFileSink(fileURLToPath(url)), close() {} }
+    case 's3:': {
+      const prefix = decodeURIComponent(pathname).replace(/^\/+|\/+$/g, '')
+      return createS3Sink({ ...options.s3, bucket: host, prefix })
+    }
+    default:
+      throw new TokenvaultError('config_invalid', 'CHECKPOINT_URL is none of stdout:, file: and s3:')
+  }
+}

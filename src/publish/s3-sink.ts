@@ -1,0 +1,97 @@
+import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import type { CheckpointSink, StoredCheckpoint } from '../vault/evidence-ports.ts'
+import { checkpointName } from './checkpoint-name.ts'
+import { conflictError, publishError } from './publish-error.ts'
+
+export interface S3SinkOptions {
+  readonly bucket: string
+  /** In front of the name, without a slash at its end; '' for none. */
+  readonly prefix: string
+  readonly region: string
+  /** Of S3-compatible storage; AWS when absent. */
+  readonly endpoint?: string | undefined
+  /** The SDK's default provider chain when absent. */
+  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string } | undefined
+  /** Milliseconds that a call may take; 5,000 when absent. */
+  readonly callTimeoutMilliseconds?: number | undefined
+}
+
+/** A CheckpointSink that holds connections. */
+export interface S3Sink extends CheckpointSink {
+  close(): void
+}
+
+// Without a logger of its own the SDK's HTTP handler writes its warnings to the console.
+const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} }
+
+/**
+ * One object a checkpoint, put only where there is none (`If-None-Match: *`). It takes the permissions s3:PutObject and
+ * s3:GetObject. A bucket with Object Lock keeps the objects from those who may delete as well.
+ *
+ * @returns a sink that throws TokenvaultError `checkpoint_unavailable`; `audit_invalid` where the object holds another one
+ */
+export function createS3Sink(options: S3SinkOptions): S3Sink {
+  const client = createS3Client(options)
+  const { bucket: Bucket, prefix } = options
+  return {
+    async publish(checkpoint) {
+      const name = checkpointName(checkpoint.treeSize)
+      const Key = prefix === '' ? name : `${prefix}/${name}`
+      try {
+        await client.send(
+          new PutObjectCommand({
+            Bucket,
+            Key,
+            Body: checkpoint.note,
+            ContentType: 'text/plain; charset=utf-8',
+            IfNoneMatch: '*',
+          }),
+        )
+      } catch (error) {
+        if (!(error instanceof Error) || error.name !== 'PreconditionFailed') throw publishError('PutObject', error)
+        await compare(client, { Bucket, Key }, checkpoint)
+      }
+    },
+    close: () => client.destroy(),
+  }
+}
+
+async function compare(
+  client: S3Client,
+  place: { readonly Bucket: string; readonly Key: string },
+  { treeSize, note }: StoredCheckpoint,
+): Promise<void> {
+  let published: string | undefined
+  try {
+    const { Body } = await client.send(new GetObjectCommand(place))
+    published = await Body?.transformToString('utf-8')
+  } catch (error) {
+    throw publishError('GetObject', error)
+  }
+  if (published !== note) throw conflictError(treeSize)
+}
+
+/** An SDK client that cannot hang. */
+function createS3Client(options: S3SinkOptions): S3Client {
+  const { callTimeoutMilliseconds = 5_000, endpoint, credentials, region } = options
+  return new S3Client({
+    region,
+    // Storage of one's own rarely has a host name for each bucket.
+    ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
+    ...(credentials === undefined ? {} : { credentials }),
+    // Checkpoints are signed; storage that knows no checksums but these would refuse the call.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    // Tried again by the schedule, which also says so.
+    maxAttempts: 2,
+    requestHandler: {
+      connectionTimeout: callTimeoutMilliseconds,
+      requestTimeout: callTimeoutMilliseconds,
+      throwOnRequestTimeout: true,
+      socketTimeout: callTimeoutMilliseconds,
+      httpAgent: { keepAlive: true, maxSockets: 4 },
+      httpsAgent: { keepAlive: true, maxSockets: 4 },
+      logger: silent,
+    },
+  })
+}

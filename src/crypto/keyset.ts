@@ -1,10 +1,11 @@
 import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { TokenvaultError } from '../errors.ts'
 import { type AesSiv, createAesSiv, sivKeyBytes } from './aes-siv.ts'
+import { signingSeedBytes } from './signed-note.ts'
 import { auditKeyBytes } from './token-digest.ts'
 
 /** What a key is for. Token and data keys serve one field each; the others serve the vault and have field ''. */
-export type KeyPurpose = 'token' | 'data' | 'quarantine' | 'audit'
+export type KeyPurpose = 'token' | 'data' | 'quarantine' | 'audit' | 'signing'
 
 /** The primary writes; active keys still read; disabled ones do nothing. */
 export type KeyStatus = 'primary' | 'active' | 'disabled'
@@ -26,7 +27,8 @@ export const maxKeyVersion = 999_999_999
 
 /** Bytes of a key of the given purpose. */
 export function keyBytes(purpose: KeyPurpose): number {
-  return purpose === 'audit' ? auditKeyBytes : sivKeyBytes
+  if (purpose === 'audit') return auditKeyBytes
+  return purpose === 'signing' ? signingSeedBytes : sivKeyBytes
 }
 
 /** For messages and associated data: `token/ip/v1`, `audit//v1`. */

@@ -31,9 +31,14 @@ export function createKeyWriter(database: TokenvaultDatabase): KeyWriter {
         const { rows } = await sql<{ found: boolean }>`
           select exists (select from pii_vault.originals where ${field ?? null}::text is null or field = ${field ?? null})
             or (${field ?? null}::text is null
-              and (exists (select from pii_vault.quarantine) or exists (select from pii_vault.audit_log))) as found`.execute(
-          database,
-        )
+              and (exists (select from pii_vault.quarantine) or exists (select from pii_vault.audit_log)
+                or exists (select from pii_vault.checkpoints))) as found`.execute(database)
+        return rows[0]!.found
+      }),
+    hasCheckpoints: () =>
+      namingFailures(async () => {
+        const { rows } = await sql<{ found: boolean }>`
+          select exists (select from pii_vault.checkpoints) as found`.execute(database)
         return rows[0]!.found
       }),
     insertKeys: keys =>

@@ -113,6 +113,8 @@ export interface AuditView {
   readHead(): Promise<AuditHead>
   /** Pages in ascending order of sequence, of everything that is stored, whatever the head says. */
   readEvents(): AsyncIterable<readonly StoredEvent[]>
+  /** As AuditReader reads them, of what is stored in this view. */
+  readSubtrees(level: number, from: number, to: number): Promise<readonly Uint8Array[]>
   /** All checkpoints, ascending by size. */
   readCheckpoints(): Promise<readonly StoredCheckpoint[]>
   /** How many (event, token digest) pairs the search index lacks, and holds too much, below its own head. */

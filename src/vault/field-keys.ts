@@ -1,5 +1,6 @@
 import { type KeyPurpose, type Keyset, sivOf } from '../crypto/keyset.ts'
 import { originalLabel, originLabel, quarantineLabel, Sealer } from '../crypto/seal.ts'
+import { createNoteSigner, type NoteSigner } from '../crypto/signed-note.ts'
 import { TokenMint } from '../crypto/token.ts'
 import { TokenDigest } from '../crypto/token-digest.ts'
 
@@ -44,6 +45,21 @@ export class FieldKeys {
     return this.#cached(this.#originSealers, 'quarantine', '', keyVersion, key => {
       return new Sealer(key, { label: originLabel, tenant: this.#tenant, field: '', keyVersion })
     })
+  }
+
+  /**
+   * Signs checkpoints and receipts.
+   *
+   * @param origin identity of the log
+   * @throws TokenvaultError `keyset_incomplete` without a signing key, `config_invalid` for an origin with spaces or a plus
+   */
+  signer(origin: string): NoteSigner {
+    const seed = this.#keyset.primary('signing', '').material.export()
+    try {
+      return createNoteSigner(origin, seed)
+    } finally {
+      seed.fill(0)
+    }
   }
 
   #cached<T>(

@@ -54,6 +54,7 @@ export async function createMissingKeys(
   const isUsed = await writer.hasContent()
   const usedFields = new Set<string>()
   for (const field of fields.keys()) if (isUsed && (await writer.hasContent(field))) usedFields.add(field)
+  const hasSigned = await writer.hasCheckpoints()
   // A keyset that this KEK cannot open must never grow by keys that it can.
   const before = await writer.readKeys()
   await unwrapKeys(before, kek, tenant)
@@ -65,12 +66,15 @@ export async function createMissingKeys(
     ]),
     { purpose: 'quarantine', field: '', version: 1 },
     { purpose: 'audit', field: '', version: 1 },
+    { purpose: 'signing', field: '', version: 1 },
   ]
   const missing = needed.filter(({ purpose, field }) => !present.has(`${purpose}/${field}`))
   const isNewVault = present.size === 0 && !isUsed
   const isNewField = (field: string) =>
     field !== '' && !present.has(`token/${field}`) && !present.has(`data/${field}`) && !usedFields.has(field)
-  const lost = isNewVault ? undefined : missing.find(({ field }) => !isNewField(field))
+  // Vaults of before have no signing key and need one. What was signed with one that is gone, another would deny.
+  const isNew = ({ purpose, field }: KeyName) => (purpose === 'signing' ? !hasSigned : isNewField(field))
+  const lost = isNewVault ? undefined : missing.find(name => !isNew(name))
   if (lost !== undefined) throw new TokenvaultError('keyset_incomplete', `key ${formatKeyName(lost)} was lost`)
   const wrapped = await Promise.all(
     missing.map(async name => {

@@ -2,8 +2,8 @@
  * The words and the seams of the domain.
  *
  * Terms: a *token* stands for a value; its 128-bit SIV is the *token id*. An *original* is the value sealed under a
- * *data key* (DEK). Token keys, data keys and the audit key form the *keyset*, stored wrapped under the
- * *key-encryption key* (KEK). A *principal* is an authenticated caller; a *purpose* is why it asks. A *receipt* says
+ * *data key* (DEK). Token keys, data keys, the audit key and the signing key form the *keyset*, stored wrapped under
+ * the *key-encryption key* (KEK). A *principal* is an authenticated caller; a *purpose* is why it asks. A *receipt* says
  * that a message took effect. *Quarantine* is where a message goes that is no event.
  *
  * The rooms store, queue and kms implement these interfaces; cli hands the implementations to the verbs.
@@ -54,6 +54,8 @@ export interface KeyWriter extends KeyReader {
    * original, a quarantined event or evidence. @throws `store_unavailable`
    */
   hasContent(field?: string): Promise<boolean>
+  /** Whether a signed checkpoint is stored. @throws `store_unavailable` */
+  hasCheckpoints(): Promise<boolean>
   /** Stores keys whose (purpose, field, version) is not there yet; never replaces one. @throws `store_unavailable` */
   insertKeys(keys: readonly WrappedKey[]): Promise<void>
 }

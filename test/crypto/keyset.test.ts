@@ -49,7 +49,7 @@ t.test('a keyset that breaks its rules is refused and the key named', async t =>
     'a fraction of a version': { keys: [make(1.5, 'active')], message: /version is wrong/ },
     'a version with no room in a token': { keys: [make(maxKeyVersion + 1, 'active')], message: /version is wrong/ },
   }
-  for (const purpose of ['token', 'data', 'quarantine', 'audit'] as const) {
+  for (const purpose of ['token', 'data', 'quarantine', 'audit', 'signing'] as const) {
     for (const bytes of [0, 16, 32, 48, 63, 64, 65].filter(length => length !== keyBytes(purpose))) {
       broken[`${purpose} key of ${bytes} bytes`] = {
         keys: [{ purpose, field: '', version: 1, status: 'active', material: createSecretKey(Buffer.alloc(bytes)) }],
@@ -63,13 +63,17 @@ t.test('a keyset that breaks its rules is refused and the key named', async t =>
 })
 
 t.test('generated keys have the length of their purpose and are never alike', async t => {
-  const names = (['token', 'data', 'quarantine', 'audit'] as const).map(purpose => ({ purpose, field: '', version: 1 }))
+  const names = (['token', 'data', 'quarantine', 'audit', 'signing'] as const).map(purpose => ({
+    purpose,
+    field: '',
+    version: 1,
+  }))
   const keys = [...names, ...names].map(name => generateKey(name, 'primary'))
   t.same(
     keys.map(({ material }) => material.symmetricKeySize),
-    [64, 64, 64, 32, 64, 64, 64, 32],
+    [64, 64, 64, 32, 32, 64, 64, 64, 32, 32],
   )
-  t.equal(new Set(keys.map(({ material }) => material.export().toString('hex'))).size, 8)
+  t.equal(new Set(keys.map(({ material }) => material.export().toString('hex'))).size, 10)
   t.equal(formatKeyName(names[3]!), 'audit//v1')
 })
 

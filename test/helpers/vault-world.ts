@@ -36,6 +36,7 @@ export function freshKeys(): Key[] {
     ]),
     { purpose: 'quarantine', field: '', version: 1 },
     { purpose: 'audit', field: '', version: 1 },
+    { purpose: 'signing', field: '', version: 1 },
   ]
   return names.map(name => generateKey(name, 'primary'))
 }
@@ -79,6 +80,13 @@ export class MapKeys implements KeyWriter {
 
   async hasContent(field?: string) {
     return field === undefined ? this.used.size > 0 : this.used.has(field)
+  }
+
+  /** Whether a checkpoint is stored. */
+  hasSigned = false
+
+  async hasCheckpoints() {
+    return this.hasSigned
   }
 
   async insertKeys(keys: readonly WrappedKey[]) {

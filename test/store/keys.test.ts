@@ -48,7 +48,7 @@ t.test('roles that read keys cannot add one', async t => {
   const vault = await createVaultDatabase(t)
   for (const role of ['tokenvault_worker', 'tokenvault_api'] as const) {
     const writer = createKeyWriter(vault.database(role))
-    t.equal((await writer.readKeys()).length, 6)
+    t.equal((await writer.readKeys()).length, 7)
     await t.rejects(writer.insertKeys([key()]), { code: 'store_unavailable', message: /SQLSTATE 42501$/ })
   }
 })
@@ -66,6 +66,7 @@ t.test('ten processes that make the first keys at once end with one keyset, the 
     'data/device_id/v1',
     'data/ip/v1',
     'quarantine//v1',
+    'signing//v1',
     'token/device_id/v1',
     'token/ip/v1',
   ])
@@ -99,4 +100,13 @@ t.test('what is stored tells that keys were in use, so that a lost one is not ma
     code: 'keyset_incomplete',
     message: 'key token/ip/v1 was lost',
   })
+})
+
+t.test('a stored checkpoint tells that something was signed', async t => {
+  const vault = await createVaultDatabase(t)
+  const writer = createKeyWriter(vault.database())
+  t.equal(await writer.hasCheckpoints(), false)
+  await (await vault.connect()).query(`INSERT INTO pii_vault.checkpoints (tree_size, note) VALUES (0, 'note')`)
+  t.equal(await writer.hasCheckpoints(), true)
+  t.equal(await writer.hasContent(), true)
 })

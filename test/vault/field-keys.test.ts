@@ -2,6 +2,7 @@ import t from 'tap'
 import { encodeBinding } from '../../src/crypto/associated-data.ts'
 import { packText, unpackText } from '../../src/crypto/byte-column.ts'
 import { Keyset, sivOf } from '../../src/crypto/keyset.ts'
+import { createNoteVerifier } from '../../src/crypto/signed-note.ts'
 import { FieldKeys } from '../../src/vault/field-keys.ts'
 import { freshKeys, withStatus } from '../helpers/vault-world.ts'
 
@@ -44,4 +45,16 @@ t.test('keys that are not held, or are disabled, make nothing', async t => {
 t.test('without an audit key nothing is ready', async t => {
   const keys = freshKeys().filter(({ purpose }) => purpose !== 'audit')
   t.throws(() => new FieldKeys(new Keyset(keys), 'default'), { code: 'keyset_incomplete', message: /audit/ })
+})
+
+t.test('the signer has one key for the vault and the name it is given', async t => {
+  const keys = freshKeys()
+  const fieldKeys = new FieldKeys(new Keyset(keys), 'default')
+  const signer = fieldKeys.signer('tokenvault/default')
+  t.equal(signer.name, 'tokenvault/default')
+  t.equal(fieldKeys.signer('tokenvault/default').verifierKey, signer.verifierKey)
+  t.ok(createNoteVerifier(signer.verifierKey).verify('text\n', signer.sign('text\n')))
+  t.throws(() => fieldKeys.signer('a name'), { code: 'config_invalid' })
+  const without = new FieldKeys(new Keyset(keys.filter(({ purpose }) => purpose !== 'signing')), 'default')
+  t.throws(() => without.signer('tokenvault/default'), { code: 'keyset_incomplete', message: /signing\// })
 })

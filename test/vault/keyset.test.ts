@@ -16,6 +16,7 @@ const loginKeys = [
   { purpose: 'data', field: 'device_id', version: 1 },
   { purpose: 'quarantine', field: '', version: 1 },
   { purpose: 'audit', field: '', version: 1 },
+  { purpose: 'signing', field: '', version: 1 },
 ] as const
 
 function newKek(t: Test) {
@@ -35,7 +36,7 @@ t.test('the first run makes every key that the fields need, the second none', as
   const first = await createMissingKeys(keys, kek, vault)
   t.same(first.made, loginKeys.map(formatKeyName))
   for (const { purpose, field } of loginKeys) t.equal(first.keyset.primary(purpose, field).version, 1)
-  t.equal(new Set(materials(first.keyset)).size, 6, 'no two alike')
+  t.equal(new Set(materials(first.keyset)).size, 7, 'no two alike')
   t.ok([...keys.stored.values()].every(({ kekId, status }) => kekId === kek.id && status === 'primary'))
 
   const second = await createMissingKeys(keys, kek, vault)
@@ -64,7 +65,7 @@ t.test('twenty processes at once end with one keyset, and each key was made by o
   const kek = newKek(t)
   const keys = new MapKeys()
   const results = await Promise.all(Array.from({ length: 20 }, () => createMissingKeys(keys, kek, vault)))
-  t.equal(keys.stored.size, 6)
+  t.equal(keys.stored.size, 7)
   t.equal(new Set(results.map(({ keyset }) => materials(keyset).join())).size, 1)
   t.same(results.flatMap(({ made }) => made).toSorted(), loginKeys.map(formatKeyName).toSorted())
 })
@@ -146,6 +147,7 @@ t.test('a key that was lost is named and never made anew', async t => {
     const kept = keys.stored.size
     keys.stored.delete(`${lost.purpose}/${lost.field}/1`)
     keys.used.add('ip')
+    keys.hasSigned = true
     const error = { code: 'keyset_incomplete', message: `key ${formatKeyName(lost)} was lost` }
     await t.rejects(createMissingKeys(keys, kek, vault), error)
     t.equal(keys.stored.size, kept - 1)
@@ -165,4 +167,19 @@ t.test('a vault in use that lost all its keys gets no new ones, nor does a field
     code: 'keyset_incomplete',
     message: 'key token/ip/v1 was lost',
   })
+})
+
+t.test('a vault of before gets a signing key, unless it signed something with one', async t => {
+  const kek = newKek(t)
+  const keys = new MapKeys()
+  const { keyset } = await createMissingKeys(keys, kek, vault)
+  keys.stored.delete('signing//1')
+  keys.used.add('ip')
+  keys.hasSigned = true
+  const error = { code: 'keyset_incomplete', message: 'key signing//v1 was lost' }
+  await t.rejects(createMissingKeys(keys, kek, vault), error)
+  keys.hasSigned = false
+  const after = await createMissingKeys(keys, kek, vault)
+  t.same(after.made, ['signing//v1'])
+  t.equal(materials(after.keyset).slice(0, -1).join(), materials(keyset).slice(0, -1).join(), 'the others stay')
 })

@@ -54,6 +54,33 @@ table ingest.user_logins_default owner tokenvault_owner
   CREATE INDEX user_logins_default_masked_device_id_idx ON ingest.user_logins_default USING hash (masked_device_id)
   CREATE INDEX user_logins_default_masked_ip_idx ON ingest.user_logins_default USING hash (masked_ip)
 
+table pii_vault.approvals owner tokenvault_owner
+  column id uuid not null
+  column principal uuid not null
+  column issuer text not null
+  column subject text not null
+  column roles jsonb not null
+  column purpose text not null
+  column ticket text
+  column reveal text not null
+  column "values" bigint not null
+  column fields jsonb not null
+  column digest text not null
+  column state text not null
+  column created_at timestamp with time zone not null
+  column expires_at timestamp with time zone not null
+  column decided_by text
+  column decided_at timestamp with time zone
+  constraint approvals_by_another CHECK ((decided_by <> subject))
+  constraint approvals_decided CHECK ((((state = 'pending'::text) = (decided_at IS NULL)) AND ((decided_at IS NULL) = (decided_by IS NULL))))
+  constraint approvals_pkey PRIMARY KEY (id)
+  constraint approvals_reveal_check CHECK ((reveal = ANY (ARRAY['full'::text, 'partial'::text])))
+  constraint approvals_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'approved'::text, 'refused'::text, 'used'::text])))
+  CREATE INDEX approvals_by_time ON pii_vault.approvals USING btree (created_at, id)
+  CREATE INDEX approvals_open ON pii_vault.approvals USING btree (principal, digest) WHERE (state = ANY (ARRAY['pending'::text, 'approved'::text]))
+  CREATE UNIQUE INDEX approvals_pkey ON pii_vault.approvals USING btree (id)
+  grant SELECT to tokenvault_api
+
 view pii_vault.audit_events owner tokenvault_owner
   with security_barrier=true
   column sequence bigint
@@ -71,6 +98,11 @@ view pii_vault.audit_events owner tokenvault_owner
   column withheld jsonb
   column request_id text
   column quarantine jsonb
+  column ticket text
+  column partial integer
+  column approval text
+  column concerns jsonb
+  column policy text
  SELECT sequence,
         CASE
             WHEN pg_input_is_valid((event ->> 'at'::text), 'timestamptz'::text) THEN ((event ->> 'at'::text))::timestamp with time zone
@@ -94,7 +126,15 @@ view pii_vault.audit_events owner tokenvault_owner
     (event -> 'tokens'::text) AS tokens,
     (event -> 'withheld'::text) AS withheld,
     (event ->> 'requestId'::text) AS request_id,
-    (event -> 'quarantine'::text) AS quarantine
+    (event -> 'quarantine'::text) AS quarantine,
+    (event ->> 'ticket'::text) AS ticket,
+        CASE
+            WHEN pg_input_is_valid((event ->> 'partial'::text), 'integer'::text) THEN ((event ->> 'partial'::text))::integer
+            ELSE NULL::integer
+        END AS partial,
+    (event ->> 'approval'::text) AS approval,
+    (event -> 'concerns'::text) AS concerns,
+    (event ->> 'policy'::text) AS policy
    FROM ( SELECT text.sequence,
                 CASE
                     WHEN pg_input_is_valid(text.event, 'jsonb'::text) THEN (text.event)::jsonb
@@ -112,6 +152,7 @@ table pii_vault.audit_head owner tokenvault_owner
   constraint audit_head_only_row_check CHECK (only_row)
   constraint audit_head_pkey PRIMARY KEY (only_row)
   CREATE UNIQUE INDEX audit_head_pkey ON pii_vault.audit_head USING btree (only_row)
+  grant SELECT to tokenvault_api
   grant SELECT to tokenvault_auditor
 
 table pii_vault.audit_log owner tokenvault_owner
@@ -122,6 +163,35 @@ table pii_vault.audit_log owner tokenvault_owner
   constraint audit_log_pkey PRIMARY KEY (sequence)
   CREATE UNIQUE INDEX audit_log_pkey ON pii_vault.audit_log USING btree (sequence)
   CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON pii_vault.audit_log FOR EACH STATEMENT EXECUTE FUNCTION pii_vault.refuse_change()
+  grant SELECT to tokenvault_api
+  grant SELECT to tokenvault_auditor
+
+table pii_vault.audit_subtrees owner tokenvault_owner
+  column level integer not null
+  column index bigint not null
+  column root bytea not null
+  constraint audit_subtrees_level_check CHECK ((level = ANY (ARRAY[8, 16, 24, 32])))
+  constraint audit_subtrees_pkey PRIMARY KEY (level, index)
+  constraint audit_subtrees_root_check CHECK ((octet_length(root) = 32))
+  CREATE UNIQUE INDEX audit_subtrees_pkey ON pii_vault.audit_subtrees USING btree (level, index)
+  CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON pii_vault.audit_subtrees FOR EACH STATEMENT EXECUTE FUNCTION pii_vault.refuse_change()
+  grant SELECT to tokenvault_api
+  grant SELECT to tokenvault_auditor
+
+table pii_vault.audit_tokens owner tokenvault_owner
+  column digest text not null
+  column sequence bigint not null
+  constraint audit_tokens_pkey PRIMARY KEY (digest, sequence)
+  CREATE UNIQUE INDEX audit_tokens_pkey ON pii_vault.audit_tokens USING btree (digest, sequence)
+  grant SELECT to tokenvault_api
+  grant SELECT to tokenvault_auditor
+
+table pii_vault.audit_tokens_head owner tokenvault_owner
+  column only_row boolean not null default true
+  column next_sequence bigint not null
+  constraint audit_tokens_head_only_row_check CHECK (only_row)
+  constraint audit_tokens_head_pkey PRIMARY KEY (only_row)
+  CREATE UNIQUE INDEX audit_tokens_head_pkey ON pii_vault.audit_tokens_head USING btree (only_row)
   grant SELECT to tokenvault_auditor
 
 table pii_vault.checkpoints owner tokenvault_owner
@@ -130,7 +200,21 @@ table pii_vault.checkpoints owner tokenvault_owner
   column created_at timestamp with time zone not null default now()
   constraint checkpoints_pkey PRIMARY KEY (tree_size)
   CREATE UNIQUE INDEX checkpoints_pkey ON pii_vault.checkpoints USING btree (tree_size)
+  CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON pii_vault.checkpoints FOR EACH STATEMENT EXECUTE FUNCTION pii_vault.refuse_change()
+  grant SELECT to tokenvault_api
   grant SELECT to tokenvault_auditor
+
+table pii_vault.idempotency owner tokenvault_owner
+  column principal uuid not null
+  column key text not null
+  column fingerprint text not null
+  column status integer
+  column body text
+  column created_at timestamp with time zone not null default now()
+  constraint idempotency_pkey PRIMARY KEY (principal, key)
+  constraint idempotency_reply CHECK (((status IS NULL) = (body IS NULL)))
+  CREATE INDEX idempotency_by_time ON pii_vault.idempotency USING btree (created_at)
+  CREATE UNIQUE INDEX idempotency_pkey ON pii_vault.idempotency USING btree (principal, key)
 
 table pii_vault.keys owner tokenvault_owner
   column purpose text not null
@@ -141,7 +225,7 @@ table pii_vault.keys owner tokenvault_owner
   column wrapped bytea not null
   column created_at timestamp with time zone not null default now()
   constraint keys_pkey PRIMARY KEY (purpose, field, version)
-  constraint keys_purpose_check CHECK ((purpose = ANY (ARRAY['token'::text, 'data'::text, 'quarantine'::text, 'audit'::text])))
+  constraint keys_purpose_check CHECK ((purpose = ANY (ARRAY['token'::text, 'data'::text, 'quarantine'::text, 'audit'::text, 'signing'::text])))
   constraint keys_status_check CHECK ((status = ANY (ARRAY['primary'::text, 'active'::text, 'disabled'::text])))
   constraint keys_version_check CHECK ((version > 0))
   CREATE UNIQUE INDEX keys_one_primary ON pii_vault.keys USING btree (purpose, field) WHERE (status = 'primary'::text)
@@ -178,6 +262,25 @@ table pii_vault.quarantine owner tokenvault_owner
   constraint quarantine_state_check CHECK ((state = ANY (ARRAY['quarantined'::text, 'redrive_requested'::text, 'redriven'::text, 'discarded'::text])))
   CREATE INDEX quarantine_by_state ON pii_vault.quarantine USING btree (state, created_at, id)
   CREATE UNIQUE INDEX quarantine_pkey ON pii_vault.quarantine USING btree (id)
+  grant SELECT to tokenvault_api
+
+table pii_vault.spending owner tokenvault_owner
+  column principal uuid not null
+  column slot_seconds integer not null
+  column slot timestamp with time zone not null
+  column "values" bigint not null
+  constraint spending_pkey PRIMARY KEY (principal, slot_seconds, slot)
+  constraint spending_slot_seconds_check CHECK ((slot_seconds = ANY (ARRAY[10, 3600])))
+  CREATE INDEX spending_by_slot ON pii_vault.spending USING btree (slot_seconds, slot)
+  CREATE UNIQUE INDEX spending_pkey ON pii_vault.spending USING btree (principal, slot_seconds, slot)
+
+table pii_vault.suspensions owner tokenvault_owner
+  column principal uuid not null
+  column issuer text not null
+  column subject text not null
+  column suspended_at timestamp with time zone not null
+  constraint suspensions_pkey PRIMARY KEY (principal)
+  CREATE UNIQUE INDEX suspensions_pkey ON pii_vault.suspensions USING btree (principal)
   grant SELECT to tokenvault_api
 
 view public.duplicate_devices owner tokenvault_owner
@@ -323,23 +426,36 @@ DECLARE
   first_sequence bigint;
   next_sequence bigint;
   roots bytea[];
-  stored_event bytea;
-  leaf bytea;
+  leaves bytea[];
   node bytea;
   merges bigint;
+  height integer;
 BEGIN
   SELECT tree_size, subtree_roots INTO STRICT first_sequence, roots FROM pii_vault.audit_head FOR UPDATE;
   next_sequence := first_sequence;
-  FOREACH stored_event IN ARRAY events LOOP
-    PERFORM convert_from(stored_event, 'UTF8'); -- raises where it is no text, which audit_events could not show
-    leaf := sha256('\x00'::bytea || stored_event);
-    INSERT INTO pii_vault.audit_log (sequence, event, leaf_hash) VALUES (next_sequence, stored_event, leaf);
-    node := leaf;
+  IF events IS NULL THEN
+    RAISE EXCEPTION 'events are missing' USING ERRCODE = 'null_value_not_allowed';
+  END IF;
+  -- Raises where one is no text, which audit_events could not show.
+  PERFORM count(convert_from(event, 'UTF8')) FROM unnest(events) AS given (event);
+  WITH stored AS (
+    INSERT INTO pii_vault.audit_log (sequence, event, leaf_hash)
+    SELECT first_sequence + place - 1, event, sha256('\x00'::bytea || event)
+    FROM unnest(events) WITH ORDINALITY AS given (event, place)
+    RETURNING sequence, leaf_hash
+  )
+  SELECT array_agg(leaf_hash ORDER BY sequence) INTO leaves FROM stored;
+  FOREACH node IN ARRAY coalesce(leaves, '{}') LOOP
     merges := next_sequence;
+    height := 0;
     WHILE merges & 1 = 1 LOOP
       node := sha256('\x01'::bytea || roots[cardinality(roots)] || node);
       roots := trim_array(roots, 1);
       merges := merges >> 1;
+      height := height + 1;
+      IF height IN (8, 16, 24, 32) THEN
+        INSERT INTO pii_vault.audit_subtrees (level, index, root) VALUES (height, merges, node);
+      END IF;
     END LOOP;
     roots := roots || node;
     next_sequence := next_sequence + 1;
@@ -347,6 +463,156 @@ BEGIN
   UPDATE pii_vault.audit_head SET tree_size = next_sequence, subtree_roots = roots;
   RETURN first_sequence;
 END
+$function$
+  grant EXECUTE to tokenvault_api
+
+function pii_vault.apply_effect(jsonb,text,text,timestamp with time zone,boolean) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.apply_effect(effect jsonb, actor_issuer text, actor_subject text, moment timestamp with time zone, only_check boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  actor uuid := pii_vault.principal_id(actor_issuer, actor_subject);
+  -- An id of another shape is one that nothing has.
+  named uuid := CASE WHEN pg_input_is_valid(effect ->> 'id', 'uuid') THEN (effect ->> 'id')::uuid END;
+  request pii_vault.approvals;
+  lifted uuid;
+BEGIN
+  CASE effect ->> 'kind'
+  WHEN 'request_approval' THEN
+    SELECT * INTO request FROM pii_vault.approvals AS approval
+    WHERE approval.principal = actor AND approval.digest = effect ->> 'digest' AND approval.state IN ('pending', 'approved')
+      AND approval.expires_at > moment
+    ORDER BY approval.created_at LIMIT 1;
+    IF NOT FOUND THEN
+      IF (SELECT count(*) FROM pii_vault.approvals AS approval
+        WHERE approval.principal = actor AND approval.state = 'pending' AND approval.expires_at > moment) >= 100 THEN
+        RETURN '{"code": "approvals_too_many"}';
+      END IF;
+      request.id := (effect ->> 'id')::uuid;
+      request.state := 'pending';
+      request.expires_at := moment + interval '24 hours';
+      IF NOT only_check THEN
+        INSERT INTO pii_vault.approvals (id, principal, issuer, subject, roles, purpose, ticket, reveal, "values", fields,
+          digest, state, created_at, expires_at)
+        VALUES (request.id, actor, actor_issuer, actor_subject, effect -> 'roles', effect ->> 'purpose', effect ->> 'ticket',
+          effect ->> 'reveal', (effect ->> 'values')::bigint, effect -> 'fields', effect ->> 'digest', request.state, moment,
+          request.expires_at);
+      END IF;
+    END IF;
+    RETURN jsonb_build_object('approvalId', request.id, 'approvalState', request.state,
+      'approvalExpiresAt', to_char(request.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+  WHEN 'use_approval' THEN
+    -- One code whatever is wrong: nobody learns of requests of others.
+    IF NOT EXISTS (SELECT FROM pii_vault.approvals AS approval
+      WHERE approval.id = named AND approval.principal = actor AND approval.digest = effect ->> 'digest'
+        AND approval.state = 'approved' AND approval.expires_at > moment) THEN
+      RETURN '{"code": "approval_unusable"}';
+    END IF;
+    IF NOT only_check THEN
+      UPDATE pii_vault.approvals AS approval SET state = 'used' WHERE approval.id = named;
+    END IF;
+  WHEN 'decide_approval' THEN
+    SELECT * INTO request FROM pii_vault.approvals AS approval WHERE approval.id = named;
+    IF NOT FOUND THEN
+      RETURN '{"code": "approval_unknown"}';
+    -- A subject is one person, whichever issuer says so.
+    ELSIF request.subject = actor_subject THEN
+      RETURN '{"code": "approval_self"}';
+    ELSIF request.state <> 'pending' OR request.expires_at <= moment THEN
+      RETURN '{"code": "approval_settled"}';
+    END IF;
+    IF NOT only_check THEN
+      UPDATE pii_vault.approvals AS approval SET
+        state = CASE effect ->> 'decision' WHEN 'approve' THEN 'approved' WHEN 'refuse' THEN 'refused' END,
+        expires_at = CASE effect ->> 'decision' WHEN 'approve' THEN moment + interval '15 minutes' ELSE approval.expires_at END,
+        decided_by = actor_subject, decided_at = moment
+      WHERE approval.id = named;
+    END IF;
+  WHEN 'lift_suspension' THEN
+    lifted := pii_vault.principal_id(effect ->> 'issuer', effect ->> 'subject');
+    IF NOT EXISTS (SELECT FROM pii_vault.suspensions AS suspension WHERE suspension.principal = lifted) THEN
+      RETURN '{"code": "suspension_unknown"}';
+    END IF;
+    IF NOT only_check THEN
+      DELETE FROM pii_vault.suspensions AS suspension WHERE suspension.principal = lifted;
+      DELETE FROM pii_vault.spending AS spent WHERE spent.principal = lifted;
+      RETURN jsonb_build_object('lifted', lifted);
+    END IF;
+  END CASE;
+  RETURN '{}';
+END
+$function$
+
+function pii_vault.claim_idempotency(text,text,text,text) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.claim_idempotency(caller_issuer text, caller_subject text, caller_key text, request_fingerprint text, OUT state text, OUT status integer, OUT body text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  caller uuid := pii_vault.principal_id(caller_issuer, caller_subject);
+  found_fingerprint text;
+BEGIN
+  INSERT INTO pii_vault.idempotency AS entry (principal, key, fingerprint, created_at)
+  VALUES (caller, caller_key, request_fingerprint, clock_timestamp())
+  ON CONFLICT (principal, key) DO UPDATE
+    SET fingerprint = excluded.fingerprint, status = NULL, body = NULL, created_at = excluded.created_at
+    WHERE entry.created_at <= clock_timestamp() - interval '24 hours'
+      OR (entry.status IS NULL AND entry.fingerprint = excluded.fingerprint
+        AND entry.created_at <= clock_timestamp() - interval '5 minutes');
+  IF FOUND THEN
+    state := 'claimed';
+    -- Those that another claim holds are passed over, so that two that tidy up cannot wait for each other.
+    DELETE FROM pii_vault.idempotency WHERE (principal, key) IN (
+      SELECT old.principal, old.key FROM pii_vault.idempotency AS old
+      WHERE old.created_at <= clock_timestamp() - interval '24 hours' ORDER BY old.created_at LIMIT 100 FOR UPDATE SKIP LOCKED);
+    RETURN;
+  END IF;
+  SELECT entry.fingerprint, entry.status, entry.body INTO found_fingerprint, status, body
+  FROM pii_vault.idempotency AS entry WHERE entry.principal = caller AND entry.key = caller_key;
+  IF found_fingerprint IS DISTINCT FROM request_fingerprint THEN
+    -- Also where it was released this moment: then the caller may try again.
+    state := CASE WHEN found_fingerprint IS NULL THEN 'in_progress' ELSE 'other_request' END;
+    status := NULL;
+    body := NULL;
+  ELSE
+    state := CASE WHEN status IS NULL THEN 'in_progress' ELSE 'done' END;
+  END IF;
+END
+$function$
+  grant EXECUTE to tokenvault_api
+
+function pii_vault.commit_plain_acts(jsonb,bytea[]) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.commit_plain_acts(request jsonb, events bytea[])
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF jsonb_array_length(request -> 'acts') IS DISTINCT FROM cardinality(events) THEN
+    RAISE EXCEPTION 'each act has one event' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  IF pii_vault.rule_acts(request, true) IS NULL THEN
+    RETURN NULL;
+  END IF;
+  RETURN pii_vault.append_audit(events);
+END
+$function$
+  grant EXECUTE to tokenvault_api
+
+function pii_vault.complete_idempotency(text,text,text,integer,text) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.complete_idempotency(caller_issuer text, caller_subject text, caller_key text, reply_status integer, reply_body text)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  UPDATE pii_vault.idempotency SET status = reply_status, body = reply_body
+  WHERE principal = pii_vault.principal_id(caller_issuer, caller_subject) AND key = caller_key AND status IS NULL
 $function$
   grant EXECUTE to tokenvault_api
 
@@ -366,6 +632,78 @@ AS $function$
   RETURNING entry.id
 $function$
   grant EXECUTE to tokenvault_api
+
+function pii_vault.event_digests(bytea) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.event_digests(event bytea)
+ RETURNS SETOF text
+ LANGUAGE sql
+ IMMUTABLE STRICT
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  SELECT DISTINCT digest COLLATE "C"
+  FROM (SELECT CASE WHEN pg_input_is_valid(text, 'jsonb') THEN text::jsonb -> 'tokens' END AS tokens
+    FROM (SELECT convert_from(event, 'UTF8') AS text) AS stored) AS parsed,
+    jsonb_array_elements_text(CASE WHEN jsonb_typeof(tokens) = 'array' THEN tokens ELSE '[]' END) AS digest
+  WHERE digest ~ '^[A-Za-z0-9_-]{22}$'
+$function$
+  grant EXECUTE to tokenvault_auditor
+
+function pii_vault.index_audit(integer) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.index_audit(most integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  first_sequence bigint;
+  last_sequence bigint;
+BEGIN
+  SELECT next_sequence INTO STRICT first_sequence FROM pii_vault.audit_tokens_head FOR UPDATE;
+  SELECT max(sequence) INTO last_sequence FROM (
+    SELECT sequence, octet_length(event) AS bytes, sum(octet_length(event)) OVER (ORDER BY sequence) AS bytes_so_far
+    FROM (SELECT sequence, event FROM pii_vault.audit_log WHERE sequence >= first_sequence ORDER BY sequence LIMIT most) AS next
+  ) AS counted
+  WHERE bytes_so_far <= 4194304 OR bytes_so_far = bytes;
+  IF last_sequence IS NULL THEN
+    RETURN first_sequence;
+  END IF;
+  INSERT INTO pii_vault.audit_tokens (digest, sequence)
+    SELECT digest, sequence FROM pii_vault.audit_log, pii_vault.event_digests(event) AS digest
+    WHERE sequence BETWEEN first_sequence AND last_sequence
+    ORDER BY digest, sequence
+    ON CONFLICT DO NOTHING;
+  UPDATE pii_vault.audit_tokens_head SET next_sequence = last_sequence + 1;
+  RETURN last_sequence + 1;
+END
+$function$
+  grant EXECUTE to tokenvault_api
+
+function pii_vault.insert_checkpoint(bigint,text) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.insert_checkpoint(size bigint, signed_note text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF size NOT BETWEEN 0 AND (SELECT tree_size FROM pii_vault.audit_head) THEN
+    RAISE EXCEPTION 'the tree has another size' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  INSERT INTO pii_vault.checkpoints (tree_size, note) VALUES (size, signed_note) ON CONFLICT DO NOTHING;
+END
+$function$
+  grant EXECUTE to tokenvault_api
+
+function pii_vault.principal_id(text,text) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.principal_id(issuer text, subject text)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE STRICT
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  SELECT encode(substr(sha256(convert_to(length(issuer) || ':' || issuer || subject, 'UTF8')), 1, 16), 'hex')::uuid
+$function$
 
 function pii_vault.reconcile_days() owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.reconcile_days()
@@ -437,6 +775,18 @@ BEGIN
 END
 $function$
 
+function pii_vault.release_idempotency(text,text,text) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.release_idempotency(caller_issuer text, caller_subject text, caller_key text)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  DELETE FROM pii_vault.idempotency
+  WHERE principal = pii_vault.principal_id(caller_issuer, caller_subject) AND key = caller_key AND status IS NULL
+$function$
+  grant EXECUTE to tokenvault_api
+
 function pii_vault.request_redrive(uuid[]) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.request_redrive(ids uuid[])
  RETURNS SETOF uuid
@@ -452,6 +802,152 @@ AS $function$
   RETURNING entry.id
 $function$
   grant EXECUTE to tokenvault_api
+
+function pii_vault.rule_acts(jsonb,boolean) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.rule_acts(request jsonb, only_plain boolean DEFAULT false)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  moment timestamptz;
+  -- What is known of each principal of the request, by its place from 1.
+  issuers text[];
+  subjects text[];
+  ids uuid[];
+  suspended boolean[];
+  minute_spent bigint[];
+  day_spent bigint[];
+  charged bigint[];
+  act record;
+  place integer;
+  lifted_place integer;
+  ruling jsonb;
+  rulings jsonb[] := '{}';
+  opened integer;
+BEGIN
+  PERFORM FROM pii_vault.audit_head FOR UPDATE;
+  -- Not the time at which the transaction began: it may have waited for the lock.
+  moment := clock_timestamp();
+
+  SELECT array_agg(issuer ORDER BY n), array_agg(subject ORDER BY n), array_agg(id ORDER BY n), array_agg(0 ORDER BY n),
+    array_agg(EXISTS (SELECT FROM pii_vault.suspensions AS suspension WHERE suspension.principal = id) ORDER BY n),
+    array_agg(coalesce((SELECT sum(spent."values") FROM pii_vault.spending AS spent
+      WHERE spent.principal = id AND spent.slot_seconds = 10 AND spent.slot > moment - interval '70 seconds'), 0) ORDER BY n),
+    array_agg(coalesce((SELECT sum(spent."values") FROM pii_vault.spending AS spent
+      WHERE spent.principal = id AND spent.slot_seconds = 3600 AND spent.slot > moment - interval '25 hours'), 0) ORDER BY n)
+  INTO issuers, subjects, ids, charged, suspended, minute_spent, day_spent
+  FROM (
+    SELECT n, named ->> 'issuer' AS issuer, named ->> 'subject' AS subject,
+      pii_vault.principal_id(named ->> 'issuer', named ->> 'subject') AS id
+    FROM jsonb_array_elements(request -> 'principals') WITH ORDINALITY AS given (named, n)
+  ) AS principals;
+
+  FOR act IN
+    SELECT principal, coalesce("values", 0) AS taken, "perMinute" AS per_minute, "perDay" AS per_day, effect
+    FROM ROWS FROM (jsonb_to_recordset(request -> 'acts')
+      AS (principal integer, "values" bigint, "perMinute" bigint, "perDay" bigint, effect jsonb)) WITH ORDINALITY
+    ORDER BY ordinality
+  LOOP
+    place := act.principal + 1;
+    ruling := NULL;
+    IF only_plain AND act.effect IS NOT NULL THEN
+      RETURN NULL;
+    END IF;
+
+    IF suspended[place] THEN
+      ruling := '{"code": "principal_suspended"}';
+    ELSIF act.effect IS NOT NULL THEN
+      ruling := pii_vault.apply_effect(act.effect, issuers[place], subjects[place], moment, true);
+    END IF;
+    IF act.taken > 0 AND ruling -> 'code' IS NULL THEN
+      IF day_spent[place] + act.taken > act.per_day THEN
+        IF only_plain THEN
+          RETURN NULL;
+        END IF;
+        ruling := jsonb_build_object('code', 'budget_exceeded', 'window', 'day', 'retryAfterSeconds',
+          pii_vault.seconds_until_fit(ids[place], 3600, interval '24 hours', charged[place], act.taken, act.per_day, moment));
+        suspended[place] := true;
+        INSERT INTO pii_vault.suspensions (principal, issuer, subject, suspended_at)
+        VALUES (ids[place], issuers[place], subjects[place], moment);
+      ELSIF minute_spent[place] + act.taken > act.per_minute THEN
+        ruling := jsonb_build_object('code', 'budget_exceeded', 'window', 'minute', 'retryAfterSeconds',
+          pii_vault.seconds_until_fit(ids[place], 10, interval '1 minute', charged[place], act.taken, act.per_minute, moment));
+      ELSE
+        minute_spent[place] := minute_spent[place] + act.taken;
+        day_spent[place] := day_spent[place] + act.taken;
+        charged[place] := charged[place] + act.taken;
+      END IF;
+    END IF;
+
+    IF only_plain THEN
+      IF ruling IS NOT NULL THEN
+        RETURN NULL;
+      END IF;
+      CONTINUE;
+    END IF;
+    -- Only now: an approval is not used up by a call that the budget refuses.
+    IF act.effect IS NOT NULL AND ruling -> 'code' IS NULL THEN
+      ruling := pii_vault.apply_effect(act.effect, issuers[place], subjects[place], moment, false);
+      lifted_place := array_position(ids, (ruling ->> 'lifted')::uuid);
+      IF lifted_place IS NOT NULL THEN
+        suspended[lifted_place] := false;
+        minute_spent[lifted_place] := 0;
+        day_spent[lifted_place] := 0;
+        charged[lifted_place] := 0;
+      END IF;
+    END IF;
+    rulings := rulings || ruling;
+  END LOOP;
+
+  -- Once a principal, however many acts it has here.
+  WITH added AS (
+    INSERT INTO pii_vault.spending AS spent (principal, slot_seconds, slot, "values")
+    SELECT id, seconds, date_bin(make_interval(secs => seconds), moment, 'epoch'), taken
+    FROM unnest(ids, charged) AS charge (id, taken), unnest(ARRAY[10, 3600]) AS seconds
+    WHERE taken > 0
+    ON CONFLICT (principal, slot_seconds, slot) DO UPDATE SET "values" = spent."values" + excluded."values"
+    RETURNING xmax = 0 AS is_new
+  )
+  SELECT count(*) FILTER (WHERE is_new) INTO opened FROM added;
+  -- A slot that left its window goes when others come, so that there are never many. The head's lock keeps this single.
+  IF opened > 0 THEN
+    DELETE FROM pii_vault.spending WHERE (principal, slot_seconds, slot) IN (
+      (SELECT principal, slot_seconds, slot FROM pii_vault.spending
+        WHERE slot_seconds = 10 AND slot <= moment - interval '70 seconds' ORDER BY slot LIMIT 100 + opened)
+      UNION ALL
+      (SELECT principal, slot_seconds, slot FROM pii_vault.spending
+        WHERE slot_seconds = 3600 AND slot <= moment - interval '25 hours' ORDER BY slot LIMIT 100 + opened));
+  END IF;
+  RETURN to_jsonb(rulings);
+END
+$function$
+  grant EXECUTE to tokenvault_api
+
+function pii_vault.seconds_until_fit(uuid,integer,interval,bigint,bigint,bigint,timestamp with time zone) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.seconds_until_fit(spender uuid, seconds integer, window_length interval, charged bigint, charge bigint, budget bigint, moment timestamp with time zone)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  SELECT coalesce(
+    ceil(extract(epoch FROM min(leaves) FILTER (WHERE later + charge <= budget) - moment)),
+    extract(epoch FROM window_length))::integer
+  FROM (
+    SELECT slot + make_interval(secs => seconds) + window_length AS leaves,
+      sum(taken) OVER (ORDER BY slot DESC) - taken AS later -- what newer slots hold
+    FROM (
+      SELECT slot, sum(taken) AS taken FROM (
+        SELECT slot, "values" AS taken FROM pii_vault.spending
+        WHERE principal = spender AND slot_seconds = seconds
+          AND slot > moment - window_length - make_interval(secs => seconds)
+        UNION ALL SELECT date_bin(make_interval(secs => seconds), moment, 'epoch'), charged
+      ) AS stored_and_charged GROUP BY slot
+    ) AS slots
+  ) AS ends
+$function$
 
 function pii_vault.settle_redrives(uuid[],text[],integer[],integer[]) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.settle_redrives(ids uuid[], reasons text[], stored integer[], quarantined integer[])

@@ -35,7 +35,7 @@ export interface ReceiptsTable {
 }
 
 export interface KeysTable {
-  purpose: 'token' | 'data' | 'quarantine' | 'audit'
+  purpose: 'token' | 'data' | 'quarantine' | 'audit' | 'signing'
   field: string
   version: number
   status: 'primary' | 'active' | 'disabled'

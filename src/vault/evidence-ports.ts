@@ -51,8 +51,11 @@ export type RulingCode = Extract<
 export type Ruling =
   | {
       readonly allowed: true
-      /** Of `request_approval`: the request that is open now. */
+      /** Of `request_approval`: the request that is open now, which may be an earlier one of the same digest. */
       readonly approvalId?: string
+      readonly approvalState?: 'pending' | 'approved'
+      /** When the request, or the grant, runs out: RFC 3339, UTC. */
+      readonly approvalExpiresAt?: string
     }
   | {
       readonly allowed: false
@@ -68,7 +71,10 @@ export interface Act {
   readonly purpose: string
   readonly charge?: Charge | undefined
   readonly effect?: Effect | undefined
-  /** The event to record, once the ruling is known. Called once for each try of the transaction; must be pure. */
+  /**
+   * The event to record. Called with `{allowed: true}` when the act comes in, and once more if the ruling says more or
+   * refuses; must be pure.
+   */
   event(ruling: Ruling): AuditEvent
 }
 

@@ -159,6 +159,11 @@ t.test('the auditor reads events as columns', async t => {
     withheld: { token_unknown: 1 },
     quarantine: null,
     request_id: 'r-1',
+    ticket: null,
+    partial: null,
+    approval: null,
+    concerns: null,
+    policy: null,
   }
   const refused = { decision: 'refused', code: 'role_not_permitted', granted: 0, tokens: [] }
   t.strictSame(rows, [first, { ...first, ...refused, sequence: '1', request_id: 'r-2' }])

@@ -22,6 +22,8 @@ const all = [
   '0005_audit',
   '0006_quarantine_operations',
   '0007_reconcile',
+  '0008_evidence',
+  '0009_acts',
 ]
 const migrations = new URL('../../migrations/', import.meta.url)
 

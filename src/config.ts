@@ -32,6 +32,14 @@ const fieldVariables = {
     }),
   ),
 }
+const auditVariables = {
+  AUDIT_ORIGIN: Type.Optional(
+    Type.String({
+      pattern: '^[!-*,-~]{1,200}$',
+      description: 'Name of the audit log in checkpoints and receipts; never change it; tokenvault/<TENANT> without it',
+    }),
+  ),
+}
 const queueVariables = {
   SQS_QUEUE_URL: Type.String({ pattern: '^https?://', description: 'URL of the queue of login events' }),
   AWS_REGION: Type.String({ minLength: 1, default: 'us-east-1', description: 'Region of the queue' }),
@@ -122,7 +130,14 @@ const migrateVariables = {
 
 /** The variables that each process reads, in the order in which the README lists them. */
 export const configVariables = {
-  migrate: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...migrateVariables, ...logVariables },
+  migrate: {
+    ...databaseVariables,
+    ...keyVariables,
+    ...auditVariables,
+    ...fieldVariables,
+    ...migrateVariables,
+    ...logVariables,
+  },
   worker: {
     ...databaseVariables,
     ...keyVariables,
@@ -131,10 +146,19 @@ export const configVariables = {
     ...workerVariables,
     ...logVariables,
   },
-  api: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...httpVariables, ...jwtVariables, ...logVariables },
+  api: {
+    ...databaseVariables,
+    ...keyVariables,
+    ...auditVariables,
+    ...fieldVariables,
+    ...httpVariables,
+    ...jwtVariables,
+    ...logVariables,
+  },
   lambda: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...logVariables },
   dlq: queueVariables,
   reconcile: { DATABASE_URL: databaseVariables.DATABASE_URL, ...fieldVariables },
+  audit: { DATABASE_URL: databaseVariables.DATABASE_URL },
 } as const
 
 export type ProcessName = keyof typeof configVariables

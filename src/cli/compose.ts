@@ -22,7 +22,7 @@ import { createOpenQuarantined } from '../vault/open-quarantined.ts'
 import { createOriginSeal } from '../vault/origin.ts'
 import { createQuarantineVerbs } from '../vault/quarantine.ts'
 import { createTokenize } from '../vault/tokenize.ts'
-import { openIngestVault, openVault } from './open-vault.ts'
+import { openIngestVault, openSigningVault } from './open-vault.ts'
 import { version } from './version.ts'
 
 /** A process that is ready to run and must be closed. */
@@ -123,7 +123,7 @@ function queueOptions(config: QueueConfig, environment: Environment): SqsClientO
  * @throws TokenvaultError as composeWorker
  */
 export async function composeApi(config: Config<'api'>, log: Log): Promise<Composed<App>> {
-  const { fields, database, keys } = await openVault(config, 'tokenvault api')
+  const { fields, database, keys } = await openSigningVault(config, 'tokenvault api')
   const recordAct = createRecordAct(createAuditLog(database), keys, () => new Date())
   const app = await createApp({
     log,

@@ -1,4 +1,5 @@
 import type { Config } from '../config.ts'
+import type { NoteSigner } from '../crypto/signed-note.ts'
 import { openLocalKek } from '../kms/local.ts'
 import { createDatabase, type TokenvaultDatabase } from '../store/database.ts'
 import { createIngestStore } from '../store/effects.ts'
@@ -16,6 +17,11 @@ export interface Vault {
   readonly fields: FieldSchema
   readonly database: TokenvaultDatabase
   readonly keys: FieldKeys
+}
+
+/** What signs checkpoints and receipts. */
+export interface SigningVault extends Vault {
+  readonly signer: NoteSigner
 }
 
 /** What turns messages into rows. */
@@ -38,6 +44,29 @@ export async function openVault(config: Config<'lambda'>, applicationName: strin
     return { fields, database, keys: new FieldKeys(keyset, config.TENANT) }
   } catch (error) {
     await database.destroy()
+    throw error
+  }
+}
+
+/** Name of the log and of its key, unless AUDIT_ORIGIN gives one. */
+export function auditOrigin({ AUDIT_ORIGIN, TENANT }: Pick<Config<'api'>, 'AUDIT_ORIGIN' | 'TENANT'>): string {
+  return AUDIT_ORIGIN ?? `tokenvault/${TENANT}`
+}
+
+/**
+ * A vault that can sign its evidence. One without a signing key is of before: `tokenvault migrate` makes it.
+ *
+ * @throws TokenvaultError as openVault
+ */
+export async function openSigningVault(
+  config: Config<'lambda'> & Pick<Config<'api'>, 'AUDIT_ORIGIN'>,
+  applicationName: string,
+): Promise<SigningVault> {
+  const vault = await openVault(config, applicationName)
+  try {
+    return { ...vault, signer: vault.keys.signer(auditOrigin(config)) }
+  } catch (error) {
+    await vault.database.destroy()
     throw error
   }
 }

@@ -3,6 +3,7 @@ import { originalLabel, originLabel, quarantineLabel, Sealer } from '../crypto/s
 import { createNoteSigner, type NoteSigner } from '../crypto/signed-note.ts'
 import { TokenMint } from '../crypto/token.ts'
 import { TokenDigest } from '../crypto/token-digest.ts'
+import { TokenvaultError } from '../errors.ts'
 
 /** What the keys of one keyset can do, each made once: key schedules and bindings cost more than a value does. */
 export class FieldKeys {
@@ -54,11 +55,22 @@ export class FieldKeys {
    * @throws TokenvaultError `keyset_incomplete` without a signing key, `config_invalid` for an origin with spaces or a plus
    */
   signer(origin: string): NoteSigner {
-    const seed = this.#keyset.primary('signing', '').material.export()
+    const seed = this.#signingSeed()
     try {
       return createNoteSigner(origin, seed)
     } finally {
       seed.fill(0)
+    }
+  }
+
+  #signingSeed(): Buffer {
+    try {
+      return this.#keyset.primary('signing', '').material.export()
+    } catch (cause) {
+      // Vaults of before have none, and the catalogue's remedy would send their operators to a backup.
+      throw new TokenvaultError('keyset_incomplete', 'no signing key: `tokenvault migrate` of this release makes it', {
+        cause,
+      })
     }
   }
 

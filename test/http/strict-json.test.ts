@@ -1,6 +1,8 @@
+import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
 import { parseStrictJson } from '../../src/http/strict-json.ts'
+import { checkProperty } from '../helpers/property.ts'
 
 t.test('what JSON.stringify writes is read as JSON.parse reads it', async t => {
   const withoutProto = (_: string, value: unknown) => value
@@ -22,6 +24,11 @@ t.test('a name that stands twice is refused wherever and however it is written',
     '{"a":{"x":1},"a":{"y":1}}',
     '{"__proto__":{}}',
     '[{"\\u005f_proto__":1}]',
+    '{"a":[],"a":1}',
+    '{"a":{},"a":1}',
+    '{"a":"x,","a":1}',
+    '{ "a" : 1 ,\n\t"a" : 2 }',
+    '[[{"b":[{"a":1}],"a":1,"a":2}]]',
   ]) {
     t.throws(() => parseStrictJson(text, 64), SyntaxError, text)
   }
@@ -34,6 +41,9 @@ t.test('names that only look alike pass', async t => {
     '[{"a":1},{"a":2}]',
     '{"a":"a\\":","b":"{\\"a\\":1,\\"a\\":2}"}',
     '{"a":"\\\\","b":"\\\\\\"","c":["a","a"]}',
+    '{"a":["a","a",{"a":"a"},"a"],"b":"a"}',
+    '{"a":[[],{},"b"],"b":[{}]}',
+    '"a:"',
   ]) {
     t.strictSame(parseStrictJson(text, 64), JSON.parse(text), text)
   }
@@ -44,4 +54,27 @@ t.test('nesting is bounded', async t => {
   t.throws(() => parseStrictJson('[[[[]]]]', 3), SyntaxError)
   t.throws(() => parseStrictJson('{"a":[{"b":{}}]}', 3), SyntaxError)
   t.strictSame(parseStrictJson('[[],[],[],[]]', 2), [[], [], [], []])
+})
+
+t.test('text that is no JSON is refused as JSON.parse refuses it, however it confuses the scan', async t => {
+  const broken = fc.string({ unit: fc.constantFrom(...'{}[],:"\\a1 '), maxLength: 24 })
+  await checkProperty(
+    t,
+    'refused by both, or strictly read',
+    fc.property(broken, text => {
+      let native: { value: unknown } | undefined
+      let strict: { value: unknown } | undefined
+      try {
+        native = { value: JSON.parse(text) }
+      } catch {}
+      try {
+        strict = { value: parseStrictJson(text, 64) }
+      } catch {}
+      return native === undefined ? strict === undefined : strict === undefined || isDeepStrictEqual(strict, native)
+    }),
+    20_000,
+  )
+  for (const text of ['', '"', '{"', '{"a', '{"a\\', '"\\', '}', ']]]', '{,"', '{"\\x":1,"\\x":1}']) {
+    t.throws(() => parseStrictJson(text, 64), SyntaxError, text)
+  }
 })

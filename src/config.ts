@@ -40,9 +40,40 @@ const auditVariables = {
     }),
   ),
 }
+const policyVariables = {
+  POLICY_FILE: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'YAML or JSON file that says who may reveal what; read again when it changes. deploy/policy.yaml without it',
+    }),
+  ),
+}
+const regionVariables = {
+  AWS_REGION: Type.String({ minLength: 1, default: 'us-east-1', description: 'Region of queue and bucket' }),
+}
+const checkpointVariables = {
+  CHECKPOINT_URL: Type.Optional(
+    Type.String({
+      pattern: '^(stdout:$|file:///|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/|$))',
+      description:
+        'Where signed checkpoints are kept besides the database: stdout:, file:///directory/ or s3://bucket/prefix',
+    }),
+  ),
+  CHECKPOINT_SECONDS: Type.Integer({
+    minimum: 1,
+    maximum: 86_400,
+    default: 60,
+    description: 'Seconds between checkpoints of a log that grows',
+  }),
+  ...regionVariables,
+  AWS_ENDPOINT_URL_S3: Type.Optional(
+    Type.String({ pattern: '^https?://', description: 'Endpoint of S3-compatible storage' }),
+  ),
+}
 const queueVariables = {
   SQS_QUEUE_URL: Type.String({ pattern: '^https?://', description: 'URL of the queue of login events' }),
-  AWS_REGION: Type.String({ minLength: 1, default: 'us-east-1', description: 'Region of the queue' }),
+  ...regionVariables,
   AWS_ENDPOINT_URL_SQS: Type.Optional(
     Type.String({ pattern: '^https?://', description: 'SQS endpoint, for emulators' }),
   ),
@@ -150,7 +181,9 @@ export const configVariables = {
     ...databaseVariables,
     ...keyVariables,
     ...auditVariables,
+    ...checkpointVariables,
     ...fieldVariables,
+    ...policyVariables,
     ...httpVariables,
     ...jwtVariables,
     ...logVariables,
@@ -158,6 +191,7 @@ export const configVariables = {
   lambda: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...logVariables },
   dlq: queueVariables,
   reconcile: { DATABASE_URL: databaseVariables.DATABASE_URL, ...fieldVariables },
+  policy: { ...fieldVariables, ...policyVariables },
   audit: { DATABASE_URL: databaseVariables.DATABASE_URL },
 } as const
 
@@ -173,6 +207,8 @@ const textChecks: Readonly<Record<string, (text: string) => string | undefined>>
   DATABASE_URL: text => (isUrl(text.replace('@/', '@localhost/')) ? undefined : 'is no URL'),
   SQS_QUEUE_URL: text => (isUrl(text) ? undefined : 'is no URL'),
   AWS_ENDPOINT_URL_SQS: text => (isUrl(text) ? undefined : 'is no URL'),
+  AWS_ENDPOINT_URL_S3: text => (isUrl(text) ? undefined : 'is no URL'),
+  CHECKPOINT_URL: text => (isPlainUrl(text) ? undefined : 'is no plain URL'),
   JWKS_URL: text => (isUrl(text) ? undefined : 'is no URL'),
   TRUST_PROXY: text =>
     text.split(',').every(isNetwork) ? undefined : 'holds something that is no CIDR and no address',
@@ -187,6 +223,13 @@ function isUrl(text: string): boolean {
   } catch {
     return false
   }
+}
+
+/** A URL that says where, and no more: a login or a query in it would be taken for something that it is not. */
+function isPlainUrl(text: string): boolean {
+  if (!isUrl(text)) return false
+  const { username, port, search, hash } = new URL(text)
+  return username === '' && port === '' && search === '' && hash === ''
 }
 
 function isNetwork(text: string): boolean {

@@ -224,3 +224,27 @@ t.test('every variable is described, for the README and for the message', async 
     }
   }
 })
+
+t.test('checkpoints go to places that are plainly named', async t => {
+  const good = ['stdout:', 'file:///var/lib/checkpoints/', 's3://evidence', 's3://evidence.bucket/vault/a']
+  for (const url of good) t.match(loadConfig('api', { ...api, CHECKPOINT_URL: url }), { CHECKPOINT_URL: url })
+  const bad = [
+    'stdout:x',
+    'file://host/directory',
+    'file:directory',
+    'https://evidence/',
+    's3://key:hunter2@evidence/',
+    's3://evidence:443/',
+    's3://Evidence/',
+    's3://evidence/?versionId=1',
+    's3://evidence/a#b',
+    's3://evidence/%zz',
+    '/var/lib/checkpoints',
+  ]
+  for (const url of bad) {
+    const [problem] = problems('api', { ...api, CHECKPOINT_URL: url })
+    t.match(problem, /^CHECKPOINT_URL /, url)
+    t.notMatch(problem, /hunter2/)
+  }
+  t.match(loadConfig('api', api), { CHECKPOINT_SECONDS: 60, AWS_REGION: 'us-east-1' })
+})

@@ -8,7 +8,7 @@ const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.
 
 t.test('the configuration table holds every variable with its default, and no other', async t => {
   const rows = new Map(
-    [...readme.matchAll(/^\| `([A-Z_]+)` \| ([^|]*) \| ([^|]*) \|/gm)].map(([, name, used, fallback]) => [
+    [...readme.matchAll(/^\| `([A-Z0-9_]+)` \| ([^|]*) \| ([^|]*) \|/gm)].map(([, name, used, fallback]) => [
       name!,
       { used: used!.trim(), fallback: fallback!.trim() },
     ]),

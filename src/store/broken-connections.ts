@@ -15,7 +15,8 @@ export function withoutBroken(pool: Pool): PostgresPool {
       try {
         return await client.query(text, [...parameters])
       } catch (error) {
-        if (isBroken(error)) failure = error
+        // Whether a commit that failed took effect is not known, nor what state it left behind.
+        if (isBroken(error) || text === 'commit') failure = error
         throw error
       }
     }

@@ -132,6 +132,7 @@ export interface AuditReader {
   snapshot<T>(work: (view: AuditView) => Promise<T>): Promise<T>
   readHead(): Promise<AuditHead>
   readEvent(sequence: number): Promise<StoredEvent | undefined>
+  /** Rows that are missing are left out: whoever needs all of a range counts them. So also of subtrees. */
   readLeafHashes(from: number, to: number): Promise<readonly Uint8Array[]>
   /**
    * Roots of full subtrees of 2^level leaves; `level` is 8, 16, 24 or 32, and `from`, `to` count subtrees of that level.
@@ -153,6 +154,8 @@ export interface CheckpointSink {
 }
 
 export interface AuditSearch {
+  /** Brings the index up to date, so that the next search has less to do. @throws `store_unavailable` */
+  indexEvents(): Promise<void>
   /**
    * Events that name any of the digests, newest first. Brings the index up to date first.
    *

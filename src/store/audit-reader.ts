@@ -1,0 +1,157 @@
+import { type RawBuilder, sql } from 'kysely'
+import type { AuditHead, AuditReader, AuditView, StoredCheckpoint, StoredEvent } from '../vault/evidence-ports.ts'
+import type { TokenvaultDatabase } from './database.ts'
+import { namingFailures } from './failure.ts'
+
+/** Most events of a page, and bytes of them; one event may be larger. */
+const pageEvents = 2000
+const pageBytes = 4 * 1024 * 1024
+
+/**
+ * The log as `tokenvault_api` and `tokenvault_auditor` may read it. Nothing that is read is believed: rows that are
+ * missing are left out, and whoever needs all of a range counts them.
+ */
+export function createAuditReader(database: TokenvaultDatabase): AuditReader {
+  return {
+    snapshot: work => readSnapshot(database, work),
+    readHead: () => readHead(database),
+    readSubtrees: (level, from, to) => readSubtrees(database, level, from, to),
+
+    async readEvent(sequence) {
+      const rows = await read<EventRow>(
+        database,
+        sql`select ${eventColumns} from pii_vault.audit_log where sequence = ${sequence}`,
+      )
+      return rows[0] && toEvent(rows[0])
+    },
+
+    async readLeafHashes(from, to) {
+      const rows = await read<{ leaf_hash: Buffer }>(
+        database,
+        sql`select leaf_hash from pii_vault.audit_log where sequence >= ${from} and sequence < ${to} order by sequence`,
+      )
+      return rows.map(row => row.leaf_hash)
+    },
+
+    async latestCheckpoint() {
+      return (await readCheckpoints(database, sql`order by tree_size desc limit 1`))[0]
+    },
+
+    async checkpointAt(treeSize) {
+      return (await readCheckpoints(database, sql`where tree_size = ${treeSize}`))[0]
+    },
+  }
+}
+
+/** Columns of pii_vault.audit_log as EventRow has them. */
+export const eventColumns = sql`audit_log.sequence, audit_log.event, audit_log.leaf_hash`
+
+export interface EventRow {
+  /** bigint, which pg gives as text. */
+  readonly sequence: string
+  readonly event: Buffer
+  readonly leaf_hash: Buffer
+}
+
+export function toEvent({ sequence, event, leaf_hash: leafHash }: EventRow): StoredEvent {
+  return { sequence: Number(sequence), event, leafHash }
+}
+
+/** Failures of statements are named; those of the work itself go on as they are. */
+async function readSnapshot<T>(database: TokenvaultDatabase, work: (view: AuditView) => Promise<T>): Promise<T> {
+  const outcome = await namingFailures(() =>
+    database
+      .transaction()
+      .setIsolationLevel('repeatable read')
+      .setAccessMode('read only')
+      .execute(async snapshot => {
+        // The work between two pages may take as long as it likes.
+        await sql`set local idle_in_transaction_session_timeout = 0`.execute(snapshot)
+        try {
+          return { value: await work(viewOf(snapshot)) }
+        } catch (error) {
+          return { error }
+        }
+      }),
+  )
+  if ('error' in outcome) throw outcome.error
+  return outcome.value
+}
+
+function viewOf(snapshot: TokenvaultDatabase): AuditView {
+  return {
+    readHead: () => readHead(snapshot),
+    readEvents: () => readEvents(snapshot),
+    readSubtrees: (level, from, to) => readSubtrees(snapshot, level, from, to),
+    readCheckpoints: () => readCheckpoints(snapshot, sql`order by tree_size`),
+
+    async compareSearchIndex() {
+      // A join of two sorted or hashed scans, which spill to disk: memory does not grow with the log.
+      const rows = await read<{ missing: string; surplus: string }>(
+        snapshot,
+        sql`
+          select count(*) filter (where stored.digest is null) as missing,
+            count(*) filter (where named.digest is null) as surplus
+          from (
+            select digest, sequence from pii_vault.audit_log, pii_vault.event_digests(event) as digest
+            where sequence < (select next_sequence from pii_vault.audit_tokens_head)
+          ) as named
+          full join pii_vault.audit_tokens as stored on stored.digest = named.digest and stored.sequence = named.sequence`,
+      )
+      return { missing: Number(rows[0]!.missing), surplus: Number(rows[0]!.surplus) }
+    },
+  }
+}
+
+async function readHead(database: TokenvaultDatabase): Promise<AuditHead> {
+  const rows = await read<{ tree_size: string; subtree_roots: Buffer[] }>(
+    database,
+    sql`select tree_size, subtree_roots from pii_vault.audit_head`,
+  )
+  // Without a head there is a tree of nothing, which no event fits in.
+  return { treeSize: Number(rows[0]?.tree_size ?? 0), subtreeRoots: rows[0]?.subtree_roots ?? [] }
+}
+
+/** Ties stay together: where somebody took the unique key away to store a sequence twice, both are read. */
+async function* readEvents(snapshot: TokenvaultDatabase): AsyncGenerator<readonly StoredEvent[]> {
+  let beyond = sql``
+  while (true) {
+    const rows = await read<EventRow>(
+      snapshot,
+      sql`
+        select ${eventColumns} from (
+          select *, min(sequence) over () as first, sum(octet_length(event)) over (order by sequence) as bytes_so_far
+          from (
+            select * from pii_vault.audit_log ${beyond} order by sequence fetch first ${sql.lit(pageEvents)} rows with ties
+          ) as next
+        ) as audit_log
+        where bytes_so_far <= ${sql.lit(pageBytes)} or sequence = first order by sequence`,
+    )
+    const last = rows.at(-1)
+    if (last === undefined) return
+    yield rows.map(toEvent)
+    beyond = sql`where sequence > ${last.sequence}`
+  }
+}
+
+async function readSubtrees(database: TokenvaultDatabase, level: number, from: number, to: number): Promise<Buffer[]> {
+  const rows = await read<{ root: Buffer }>(
+    database,
+    sql`select root from pii_vault.audit_subtrees
+      where level = ${level} and index >= ${from} and index < ${to} order by index`,
+  )
+  return rows.map(({ root }) => root)
+}
+
+async function readCheckpoints(database: TokenvaultDatabase, which: RawBuilder<unknown>): Promise<StoredCheckpoint[]> {
+  const rows = await read<{ tree_size: string; note: string }>(
+    database,
+    sql`select tree_size, note from pii_vault.checkpoints ${which}`,
+  )
+  return rows.map(({ tree_size: treeSize, note }) => ({ treeSize: Number(treeSize), note }))
+}
+
+async function read<Row>(database: TokenvaultDatabase, statement: RawBuilder<unknown>): Promise<Row[]> {
+  const { rows } = await namingFailures(() => statement.execute(database))
+  return rows as Row[]
+}

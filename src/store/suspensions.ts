@@ -1,0 +1,17 @@
+import { sql } from 'kysely'
+import type { Suspension, SuspensionReader } from '../vault/evidence-ports.ts'
+import type { TokenvaultDatabase } from './database.ts'
+import { namingFailures } from './failure.ts'
+
+/** Suspensions, to be read. They are made and lifted by acts only; see act-log.ts. */
+export function createSuspensionReader(database: TokenvaultDatabase): SuspensionReader {
+  return {
+    listSuspensions: limit =>
+      namingFailures(async () => {
+        const { rows } = await sql<Suspension>`
+          select issuer, subject, suspended_at as "suspendedAt" from pii_vault.suspensions
+          order by suspended_at, principal limit ${limit}`.execute(database)
+        return rows
+      }),
+  }
+}

@@ -193,6 +193,8 @@ export interface ApprovalReader {
   listApprovals(options: {
     readonly state?: Approval['state'] | undefined
     readonly before?: string | undefined
+    /** Only what this principal asked for. */
+    readonly requester?: Pick<Principal, 'issuer' | 'subject'> | undefined
     readonly limit: number
   }): Promise<readonly Approval[]>
   findApproval(id: string): Promise<Approval | undefined>

@@ -1,0 +1,39 @@
+import { openReceipt, type Receipt, signReceipt } from '../crypto/receipt.ts'
+import type { NoteSigner, NoteVerifier } from '../crypto/signed-note.ts'
+import { TokenvaultError } from '../errors.ts'
+import { checkProof, type Proven } from './audit-proof.ts'
+import type { CommittedAct } from './evidence-ports.ts'
+
+/** The receipt of an act that is committed; only of such: it says that the event stands in the log. */
+export function makeReceipt(signer: NoteSigner, { sequence, leafHash }: CommittedAct): Receipt {
+  return signReceipt(signer, { sequence, leafHash })
+}
+
+/** What a receipt was found to say. */
+export interface CheckedReceipt {
+  readonly sequence: number
+  readonly leafHash: Uint8Array
+  /** What the proof that came along shows: that the log kept what the receipt promised. */
+  readonly proven?: Extract<Proven, { kind: 'inclusion' }>
+}
+
+/**
+ * Checks a receipt with the verifier key alone, and, where one is given, that a proof is about the receipt's event.
+ *
+ * @param receipt as it came, of any shape; the whole reply that it stood in does as well
+ * @param proof as it came, of any shape; undefined for none
+ * @throws TokenvaultError `receipt_invalid`, `checkpoint_invalid`
+ */
+export function checkReceipt(receipt: unknown, verifier: NoteVerifier, proof?: unknown): CheckedReceipt {
+  const { receipt: inner = receipt } = Object(receipt) as { receipt?: unknown }
+  const place = openReceipt(inner, verifier)
+  if (proof === undefined) return place
+  const proven = checkProof(proof, verifier)
+  if (
+    proven.kind !== 'inclusion' ||
+    proven.sequence !== place.sequence ||
+    Buffer.compare(proven.leafHash, place.leafHash) !== 0
+  )
+    throw new TokenvaultError('receipt_invalid', 'the proof is not about the event of the receipt')
+  return { ...place, proven }
+}

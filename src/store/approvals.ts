@@ -29,12 +29,12 @@ const columns = sql`id, ${shownState} as shown_state, issuer, subject, roles, pu
 /** Requests for approval, to be read. They are made, decided and used by acts only; see act-log.ts. */
 export function createApprovalReader(database: TokenvaultDatabase): ApprovalReader {
   return {
-    listApprovals: ({ state, before, limit }) =>
+    listApprovals: ({ state, before, requester, limit }) =>
       namingFailures(async () => {
         // Rows are never removed, so the last of one page finds the next, whatever became of it in between.
         const { rows } = await sql<ApprovalRow>`
           select ${columns} from pii_vault.approvals
-          where ${state === undefined ? sql`true` : sql`${shownState} = ${state}`} ${
+          where ${state === undefined ? sql`true` : sql`${shownState} = ${state}`} ${requestedBy(requester)} ${
             before === undefined
               ? sql``
               : sql`and (created_at, id) <
@@ -51,6 +51,12 @@ export function createApprovalReader(database: TokenvaultDatabase): ApprovalRead
         return rows[0] && toApproval(rows[0])
       }),
   }
+}
+
+type ListOptions = Parameters<ApprovalReader['listApprovals']>[0]
+
+function requestedBy(requester: ListOptions['requester']) {
+  return requester === undefined ? sql`` : sql`and issuer = ${requester.issuer} and subject = ${requester.subject}`
 }
 
 function toApproval(row: ApprovalRow): Approval {

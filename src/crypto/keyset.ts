@@ -78,6 +78,12 @@ export class Keyset {
     const key = this.#keys.get(formatKeyName(name))
     return key?.status === 'disabled' ? undefined : key
   }
+
+  /** Every key of the purpose and field that is not disabled, in order of version. */
+  usable(purpose: KeyPurpose, field: string): readonly Key[] {
+    const keys = [...this.#keys.values()].filter(key => key.purpose === purpose && key.field === field)
+    return keys.filter(({ status }) => status !== 'disabled').sort((a, b) => a.version - b.version)
+  }
 }
 
 /** The AES-SIV primitive under a token, data or quarantine key. */

@@ -12,13 +12,17 @@ export class FieldKeys {
   readonly #mints = new Map<string, TokenMint>()
   readonly #sealers = new Map<string, Sealer>()
   readonly #originSealers = new Map<string, Sealer>()
+  /** By which events are written. */
   readonly digest: TokenDigest
+  /** By all of which events of the past may name a token. */
+  readonly digests: readonly TokenDigest[]
 
   /** @throws TokenvaultError `keyset_incomplete` without an audit key */
   constructor(keyset: Keyset, tenant: string) {
     this.#keyset = keyset
     this.#tenant = tenant
     this.digest = new TokenDigest(keyset.primary('audit', '').material.export())
+    this.digests = keyset.usable('audit', '').map(({ material }) => new TokenDigest(material.export()))
   }
 
   /** The version that new tokens, or new sealed values, of the field are made under. @throws `keyset_incomplete` */
@@ -31,6 +35,11 @@ export class FieldKeys {
     return this.#cached(this.#mints, 'token', field, keyVersion, key => {
       return new TokenMint(key, { tenant: this.#tenant, field, keyVersion })
     })
+  }
+
+  /** The mints of every version of the field's token key that is held, oldest first. */
+  mints(field: string): readonly TokenMint[] {
+    return this.#keyset.usable('token', field).map(({ version }) => this.mint(field, version)!)
   }
 
   /** @param purpose `data` with a field, or `quarantine` with '' @returns undefined where no such key is held */

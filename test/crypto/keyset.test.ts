@@ -88,3 +88,18 @@ t.test('the primitive of a key works after the exported bytes were overwritten',
   t.equal(encrypt(), encrypt())
   t.throws(() => sivOf(make(1, 'primary', 'audit')), { code: 'key_length_invalid' })
 })
+
+t.test('usable keys are those that are not disabled, oldest first, of one place only', async t => {
+  const keyset = new Keyset([
+    make(10, 'primary'),
+    make(2, 'active'),
+    make(3, 'disabled'),
+    make(1, 'active'),
+    make(1, 'primary', 'audit'),
+  ])
+  t.same(
+    keyset.usable('token', 'ip').map(({ version }) => version),
+    [1, 2, 10],
+  )
+  t.same(keyset.usable('token', '__proto__'), [])
+})

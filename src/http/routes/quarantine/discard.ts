@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { QuarantineVerbs } from '../../../vault/quarantine.ts'
+import { idempotencyHeaders, idempotencyProblems } from '../../idempotency-header.ts'
 import { principalOf } from '../../plugins/authentication.ts'
 import { entryIdSchema, entryParams, exampleEntry, operatorProblems } from '../../quarantine-schemas.ts'
 
@@ -11,10 +12,11 @@ const schema = {
   tags: ['quarantine'],
   security: [{ accessToken: [] }],
   params: entryParams,
+  headers: idempotencyHeaders,
   response: {
     200: Type.Object({ id: entryIdSchema, state: Type.Literal('discarded') }, { title: 'DiscardReply' }),
   },
-  'x-problems': [...operatorProblems, 'quarantine_unknown', 'quarantine_settled'],
+  'x-problems': [...operatorProblems, ...idempotencyProblems, 'quarantine_unknown', 'quarantine_settled'],
   'x-reply-examples': { discarded: { summary: 'Discarded', value: { id: exampleEntry.id, state: 'discarded' } } },
 } as const
 

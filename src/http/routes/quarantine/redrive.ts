@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import { maxQuarantinePage, type QuarantineVerbs } from '../../../vault/quarantine.ts'
+import { idempotencyHeaders, idempotencyProblems } from '../../idempotency-header.ts'
 import { principalOf } from '../../plugins/authentication.ts'
 import { bodyProblems, entryIdSchema, entryParams, operatorProblems, reasonSchema } from '../../quarantine-schemas.ts'
 
@@ -20,8 +21,9 @@ const oneSchema = {
   tags: ['quarantine'],
   security: [{ accessToken: [] }],
   params: entryParams,
+  headers: idempotencyHeaders,
   response: { 200: oneReply },
-  'x-problems': [...operatorProblems, 'quarantine_unknown', 'quarantine_settled'],
+  'x-problems': [...operatorProblems, ...idempotencyProblems, 'quarantine_unknown', 'quarantine_settled'],
   'x-reply-examples': { requested: { summary: 'Requested', value: { requested: 1 } } },
 } as const
 
@@ -31,12 +33,13 @@ const allSchema = {
   description: `The oldest entries in the state \`quarantined\`, at most ${maxQuarantinePage} a call. Repeat with \`after\`, so that what fails again is not asked for for ever.`,
   tags: ['quarantine'],
   security: [{ accessToken: [] }],
+  headers: idempotencyHeaders,
   body: Type.Object(
     { reason: Type.Optional(reasonSchema), after: Type.Optional(entryIdSchema) },
     { title: 'RedriveQuarantineRequest', additionalProperties: false },
   ),
   response: { 200: allReply },
-  'x-problems': [...operatorProblems, ...bodyProblems],
+  'x-problems': [...operatorProblems, ...idempotencyProblems, ...bodyProblems],
   'x-request-examples': {
     all: { summary: 'Whatever the reason', value: {} },
     reason: { summary: 'Of one reason, after a fix', value: { reason: 'app_version_invalid' } },

@@ -1,0 +1,28 @@
+import Type from 'typebox'
+import type { ProblemCode } from './problem.ts'
+
+/**
+ * The headers of a state-changing operation. A route whose schema names this very object is idempotent: what is
+ * documented and what is done cannot differ (plugins/idempotency.ts looks for it).
+ */
+export const idempotencyHeaders = Type.Object({
+  'idempotency-key': Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 255,
+      pattern: '^[ -~]+$',
+      description:
+        'Makes a repeat of this request harmless: within 24 hours the same key with the same request is answered as the ' +
+        'first time, with `Idempotency-Replayed: true`, and nothing is done again. A key belongs to you alone. ' +
+        'Requests that were refused or failed changed nothing and may be repeated under their key.',
+      examples: ['8e03978e-40d5-43e8-bc93-6894a57f9324'],
+    }),
+  ),
+})
+
+/** What an idempotent operation may answer besides, and `store_unavailable`. */
+export const idempotencyProblems = [
+  'idempotency_key_invalid',
+  'idempotency_key_reused',
+  'idempotency_in_progress',
+] as const satisfies readonly ProblemCode[]

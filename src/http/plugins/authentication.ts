@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { TokenvaultError } from '../../errors.ts'
 import type { Principal } from '../../vault/ports.ts'
 import { guardJwt } from '../jwt-guard.ts'
-import { createKeySource, type JwksCooldown } from '../key-source.ts'
+import { createKeySource, type JwksCooldown, type JwksPatience } from '../key-source.ts'
 import { clockToleranceSeconds, readPrincipal } from '../principal.ts'
 
 /** Which access tokens are accepted. */
@@ -17,6 +17,7 @@ export interface JwtOptions {
   /** Longest `exp` − `iat`. */
   readonly maxLifetimeSeconds: number
   readonly jwksCooldown?: JwksCooldown
+  readonly jwksPatience?: JwksPatience
 }
 
 declare module 'fastify' {
@@ -47,7 +48,7 @@ export const authentication = fp<JwtOptions>(async (app, options) => {
     throw new TokenvaultError('config_invalid', 'JWT algorithms: name asymmetric ones only')
   }
   const algorithms = new Set(options.algorithms)
-  const keys = createKeySource(options.jwksUrl, options.jwksCooldown)
+  const keys = createKeySource(options.jwksUrl, options.jwksCooldown, options.jwksPatience)
   await app.register(jwt, {
     secret: async (_request: FastifyRequest, jws: jwt.TokenOrHeader) => {
       const { alg, kid = '' } = 'header' in jws ? jws.header : jws

@@ -1,20 +1,35 @@
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { benchCore } from './core.ts'
+import { benchDetokenize } from './detokenize.ts'
 import { benchIngest } from './ingest.ts'
 
 /** Each benchmark by name, and what its figures mean. */
-const benchmarks = new Map<string, { run: (options: { memory: boolean }) => object | Promise<object>; unit: string }>([
+const benchmarks = new Map<
+  string,
+  { run: (options: { memory: boolean; large: boolean }) => object | Promise<object>; unit: string }
+>([
   ['core', { run: benchCore, unit: 'tokens/s, value text in, token text out, 1,000 values a batch' }],
   [
     'ingest',
     { run: benchIngest, unit: 'messages/s from queue to commit; peak resident size in MB (--memory: at 1,000,000)' },
   ],
+  [
+    'detokenize',
+    {
+      run: benchDetokenize,
+      unit: 'requests/s, milliseconds, transactions/s, tokens/s (--large: at 10,000,000 originals)',
+    },
+  ],
 ])
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean', default: false }, memory: { type: 'boolean', default: false } },
+  options: {
+    json: { type: 'boolean', default: false },
+    memory: { type: 'boolean', default: false },
+    large: { type: 'boolean', default: false },
+  },
 })
 const name = positionals[0] ?? 'core'
 const benchmark = benchmarks.get(name)

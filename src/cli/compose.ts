@@ -1,4 +1,5 @@
 import type { Config, Environment } from '../config.ts'
+import { signReceipt } from '../crypto/receipt.ts'
 import { type App, createApp } from '../http/app.ts'
 import { startDepthWatch } from '../ingest/depth-watch.ts'
 import { clearProperties } from '../ingest/login-event.ts'
@@ -7,23 +8,33 @@ import { createRedriver } from '../ingest/redrive.ts'
 import { workAndRedrive } from '../ingest/work-and-redrive.ts'
 import { createWorker, type WorkerTotals } from '../ingest/worker.ts'
 import type { Log } from '../log.ts'
+import { type ApprovalWebhook, createApprovalWebhook } from '../publish/approval-webhook.ts'
 import { openDeadLetterQueue, type SqsDeadLetterQueue } from '../queue/dead-letters.ts'
 import type { OpenOrigin } from '../queue/receive.ts'
 import type { SqsClientOptions } from '../queue/sqs-client.ts'
 import { createSqsQueue, type SqsQueue } from '../queue/sqs-queue.ts'
-import { createAuditLog } from '../store/audit-log.ts'
+import { createActLog } from '../store/act-log.ts'
+import { createApprovalReader } from '../store/approvals.ts'
 import { createDatabaseHealth } from '../store/health.ts'
+import { createIdempotencyStore } from '../store/idempotency.ts'
 import { createOriginalReader } from '../store/originals.ts'
 import { createQuarantineStore } from '../store/quarantine.ts'
 import { createRedriveStore } from '../store/redrive.ts'
+import { createSuspensionReader } from '../store/suspensions.ts'
+import { notifyingApprovers } from '../vault/approval-notice.ts'
+import { createApprovalVerbs } from '../vault/approvals.ts'
 import { createRecordAct } from '../vault/audit.ts'
 import { createDetokenize } from '../vault/detokenize.ts'
 import { createOpenQuarantined } from '../vault/open-quarantined.ts'
 import { createOriginSeal } from '../vault/origin.ts'
 import { createQuarantineVerbs } from '../vault/quarantine.ts'
+import { createSuspensionVerbs } from '../vault/suspensions.ts'
 import { createTokenize } from '../vault/tokenize.ts'
 import { openIngestVault, openSigningVault } from './open-vault.ts'
+import { readFields } from './read-fields.ts'
+import { policyPlace } from './read-policy.ts'
 import { version } from './version.ts'
+import { watchPolicy } from './watch-policy.ts'
 
 /** A process that is ready to run and must be closed. */
 export interface Composed<T> {
@@ -120,26 +131,40 @@ function queueOptions(config: QueueConfig, environment: Environment): SqsClientO
 /**
  * Puts the API together, not yet listening.
  *
- * @throws TokenvaultError as composeWorker
+ * @throws TokenvaultError as composeWorker, and `policy_invalid`
  */
 export async function composeApi(config: Config<'api'>, log: Log): Promise<Composed<App>> {
-  const { fields, database, keys } = await openSigningVault(config, 'tokenvault api')
-  const recordAct = createRecordAct(createAuditLog(database), keys, () => new Date())
+  const watched = watchPolicy(policyPlace(config), { fields: readFields(config), log })
+  const policy = watched.current
+  const { fields, database, keys, signer } = await openSigningVault(config, 'tokenvault api').catch(error => {
+    watched.close()
+    throw error
+  })
+  const recordAct = createRecordAct(createActLog(database), keys, () => new Date(), policy)
+  const webhook = composeApprovalWebhook(config, log)
+  const recordRequest = webhook === undefined ? recordAct : notifyingApprovers(recordAct, webhook.notifyApprovers)
+  const originals = createOriginalReader(database)
   const app = await createApp({
     log,
     verbs: {
-      detokenize: createDetokenize({ fields, keys, originals: createOriginalReader(database), recordAct }),
-      tokenize: createTokenize({ fields, keys, recordAct }),
+      detokenize: createDetokenize({ fields, keys, originals, recordAct: recordRequest, policy }),
+      tokenize: createTokenize({ fields, keys, recordAct, policy }),
       quarantine: createQuarantineVerbs({
         fields,
         clearProperties,
         store: createQuarantineStore(database),
         openQuarantined: createOpenQuarantined(keys),
         recordAct,
+        policy,
       }),
+      approvals: createApprovalVerbs({ approvals: createApprovalReader(database), recordAct, policy }),
+      suspensions: createSuspensionVerbs({ suspensions: createSuspensionReader(database), recordAct, policy }),
     },
+    idempotency: createIdempotencyStore(database),
+    signReceipt: evidence => signReceipt(signer, evidence),
     health: [createDatabaseHealth(database)],
     jwt: {
+      rolesClaims: () => policy().rolesClaims,
       jwksUrl: config.JWKS_URL,
       issuer: config.JWT_ISSUER,
       audience: config.JWT_AUDIENCE,
@@ -150,12 +175,21 @@ export async function composeApi(config: Config<'api'>, log: Log): Promise<Compo
     rateLimitPerMinute: config.RATE_LIMIT_PER_MINUTE,
     version,
   }).catch(async error => {
+    watched.close()
     await database.destroy()
     throw error
   })
   const close = async () => {
+    watched.close()
     await app.close()
+    // After the requests under way, of which each may have had something to tell.
+    await webhook?.close()
     await database.destroy()
   }
   return { main: app, close }
+}
+
+function composeApprovalWebhook(config: Config<'api'>, log: Log): ApprovalWebhook | undefined {
+  const { APPROVAL_WEBHOOK_URL: url, APPROVAL_WEBHOOK_SECRET: secret } = config
+  return url === undefined || secret === undefined ? undefined : createApprovalWebhook({ url, secret, log })
 }

@@ -13,7 +13,7 @@ import { problems, sendProblem } from './plugins/problems.ts'
 import { rateLimiting } from './plugins/rate-limit.ts'
 import { replyHeaders } from './plugins/reply-headers.ts'
 import { logRequest, type RequestLog, requestLog } from './plugins/request-log.ts'
-import { detokenizeRoute } from './routes/detokenize.ts'
+import { detokenizeRoute, type SignReceipt } from './routes/detokenize.ts'
 import { healthzRoute } from './routes/healthz.ts'
 import { discardRoute } from './routes/quarantine/discard.ts'
 import { listRoute } from './routes/quarantine/list.ts'
@@ -26,6 +26,8 @@ import { tokenizeRoute } from './routes/tokenize.ts'
 export interface AppOptions {
   readonly log: RequestLog
   readonly verbs: { readonly detokenize: Detokenize; readonly tokenize: Tokenize; readonly quarantine: QuarantineVerbs }
+  /** Signs the place of an event in the log, for the caller that it is about. */
+  readonly signReceipt: SignReceipt
   /** What /readyz asks. */
   readonly health: readonly HealthCheck[]
   readonly jwt: JwtOptions
@@ -83,7 +85,8 @@ export async function createApp(options: AppOptions): Promise<App> {
   await app.register(readyzRoute, { health: options.health })
   await app.register(async guarded => {
     await guarded.register(authentication, options.jwt)
-    await guarded.register(detokenizeRoute, { detokenize: options.verbs.detokenize })
+    const { signReceipt } = options
+    await guarded.register(detokenizeRoute, { detokenize: options.verbs.detokenize, signReceipt })
     await guarded.register(tokenizeRoute, { tokenize: options.verbs.tokenize })
     const { quarantine } = options.verbs
     for (const route of [listRoute, showRoute, openRoute, redriveRoutes, discardRoute]) {

@@ -1,4 +1,5 @@
 import { errorCatalogue, TokenvaultError } from '../errors.ts'
+import { BudgetExceeded } from '../vault/ruling.ts'
 import { appearance, BatchRefused, describeProblem, type ProblemCode } from './problem.ts'
 import { problemSchema } from './schemas.ts'
 
@@ -65,6 +66,11 @@ export function completeDocument(document: Json): Json {
     describeBody(operation['requestBody'] as Json | undefined, take(operation, 'x-request-examples'), schemas)
     describeBody(responses['200'], take(operation, 'x-reply-examples'), schemas)
     Object.assign(responses['200']!, { description: operation['summary'], headers: headersOf(200) })
+    const accepted = take<{ description: string; examples: Json }>(operation, 'x-accepted')
+    if (accepted !== undefined) {
+      describeBody(responses['202'], accepted.examples, schemas)
+      Object.assign(responses['202']!, { description: accepted.description, headers: headersOf(202) })
+    }
     for (const status of new Set(codes.map(code => appearance[code]).sort())) {
       responses[status] = problemResponse(
         status,
@@ -111,7 +117,11 @@ function problemResponse(status: number, codes: readonly ProblemCode[]): Json {
 
 function exampleOf(code: ProblemCode): Json {
   const error =
-    code === 'batch_refused' ? new BatchRefused([{ index: 1, code: 'token_unknown' }]) : new TokenvaultError(code)
+    code === 'batch_refused'
+      ? new BatchRefused([{ index: 1, code: 'token_unknown' }])
+      : code === 'budget_exceeded'
+        ? new BudgetExceeded('minute', 17)
+        : new TokenvaultError(code)
   return { summary: errorCatalogue[code].meaning, value: describeProblem(error, exampleRequestId) }
 }
 

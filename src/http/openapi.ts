@@ -24,6 +24,9 @@ export async function renderOpenApi(): Promise<string> {
         discard: neverCalled,
       },
     },
+    signReceipt: () => {
+      throw new TokenvaultError('internal')
+    },
     health: [],
     jwt: {
       jwksUrl: 'https://issuer.invalid/jwks.json',

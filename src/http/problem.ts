@@ -1,4 +1,5 @@
 import { type ErrorCode, errorCatalogue, TokenvaultError } from '../errors.ts'
+import { BudgetExceeded } from '../vault/ruling.ts'
 
 /**
  * Where each code may appear over HTTP: the status of a problem, `item` for a code that stands only beside one item
@@ -86,12 +87,20 @@ export type ProblemCode = {
   [Code in ErrorCode]: (typeof appearance)[Code] extends number ? Code : never
 }[ErrorCode]
 
+/** Codes of whole calls that an item carries where its neighbours are permitted. */
+const alsoOfItems: ReadonlySet<ItemCode> = new Set(['purpose_not_permitted', 'ticket_required'])
+
 /** A code that one item of a batch may carry. */
-export type ItemCode = { [Code in ErrorCode]: (typeof appearance)[Code] extends 'item' ? Code : never }[ErrorCode]
+export type ItemCode =
+  | { [Code in ErrorCode]: (typeof appearance)[Code] extends 'item' ? Code : never }[ErrorCode]
+  | 'purpose_not_permitted'
+  | 'ticket_required'
 
 const codes = Object.keys(appearance) as ErrorCode[]
 export const problemCodes = codes.filter((code): code is ProblemCode => typeof appearance[code] === 'number')
-export const itemCodes = codes.filter((code): code is ItemCode => appearance[code] === 'item')
+export const itemCodes = codes.filter(
+  (code): code is ItemCode => appearance[code] === 'item' || alsoOfItems.has(code as ItemCode),
+)
 
 /** An atomic batch was refused; `items` names what failed by its index in the request. */
 export class BatchRefused extends TokenvaultError {
@@ -113,6 +122,7 @@ export interface Problem {
   readonly remedy: string
   readonly requestId: string
   readonly items?: BatchRefused['items']
+  readonly window?: BudgetExceeded['window']
 }
 
 /**
@@ -134,5 +144,13 @@ export function describeProblem(error: TokenvaultError, requestId: string): Prob
     remedy,
     requestId,
     ...(error instanceof BatchRefused ? { items: error.items } : {}),
+    ...(error instanceof BudgetExceeded ? { window: error.window } : {}),
   }
+}
+
+/** Seconds after which a refused call is worth another try; undefined where time mends nothing. */
+export function retryAfterSecondsOf(error: TokenvaultError): number | undefined {
+  if (error instanceof BudgetExceeded) return error.retryAfterSeconds
+  if (error.code === 'approvals_too_many') return 60
+  return appearance[error.code] === 503 ? 5 : undefined
 }

@@ -38,6 +38,7 @@ function nameSchemaError({ keyword, instancePath, params }: FastifySchemaValidat
   }
   if (instancePath === '/purpose' && keyword === 'minLength') return new TokenvaultError('purpose_missing')
   if (instancePath === '/purpose') return new TokenvaultError('purpose_invalid')
+  if (instancePath === '/ticket') return new TokenvaultError('ticket_invalid')
   if (keyword === 'minItems') return new TokenvaultError('batch_empty', `${place} is empty`)
   if (keyword === 'maxItems')
     return new TokenvaultError('batch_too_large', `${place} has more than ${params['limit']} items`)

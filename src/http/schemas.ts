@@ -1,6 +1,6 @@
 import Type from 'typebox'
 import { errorCatalogue } from '../errors.ts'
-import { maxBatchItems, purposePattern } from '../vault/policy.ts'
+import { maxBatchItems, purposePattern, ticketPattern } from '../vault/request-form.ts'
 import { itemCodes, problemCodes } from './problem.ts'
 
 /**
@@ -27,7 +27,30 @@ export const purposeSchema = Type.String({
   examples: ['fraud_investigation'],
 })
 
+export const ticketSchema = Type.String({
+  title: 'Ticket',
+  description:
+    'The ticket under which you act, where the policy asks for one; it becomes part of the evidence, so never put a value in it.',
+  pattern: ticketPattern,
+  examples: ['SEC-1234'],
+})
+
 export const batchSize = { minItems: 1, maxItems: maxBatchItems }
+
+export const receiptSchema = Type.Object(
+  {
+    log: Type.String({ description: 'Origin of the log.' }),
+    sequence: Type.Integer({ minimum: 0, description: 'Place of the audit event of this call.' }),
+    leafHash: Type.String({ description: 'base64 of SHA-256(0x00 ‖ event) (RFC 9162, 2.1.1).' }),
+    signature: Type.String({
+      description: 'base64 of key id ‖ Ed25519 signature; `tokenvault receipt verify` checks it.',
+    }),
+  },
+  {
+    title: 'Receipt',
+    description: 'Signed promise that the audit event of this call is in the log. Keep it as your proof.',
+  },
+)
 
 export const problemSchema = Type.Object(
   {
@@ -38,6 +61,13 @@ export const problemSchema = Type.Object(
     detail: Type.Optional(Type.String({ description: 'Where the request is wrong. It never repeats what was sent.' })),
     remedy: Type.String({ description: 'What to do next.' }),
     requestId: Type.String({ format: 'uuid', description: 'Our id of the request, also in the X-Request-Id header.' }),
+    window: Type.Optional(
+      Type.Enum(['minute', 'day'], {
+        type: 'string',
+        description:
+          'With `budget_exceeded` only: which budget does not hold the call. Who exceeds that of a day is suspended.',
+      }),
+    ),
     items: Type.Optional(
       Type.Array(Type.Object({ index: Type.Integer({ minimum: 0 }), code: itemCodeSchema }), {
         description: 'With `batch_refused` only: the items that failed, by their index in the request.',

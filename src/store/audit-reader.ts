@@ -1,4 +1,5 @@
 import { type RawBuilder, sql } from 'kysely'
+import { TokenvaultError } from '../errors.ts'
 import type { AuditHead, AuditReader, AuditView, StoredCheckpoint, StoredEvent } from '../vault/evidence-ports.ts'
 import type { TokenvaultDatabase } from './database.ts'
 import { namingFailures } from './failure.ts'
@@ -70,6 +71,7 @@ async function readSnapshot<T>(database: TokenvaultDatabase, work: (view: AuditV
         try {
           return { value: await work(viewOf(snapshot)) }
         } catch (error) {
+          if (error instanceof TokenvaultError) throw error
           return { error }
         }
       }),

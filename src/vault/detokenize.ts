@@ -1,11 +1,15 @@
-import { packBytes, packText, unpackText } from '../crypto/byte-column.ts'
+import { randomUUID } from 'node:crypto'
 import { type ParsedToken, parseToken } from '../crypto/token.ts'
 import { type ErrorCode, TokenvaultError } from '../errors.ts'
-import type { RecordAct } from './audit.ts'
+import { digestRequest } from './approval-digest.ts'
+import type { RecordAct, RecordedAct } from './audit.ts'
+import type { Effect, Ruling } from './evidence-ports.ts'
 import type { FieldKeys } from './field-keys.ts'
 import type { FieldSchema } from './fields.ts'
-import { checkBatchSize, checkPurpose, type Permit, permittedFields } from './policy.ts'
-import type { OriginalReader, Principal, SealedOriginal } from './ports.ts'
+import { openTokens } from './open-tokens.ts'
+import { type Decision, decideCall, type Limits, limitsOf, type Policy } from './policy.ts'
+import type { OriginalReader, Principal } from './ports.ts'
+import { checkApprovalId, checkBatchSize, checkPurpose, checkTicket } from './request-form.ts'
 
 export interface DetokenizeRequest {
   readonly requestId: string
@@ -13,23 +17,49 @@ export interface DetokenizeRequest {
   readonly tokens: readonly string[]
   /** All or nothing. */
   readonly atomic: boolean
+  /** Under which the caller acts. */
+  readonly ticket?: string | undefined
+  /** No more than this, whatever the roles permit. */
+  readonly reveal?: 'partial' | undefined
+  /** The approval that this call uses up. */
+  readonly approvalId?: string | undefined
 }
 
 export type DetokenizedItem =
-  | { readonly token: string; readonly field: string; readonly value: string }
+  | { readonly token: string; readonly field: string; readonly value: string; readonly partial?: true }
   | { readonly token: string; readonly error: { readonly code: ErrorCode } }
 
-/** `refused`: the call was atomic and an item failed, so only the failures are told. */
-export type DetokenizeResult =
-  | { readonly outcome: 'complete'; readonly items: readonly DetokenizedItem[] }
-  | { readonly outcome: 'refused'; readonly failures: readonly { readonly index: number; readonly code: ErrorCode }[] }
+/** Place of the call's event in the log, of which the caller gets a receipt. */
+export type Evidence = Pick<RecordedAct, 'sequence' | 'leafHash'>
+
+/** A request for approval that waits for a decision, or was approved before and waits to be used. */
+export interface OpenRequest {
+  readonly id: string
+  readonly state: 'pending' | 'approved'
+  /** RFC 3339, UTC. */
+  readonly expiresAt: string
+}
 
 /**
- * Gives originals back, one answer an item, in input order. Authorization, look-up, authentication of what was found
- * and the audit event are one act: no caller can have the value without the others.
+ * `refused`: the call was atomic and an item failed, so only the failures are told. `approval_required`: nothing was looked
+ * up; a second person has to decide first.
+ */
+export type DetokenizeResult =
+  | { readonly outcome: 'complete'; readonly items: readonly DetokenizedItem[]; readonly evidence: Evidence }
+  | { readonly outcome: 'refused'; readonly failures: readonly { readonly index: number; readonly code: ErrorCode }[] }
+  | {
+      readonly outcome: 'approval_required'
+      readonly approval: OpenRequest
+      readonly evidence: Evidence
+    }
+
+/**
+ * Gives originals back, one answer an item, in input order. Authorization, look-up, authentication of what was found, the
+ * budget, the approval and the audit event are one act: no caller can have the value without the others.
  *
- * @throws TokenvaultError `purpose_missing`, `purpose_invalid`, `batch_empty`, `batch_too_large`,
- *   `role_not_permitted`, `store_unavailable`, `audit_unavailable`
+ * @throws TokenvaultError `purpose_missing`, `purpose_invalid`, `ticket_invalid`, `batch_empty`, `batch_too_large`,
+ *   `role_not_permitted`, `purpose_not_permitted`, `ticket_required`, `batch_over_role_limit`, `budget_exceeded`,
+ *   `principal_suspended`, `approval_unknown`, `approval_unusable`, `approvals_too_many`, `store_unavailable`, `audit_unavailable`
  */
 export type Detokenize = (principal: Principal, request: DetokenizeRequest) => Promise<DetokenizeResult>
 
@@ -38,125 +68,119 @@ export interface DetokenizeDependencies {
   readonly keys: FieldKeys
   readonly originals: OriginalReader
   readonly recordAct: RecordAct
-  /** The policy; that of this version when absent. */
-  readonly permit?: Permit
+  /** The current policy; a call is decided by one of them from beginning to end. */
+  readonly policy: () => Policy
 }
 
-/** A token's way through the checks: its value, or the first code that it fell to. */
-type Answer = { readonly field: string; readonly value: string } | { readonly code: ErrorCode }
-
-/** @returns the verb; the reader and the audit log stand behind the ports of `deps` */
+/** @returns the verb; the readers and the audit log stand behind the ports of `deps` */
 export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
-  const { permit = permittedFields } = deps
-  return async (principal, { requestId, purpose, tokens, atomic }) => {
+  const { recordAct } = deps
+  return async (principal, request) => {
+    const { requestId, purpose, tokens, atomic, ticket, approvalId } = request
     checkPurpose(purpose)
+    checkTicket(ticket)
+    checkApprovalId(approvalId)
     checkBatchSize(tokens.length)
-    const permitted = permit(principal.roles, 'detokenize', deps.fields)
-    const act = { operation: 'detokenize', principal, requestId, purpose, requested: tokens.length } as const
-    if (permitted.size === 0) {
-      await deps.recordAct({ ...act, grantedTokens: [], withheld: [], refusal: 'role_not_permitted' })
-      throw new TokenvaultError('role_not_permitted')
+    const policy = deps.policy()
+    const asking = { operation: 'detokenize', principal, requestId, purpose, ticket, policy } as const
+    const act = { ...asking, requested: tokens.length, grantedTokens: [], withheld: [] }
+    const refuse = async (code: ErrorCode, detail?: string): Promise<never> => {
+      await recordAct({ ...act, refusal: code })
+      throw new TokenvaultError(code, detail)
     }
 
-    const answers = await answerTokens(deps, permitted, [...new Set(tokens)])
+    const question = { roles: principal.roles, operation: 'detokenize', purpose, reveal: request.reveal } as const
+    const decided = decideCall(policy, deps.fields, { ...question, hasTicket: ticket !== undefined })
+    if (decided.refusal !== undefined) return refuse(decided.refusal)
+    const distinct = new Map(tokens.map(token => [token, parseToken(token)]))
+    const asked = countPermitted(distinct, decided.byField)
+    const limits = limitsOfCall(policy, asked, decided.byField)
+    if (tokens.length > limits.batchLimit) {
+      return refuse('batch_over_role_limit', `at most ${limits.batchLimit} items in one call`)
+    }
+
+    const needed = approvalId !== undefined || needsApproval(asked, decided.byField, limits)
+    const approval = needed ? describeApproval(deps.keys, request, asked, decided.byField) : undefined
+    if (approval !== undefined && approvalId === undefined) {
+      const effect: Effect = { kind: 'request_approval', id: randomUUID(), ...approval }
+      const { ruling, sequence, leafHash } = await recordAct({ ...act, effect })
+      return { outcome: 'approval_required', approval: openRequest(ruling), evidence: { sequence, leafHash } }
+    }
+    const effect = approval && ({ kind: 'use_approval', id: approvalId!, digest: approval.digest } as const)
+
+    const answers = await openTokens(deps, decided.byField, distinct)
     const failures = tokens.flatMap((token, index) => {
       const answer = answers.get(token)!
       return 'code' in answer ? [{ index, code: answer.code }] : []
     })
     const withheld = failures.map(({ code }) => code)
     if (atomic && failures.length > 0) {
-      await deps.recordAct({ ...act, grantedTokens: [], withheld, refusal: 'batch_refused' })
+      // What failed is told, so the approval was for this call, and is used up.
+      await recordAct({ ...act, withheld, effect, refusal: 'batch_refused' })
       return { outcome: 'refused', failures }
     }
     const grantedTokens = tokens.filter(token => 'value' in answers.get(token)!)
-    await deps.recordAct({ ...act, grantedTokens, withheld })
+    const partial = grantedTokens.filter(token => 'partial' in answers.get(token)!).length
+    const { perMinute, perDay } = limits
+    const charge = { values: new Set(grantedTokens).size, perMinute, perDay }
+    const { sequence, leafHash } = await recordAct({ ...act, grantedTokens, partial, withheld, charge, effect })
     const items = tokens.map((token): DetokenizedItem => {
       const answer = answers.get(token)!
       return 'code' in answer ? { token, error: answer } : { token, ...answer }
     })
-    return { outcome: 'complete', items }
+    return { outcome: 'complete', items, evidence: { sequence, leafHash } }
   }
 }
 
-async function answerTokens(
-  { fields, keys, originals }: DetokenizeDependencies,
-  permitted: ReadonlySet<string>,
-  tokens: readonly string[],
-): Promise<ReadonlyMap<string, Answer>> {
-  const answers = new Map<string, Answer>()
-  const sought = new Map<string, ParsedToken>()
-  for (const token of tokens) {
-    const parsed = parseToken(token)
-    const code = checkBeforeLookup(parsed, fields, permitted, keys)
-    if (code !== undefined) answers.set(token, { code })
-    else sought.set(token, parsed!)
+function openRequest(ruling: Ruling): OpenRequest {
+  if (ruling.allowed) {
+    const { approvalId: id, approvalState: state, approvalExpiresAt: expiresAt } = ruling
+    if (id !== undefined && state !== undefined && expiresAt !== undefined) return { id, state, expiresAt }
   }
-
-  const found = await originals.findOriginals([...new Set([...sought.values()].map(({ id }) => id))])
-  const groups = new Map<string, { token: string; original: SealedOriginal }[]>()
-  for (const [token, parsed] of sought) {
-    const original = found.get(parsed.id)
-    const code = checkFound(parsed, original, permitted)
-    if (code !== undefined) {
-      answers.set(token, { code })
-      continue
-    }
-    const { field, tokenKeyVersion, dataKeyVersion } = original!
-    const group = `${field}/${tokenKeyVersion}/${dataKeyVersion}`
-    const members = groups.get(group)
-    if (members === undefined) groups.set(group, [{ token, original: original! }])
-    else members.push({ token, original: original! })
-  }
-  for (const members of groups.values()) openGroup(keys, members, answers)
-  return answers
+  throw new TokenvaultError('internal', 'a request for approval was recorded without saying which')
 }
 
-/** What a token's text alone decides; nothing here depends on whether the vault holds it. */
-function checkBeforeLookup(
-  parsed: ParsedToken | undefined,
-  fields: FieldSchema,
-  permitted: ReadonlySet<string>,
+type ByField = ReadonlyMap<string, Decision>
+
+/** Distinct tokens of each field that may be revealed, going by their text alone. */
+function countPermitted(distinct: ReadonlyMap<string, ParsedToken | undefined>, byField: ByField) {
+  const asked = new Map<string, number>()
+  for (const parsed of distinct.values()) {
+    if (parsed === undefined || (byField.get(parsed.field)?.level ?? 'none') === 'none') continue
+    asked.set(parsed.field, (asked.get(parsed.field) ?? 0) + 1)
+  }
+  return asked
+}
+
+/** Of the roles that grant something in the call; where it asks for nothing that they grant, of those that could. */
+function limitsOfCall(policy: Policy, asked: ReadonlyMap<string, number>, byField: ByField): Limits {
+  const fields = asked.size > 0 ? asked.keys() : byField.keys()
+  return limitsOf(
+    policy,
+    [...fields].flatMap(field => byField.get(field)!.grantedBy),
+  )
+}
+
+function needsApproval(asked: ReadonlyMap<string, number>, byField: ByField, limits: Limits): boolean {
+  return (
+    [...asked.keys()].some(field => byField.get(field)!.needsApproval) ||
+    sum(asked) > (limits.approvalAbove ?? Number.POSITIVE_INFINITY)
+  )
+}
+
+function sum(asked: ReadonlyMap<string, number>): number {
+  return [...asked.values()].reduce((total, count) => total + count, 0)
+}
+
+/** What the second person decides about, and nothing else is covered. */
+function describeApproval(
   keys: FieldKeys,
-): ErrorCode | undefined {
-  if (parsed === undefined) return 'token_malformed'
-  if (!fields.has(parsed.field)) return 'field_unknown'
-  if (!permitted.has(parsed.field)) return 'field_not_permitted'
-  return keys.mint(parsed.field, parsed.keyVersion) === undefined ? 'key_unavailable' : undefined
-}
-
-function checkFound(
-  parsed: ParsedToken,
-  original: SealedOriginal | undefined,
-  permitted: ReadonlySet<string>,
-): ErrorCode | undefined {
-  if (original === undefined) return 'token_unknown'
-  if (original.field !== parsed.field) {
-    // Said only to those who may know that a token of the other field exists.
-    return permitted.has(original.field) ? 'token_field_mismatch' : 'token_unknown'
-  }
-  return original.tokenKeyVersion === parsed.keyVersion ? undefined : 'token_not_authentic'
-}
-
-/** Opens originals of one field and key versions, and proves each by minting its token again. */
-function openGroup(
-  keys: FieldKeys,
-  members: readonly { readonly token: string; readonly original: SealedOriginal }[],
-  answers: Map<string, Answer>,
-): void {
-  const { field, tokenKeyVersion, dataKeyVersion } = members[0]!.original
-  const sealer = keys.sealer('data', field, dataKeyVersion)
-  if (sealer === undefined) {
-    for (const { token } of members) answers.set(token, { code: 'key_unavailable' })
-    return
-  }
-  const ids = members.map(({ original }) => original.tokenId)
-  const { plaintexts, authentic } = sealer.open(packBytes(members.map(({ original }) => original.sealed)), ids)
-  const values = unpackText(plaintexts)
-  const minted = keys.mint(field, tokenKeyVersion)!.mint(packText(values))
-  for (const [index, { token }] of members.entries()) {
-    if (authentic[index] === 0 || minted.ids[index] !== ids[index])
-      answers.set(token, { code: 'original_not_authentic' })
-    else if (minted.tokens[index] !== token) answers.set(token, { code: 'token_not_authentic' })
-    else answers.set(token, { field, value: values[index]! })
-  }
+  { purpose, ticket, tokens }: DetokenizeRequest,
+  asked: ReadonlyMap<string, number>,
+  byField: ByField,
+) {
+  // What the policy gives now, and not what was asked: one that becomes more generous meanwhile voids the approval.
+  const reveal = [...asked.keys()].some(field => byField.get(field)!.level === 'full') ? 'full' : 'partial'
+  const digest = digestRequest(keys, { operation: 'detokenize', tokens, purpose, ticket, reveal })
+  return { digest, ticket, reveal, values: sum(asked), fields: Object.fromEntries(asked) } as const
 }

@@ -1,70 +1,186 @@
-import { TokenvaultError } from '../errors.ts'
+import type { ErrorCode } from '../errors.ts'
 import type { FieldSchema } from './fields.ts'
 
 export type Operation = 'detokenize' | 'tokenize'
 
-/** What one role permits: operations on every configured field, and whether it operates the quarantine. */
-type RolePermissions = Readonly<Partial<Record<Operation, 'every field'>>> & { readonly quarantine?: true }
+export type RevealLevel = 'full' | 'partial' | 'none'
 
-/** The roles that this version knows. A Map, because role names come from access tokens. */
-const rolePermissions: ReadonlyMap<string, RolePermissions> = new Map<string, RolePermissions>([
-  ['analyst', {}],
-  ['investigator', { detokenize: 'every field', tokenize: 'every field' }],
-  ['auditor', {}],
-  ['operator', { quarantine: true }],
-])
+/** What a role may do besides revealing and tokenizing. */
+export type Capability = 'audit' | 'quarantine' | 'approve' | 'suspensions'
 
-/** Every role that the policy names. */
-export const knownRoles: readonly string[] = [...rolePermissions.keys()]
+/** Stands for every configured field that is not named, or for every purpose. */
+export const every = '*'
 
-/** Says which of the configured fields roles permit an operation on. */
-export type Permit = typeof permittedFields
+/** What one role permits. */
+export interface RolePolicy {
+  readonly name: string
+  /** Lines of the policy file, from 1: '' is the role itself, `reveal.ip`, `tokenize`, `purposes` and `ticket` its parts. */
+  readonly lines: ReadonlyMap<string, number>
+  /** Level by field; `*` for those not named. */
+  readonly reveal: ReadonlyMap<string, RevealLevel>
+  /** Fields whose values it may tokenize, or `*`. */
+  readonly tokenize: ReadonlySet<string>
+  readonly purposes: ReadonlySet<string>
+  readonly ticketRequired: boolean
+  /** Most items of one call. */
+  readonly batchLimit: number
+  /** Values in any 60 seconds, and in any 24 hours; absent where not bounded. */
+  readonly perMinute?: number | undefined
+  readonly perDay?: number | undefined
+  readonly approval: {
+    /** A call for more values than this needs a second person; absent where none does. */
+    readonly above?: number | undefined
+    /** Fields that always need one, or `*`. */
+    readonly fields: ReadonlySet<string>
+  }
+  readonly capabilities: ReadonlySet<Capability>
+}
+
+/** Who may reveal what, and why: a policy file as read, never changed. */
+export interface Policy {
+  /** First 16 hexadecimal digits of the SHA-256 of its text. */
+  readonly digest: string
+  /** Where it was read, as whoever gave the file calls it. */
+  readonly source: string
+  /** Claims of an access token that carry roles; all that are present add up. */
+  readonly rolesClaims: readonly string[]
+  /** A Map, because the names that are looked up come from access tokens. */
+  readonly roles: ReadonlyMap<string, RolePolicy>
+}
+
+/** What is asked of the policy about a call, whatever its fields are. */
+export interface Question {
+  readonly roles: readonly string[]
+  readonly operation: Operation
+  readonly purpose: string
+  readonly hasTicket: boolean
+  /** The caller wants no more than this. */
+  readonly reveal?: 'partial' | undefined
+}
+
+export interface Decision {
+  readonly level: RevealLevel
+  /** Why the level is `none`. */
+  readonly code?: ErrorCode
+  readonly needsApproval: boolean
+  /** The role whose rule made the decision, and the line it stands on; absent where the policy knows none of the roles. */
+  readonly rule?: string
+  readonly line?: number
+  /** Every role that decides the same by itself. The limits of a call are the most generous among theirs. */
+  readonly grantedBy: readonly string[]
+}
+
+/** What one role by itself says. The order of the codes is that of how far it got. */
+interface Verdict {
+  readonly role: RolePolicy
+  readonly level: RevealLevel
+  readonly needsApproval: boolean
+  readonly refusal?: 'field_not_permitted' | 'purpose_not_permitted' | 'ticket_required'
+  readonly part: string
+}
+
+const levelRank = { none: 0, partial: 1, full: 2 } as const
+const refusalRank = { field_not_permitted: 0, purpose_not_permitted: 1, ticket_required: 2 } as const
 
 /**
- * The configured fields on which the roles together permit the operation; empty means that it is refused altogether.
- * Unknown roles permit nothing.
+ * Whether the roles together permit the operation on the field. Roles add up: what any of them permits is permitted,
+ * and the highest level wins; between equal ones no approval comes before approval, and then the order of names.
+ * Where all refuse, the one that got furthest says why.
  */
-export function permittedFields(
-  roles: readonly string[],
-  operation: Operation,
+export function decide(policy: Policy, fields: FieldSchema, question: Question & { readonly field: string }): Decision {
+  const none = { level: 'none', needsApproval: false, grantedBy: [] } as const
+  if (!fields.has(question.field)) return { ...none, code: 'field_unknown' }
+  const held = rolesOf(policy, question.roles)
+  const [first, ...others] = held.map(role => judge(role, question)).sort(compareVerdicts)
+  if (first === undefined) return { ...none, code: 'role_not_permitted' }
+  const { role, level, needsApproval, refusal, part } = first
+  const rule = { rule: role.name, line: role.lines.get(part) ?? role.lines.get('')! }
+  if (refusal !== undefined) {
+    const reachesNothing = held.every(each => [...fields.keys()].every(field => !grants(each, question, field)))
+    return { ...none, ...rule, code: reachesNothing ? 'role_not_permitted' : refusal }
+  }
+  const alike = others.filter(other => other.level === level && other.needsApproval === needsApproval)
+  return { level, needsApproval, ...rule, grantedBy: [first, ...alike].map(verdict => verdict.role.name) }
+}
+
+/** The decisions about every configured field. `refusal` is why the call as a whole is refused: it could give nothing at all. */
+export function decideCall(
+  policy: Policy,
   fields: FieldSchema,
-): ReadonlySet<string> {
-  const permits = roles.some(role => rolePermissions.get(role)?.[operation] === 'every field')
-  return permits ? new Set(fields.keys()) : new Set()
+  question: Question,
+): { readonly byField: ReadonlyMap<string, Decision>; readonly refusal?: ErrorCode } {
+  const byField = new Map<string, Decision>()
+  for (const field of fields.keys()) byField.set(field, decide(policy, fields, { ...question, field }))
+  const decisions = [...byField.values()]
+  if (decisions.some(({ level }) => level !== 'none')) return { byField }
+  const codes = new Set(decisions.map(({ code }) => code))
+  const nearest = (['ticket_required', 'purpose_not_permitted'] as const).find(code => codes.has(code))
+  return { byField, refusal: nearest ?? 'role_not_permitted' }
 }
 
-/** Whether the roles permit to list, show, redrive and discard what is in quarantine. None of it tells a value. */
-export function mayOperateQuarantine(roles: readonly string[]): boolean {
-  return roles.some(role => rolePermissions.get(role)?.quarantine === true)
+/** Whether any of the roles has the capability. */
+export function may(policy: Policy, roles: readonly string[], capability: Capability): boolean {
+  return rolesOf(policy, roles).some(role => role.capabilities.has(capability))
 }
 
-/**
- * Whether the roles permit to read a quarantined body. A body may hold any value and is found without a token, so it
- * takes both: operating the quarantine, and detokenizing every field that there is.
- */
-export function mayOpenQuarantined(roles: readonly string[], fields: FieldSchema): boolean {
-  return mayOperateQuarantine(roles) && permittedFields(roles, 'detokenize', fields).size === fields.size
+/** Bounds of one call; what is absent is not bounded. */
+export interface Limits {
+  readonly batchLimit: number
+  readonly perMinute?: number
+  readonly perDay?: number
+  readonly approvalAbove?: number
 }
 
-/** Most items of one call. */
-export const maxBatchItems = 10_000
-
-/**
- * What a purpose looks like: words of lower-case letters joined by _ or -, such as fraud_investigation. It is no free
- * text and holds no digit, so that nobody writes the address or device they look for into the evidence.
- */
-export const purposePattern = '^(?=.{3,64}$)[a-z]+([_-][a-z]+)*$'
-
-const purposeShape = new RegExp(purposePattern)
-
-/** @throws TokenvaultError `purpose_missing` or `purpose_invalid` */
-export function checkPurpose(purpose: string): void {
-  if (purpose === '') throw new TokenvaultError('purpose_missing')
-  if (!purposeShape.test(purpose)) throw new TokenvaultError('purpose_invalid')
+/** The most generous limits among the roles: those that grant something in the call (`grantedBy`), at least one. */
+export function limitsOf(policy: Policy, roles: readonly string[]): Limits {
+  const held = rolesOf(policy, roles)
+  const widest = (limit: (role: RolePolicy) => number | undefined) =>
+    Math.max(...held.map(role => limit(role) ?? Number.POSITIVE_INFINITY))
+  const bounded = {
+    perMinute: widest(role => role.perMinute),
+    perDay: widest(role => role.perDay),
+    approvalAbove: widest(role => role.approval.above),
+  }
+  const finite = Object.entries(bounded).filter(([, limit]) => Number.isFinite(limit))
+  return { batchLimit: widest(role => role.batchLimit), ...Object.fromEntries(finite) }
 }
 
-/** @throws TokenvaultError `batch_empty` or `batch_too_large` */
-export function checkBatchSize(items: number): void {
-  if (items === 0) throw new TokenvaultError('batch_empty')
-  if (items > maxBatchItems) throw new TokenvaultError('batch_too_large')
+function rolesOf(policy: Policy, roles: readonly string[]): RolePolicy[] {
+  return [...new Set(roles)].flatMap(name => policy.roles.get(name) ?? [])
+}
+
+function judge(role: RolePolicy, question: Question & { readonly field: string }): Verdict {
+  const { operation, field, purpose, hasTicket, reveal } = question
+  const refused = (refusal: NonNullable<Verdict['refusal']>, part: string): Verdict => {
+    return { role, level: 'none', needsApproval: false, refusal, part }
+  }
+  const part = operation === 'tokenize' ? 'tokenize' : `reveal.${role.reveal.has(field) ? field : every}`
+  if (!grants(role, question, field)) return refused('field_not_permitted', part)
+  if (!role.purposes.has(every) && !role.purposes.has(purpose)) return refused('purpose_not_permitted', 'purposes')
+  if (role.ticketRequired && !hasTicket) return refused('ticket_required', 'ticket')
+  if (operation === 'tokenize') return { role, level: 'full', needsApproval: false, part }
+  const { fields: guarded } = role.approval
+  const needsApproval = guarded.has(every) || guarded.has(field)
+  return { role, level: reveal ?? levelOf(role, field), needsApproval, part }
+}
+
+function grants(role: RolePolicy, { operation }: Question, field: string): boolean {
+  if (operation === 'tokenize') return role.tokenize.has(every) || role.tokenize.has(field)
+  return levelOf(role, field) !== 'none'
+}
+
+function levelOf({ reveal }: RolePolicy, field: string): RevealLevel {
+  return reveal.get(field) ?? reveal.get(every) ?? 'none'
+}
+
+/** Best first. */
+function compareVerdicts(a: Verdict, b: Verdict): number {
+  const byLevel = levelRank[b.level] - levelRank[a.level]
+  if (byLevel !== 0) return byLevel
+  if (a.refusal !== undefined && b.refusal !== undefined) {
+    const byReach = refusalRank[b.refusal] - refusalRank[a.refusal]
+    if (byReach !== 0) return byReach
+  }
+  if (a.needsApproval !== b.needsApproval) return a.needsApproval ? 1 : -1
+  return a.role.name < b.role.name ? -1 : 1
 }

@@ -1,11 +1,13 @@
 import { type ErrorCode, TokenvaultError } from '../errors.ts'
 import type { RecordAct } from './audit.ts'
+import type { Charge } from './evidence-ports.ts'
 import type { FieldSchema } from './fields.ts'
 import type { OpenQuarantined } from './open-quarantined.ts'
-import { checkPurpose, mayOpenQuarantined, mayOperateQuarantine } from './policy.ts'
+import { decideCall, limitsOf, may, type Policy } from './policy.ts'
 import type { AuditEvent, Principal } from './ports.ts'
 import type { QuarantineEntry, QuarantineFilter, QuarantineStore } from './quarantine-ports.ts'
 import { type BodyShape, describeShape } from './quarantine-shape.ts'
+import { checkPurpose } from './request-form.ts'
 
 /** Most entries of one page, and of one redrive of all. */
 export const maxQuarantinePage = 1000
@@ -56,6 +58,8 @@ export interface QuarantineDependencies {
   readonly store: QuarantineStore
   readonly openQuarantined: OpenQuarantined
   readonly recordAct: RecordAct
+  /** The current policy. */
+  readonly policy: () => Policy
 }
 
 type QuarantineAct = Extract<AuditEvent['type'], `quarantine_${string}`>
@@ -67,14 +71,18 @@ export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineV
 
   /** Every act passes here; a refusal is evidence before it is told. */
   const authorize = async (operation: QuarantineAct, principal: Principal, requestId: string, purpose = '') => {
+    const policy = deps.policy()
     const { roles } = principal
-    const permitted = operation === 'quarantine_open' ? mayOpenQuarantined(roles, fields) : mayOperateQuarantine(roles)
-    const record = (requested: number, quarantined: readonly string[], withheld: readonly ErrorCode[] = []) =>
-      recordAct({ operation, principal, requestId, purpose, requested, grantedTokens: [], quarantined, withheld })
-    if (permitted) return record
-    const act = { operation, principal, requestId, purpose, requested: 1, grantedTokens: [], withheld: [] }
-    await recordAct({ ...act, refusal: 'role_not_permitted' })
-    throw new TokenvaultError('role_not_permitted')
+    const act = { operation, principal, requestId, purpose, policy, grantedTokens: [] }
+    const opens = operation === 'quarantine_open' ? chargeOfBody(policy, fields, roles, purpose) : undefined
+    if (!may(policy, roles, 'quarantine') || (operation === 'quarantine_open' && opens === undefined)) {
+      await recordAct({ ...act, requested: 1, withheld: [], refusal: 'role_not_permitted' })
+      throw new TokenvaultError('role_not_permitted')
+    }
+    return (requested: number, quarantined: readonly string[], withheld: readonly ErrorCode[] = []) => {
+      const charge = quarantined.length > 0 ? opens : undefined
+      return recordAct({ ...act, requested, quarantined, withheld, charge })
+    }
   }
   const find = async (id: string) => {
     const found = await store.findEntry(id)
@@ -144,6 +152,27 @@ export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineV
       if (discarded === undefined) throw new TokenvaultError('quarantine_settled')
     },
   }
+}
+
+/**
+ * What reading a quarantined body costs, or undefined where the roles do not permit it. A body may hold any value and is
+ * found without a token, so it takes roles that reveal every field in full, without a second person. How many values it holds
+ * nobody can say: it is charged as one of each field.
+ */
+function chargeOfBody(
+  policy: Policy,
+  fields: FieldSchema,
+  roles: readonly string[],
+  purpose: string,
+): Charge | undefined {
+  const { byField } = decideCall(policy, fields, { roles, operation: 'detokenize', purpose, hasTicket: false })
+  const decisions = [...byField.values()]
+  if (decisions.some(({ level, needsApproval }) => level !== 'full' || needsApproval)) return undefined
+  const { perMinute, perDay } = limitsOf(
+    policy,
+    decisions.flatMap(({ grantedBy }) => grantedBy),
+  )
+  return { values: fields.size, perMinute, perDay }
 }
 
 const withheldCodes: ReadonlySet<ErrorCode> = new Set([

@@ -2,15 +2,18 @@ import { packText } from '../crypto/byte-column.ts'
 import { type ErrorCode, TokenvaultError } from '../errors.ts'
 import type { RecordAct } from './audit.ts'
 import type { FieldKeys } from './field-keys.ts'
-import type { Field, FieldSchema } from './fields.ts'
-import { checkBatchSize, checkPurpose, type Permit, permittedFields } from './policy.ts'
+import type { FieldSchema } from './fields.ts'
+import { decideCall, limitsOf, type Policy } from './policy.ts'
 import type { Principal } from './ports.ts'
+import { checkBatchSize, checkPurpose, checkTicket } from './request-form.ts'
 import { normalizeValue } from './tokenizer.ts'
 
 export interface TokenizeRequest {
   readonly requestId: string
   readonly purpose: string
   readonly values: readonly { readonly field: string; readonly value: string }[]
+  /** Under which the caller acts. */
+  readonly ticket?: string | undefined
 }
 
 /** The answer for one value, in input order; the value itself is never repeated. */
@@ -20,10 +23,12 @@ export type TokenizedItem =
 
 /**
  * Gives the tokens of values, so that a permitted caller can look for them in user_logins. It stores nothing.
- * Privileged like detokenize: whoever may tokenize at will can find an IPv4 address by trying all of them.
+ * Privileged like detokenize, and charged to the same budget: whoever may tokenize at will can find an IPv4 address by
+ * trying all of them.
  *
- * @throws TokenvaultError `purpose_missing`, `purpose_invalid`, `batch_empty`, `batch_too_large`,
- *   `role_not_permitted`, `audit_unavailable`
+ * @throws TokenvaultError `purpose_missing`, `purpose_invalid`, `ticket_invalid`, `batch_empty`, `batch_too_large`,
+ *   `role_not_permitted`, `purpose_not_permitted`, `ticket_required`, `batch_over_role_limit`, `budget_exceeded`,
+ *   `principal_suspended`, `audit_unavailable`
  */
 export type Tokenize = (principal: Principal, request: TokenizeRequest) => Promise<readonly TokenizedItem[]>
 
@@ -32,25 +37,49 @@ export function createTokenize(deps: {
   readonly fields: FieldSchema
   readonly keys: FieldKeys
   readonly recordAct: RecordAct
-  /** The policy; that of this version when absent. */
-  readonly permit?: Permit
+  /** The current policy; a call is decided by one of them from beginning to end. */
+  readonly policy: () => Policy
 }): Tokenize {
-  const { fields, keys, recordAct, permit = permittedFields } = deps
-  return async (principal, { requestId, purpose, values }) => {
+  const { fields, keys, recordAct } = deps
+  return async (principal, { requestId, purpose, values, ticket }) => {
     checkPurpose(purpose)
+    checkTicket(ticket)
     checkBatchSize(values.length)
-    const permitted = permit(principal.roles, 'tokenize', fields)
-    const act = { operation: 'tokenize', principal, requestId, purpose, requested: values.length } as const
-    if (permitted.size === 0) {
-      await recordAct({ ...act, grantedTokens: [], withheld: [], refusal: 'role_not_permitted' })
-      throw new TokenvaultError('role_not_permitted')
+    const policy = deps.policy()
+    const act = {
+      operation: 'tokenize',
+      principal,
+      requestId,
+      purpose,
+      ticket,
+      policy,
+      requested: values.length,
+    } as const
+    const refuse = async (code: ErrorCode, detail?: string): Promise<never> => {
+      await recordAct({ ...act, grantedTokens: [], withheld: [], refusal: code })
+      throw new TokenvaultError(code, detail)
+    }
+    const question = {
+      roles: principal.roles,
+      operation: 'tokenize',
+      purpose,
+      hasTicket: ticket !== undefined,
+    } as const
+    const { byField, refusal } = decideCall(policy, fields, question)
+    if (refusal !== undefined) return refuse(refusal)
+    const granting = (names: Iterable<string>) => [...names].flatMap(name => byField.get(name)?.grantedBy ?? [])
+    const grantedBy = granting(new Set(values.map(({ field }) => field)))
+    const limits = limitsOf(policy, grantedBy.length > 0 ? grantedBy : granting(byField.keys()))
+    if (values.length > limits.batchLimit) {
+      return refuse('batch_over_role_limit', `at most ${limits.batchLimit} items in one call`)
     }
 
     const items = new Array<TokenizedItem>(values.length)
     const places = new Map<string, { index: number; normalized: string }[]>()
     for (const [index, { field: name, value }] of values.entries()) {
-      const field = fields.get(name)
-      const normalized = normalizePermitted(field, permitted, value)
+      const decision = byField.get(name)
+      const code = decision === undefined ? 'field_unknown' : decision.code
+      const normalized = code === undefined ? normalizeValue(fields.get(name)!, value) : { code }
       if (typeof normalized !== 'string') {
         items[index] = { field: name, error: normalized }
         continue
@@ -67,16 +96,9 @@ export function createTokenize(deps: {
 
     const grantedTokens = items.flatMap(item => ('token' in item ? [item.token] : []))
     const withheld = items.flatMap(item => ('error' in item ? [item.error.code] : []))
-    await recordAct({ ...act, grantedTokens, withheld })
+    const { perMinute, perDay } = limits
+    const charge = { values: new Set(grantedTokens).size, perMinute, perDay }
+    await recordAct({ ...act, grantedTokens, withheld, charge })
     return items
   }
-}
-
-function normalizePermitted(
-  field: Field | undefined,
-  permitted: ReadonlySet<string>,
-  value: string,
-): string | { code: ErrorCode } {
-  if (field === undefined) return { code: 'field_unknown' }
-  return permitted.has(field.name) ? normalizeValue(field, value) : { code: 'field_not_permitted' }
 }

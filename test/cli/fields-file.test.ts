@@ -3,6 +3,7 @@ import t from 'tap'
 import { composeWorker } from '../../src/cli/compose.ts'
 import { openVault } from '../../src/cli/open-vault.ts'
 import { prepareDatabase } from '../../src/cli/prepare-database.ts'
+import { policyPlace, readPolicy } from '../../src/cli/read-policy.ts'
 import { loadConfig } from '../../src/config.ts'
 import { createOriginalReader } from '../../src/store/originals.ts'
 import { createDetokenize } from '../../src/vault/detokenize.ts'
@@ -86,10 +87,12 @@ t.test('a team tokenizes email tomorrow', async t => {
     'tokenvault test',
   )
   t.teardown(() => api.database.destroy())
+  const policy = readPolicy(policyPlace({}), api.fields)
   const detokenize = createDetokenize({
     ...api,
     originals: createOriginalReader(api.database),
-    recordAct: async () => {},
+    recordAct: async () => ({ ruling: { allowed: true }, sequence: 0, leafHash: new Uint8Array(32) }),
+    policy: () => policy,
   })
   const principal = { issuer: 'https://issuer.test', subject: 'inv-1', roles: ['investigator'] }
   const request = { requestId: 'r-1', purpose: 'fraud_investigation', tokens: [rows[0].masked_email], atomic: false }

@@ -34,6 +34,16 @@ const notAsked = async () => {
   throw new TokenvaultError('internal')
 }
 
+/** Where a call's event stands, for verbs that only echo. */
+export const evidence = { sequence: 7, leafHash: new Uint8Array(32) }
+
+/** The receipt of `evidence`, as no key signs it. */
+export const receipt = { log: 'test', sequence: 7, leafHash: Buffer.alloc(32).toString('base64'), signature: 'AAAA' }
+
+const fakeReceipt: AppOptions['signReceipt'] = ({ sequence, leafHash }) => {
+  return { ...receipt, sequence, leafHash: Buffer.from(leafHash).toString('base64') }
+}
+
 /** For tests that ask nothing of the quarantine. */
 export const noQuarantine: AppOptions['verbs']['quarantine'] = {
   list: notAsked,
@@ -70,6 +80,7 @@ export async function startApp(
         return {
           outcome: 'complete',
           items: request.tokens.map(token => ({ token, field: 'ip', value: 'canary-value' })),
+          evidence,
         }
       },
       tokenize: async (principal, request) => {
@@ -77,6 +88,7 @@ export async function startApp(
         return request.values.map(({ field }) => ({ field, token: `${field}_v1_token` }))
       },
     },
+    signReceipt: fakeReceipt,
     health: [],
     jwt: {
       jwksUrl: jwks.url,

@@ -1,12 +1,13 @@
 import { generateKey, type Key, type KeyName, Keyset } from '../../src/crypto/keyset.ts'
 import { createRecordAct } from '../../src/vault/audit.ts'
 import { createDetokenize } from '../../src/vault/detokenize.ts'
+import type { ActLog, Ruling } from '../../src/vault/evidence-ports.ts'
 import { FieldKeys } from '../../src/vault/field-keys.ts'
 import { createFieldSchema } from '../../src/vault/fields.ts'
-import { permittedFields } from '../../src/vault/policy.ts'
+import type { Policy } from '../../src/vault/policy.ts'
+import { parsePolicyFile } from '../../src/vault/policy-file.ts'
 import type {
   AuditEvent,
-  AuditLog,
   KeyWriter,
   OriginalReader,
   Principal,
@@ -57,14 +58,31 @@ export class MapOriginals implements OriginalReader {
   }
 }
 
-/** A policy under which nobody is permitted `email`. */
-const permit: typeof permittedFields = (...asked) =>
-  new Set([...permittedFields(...asked)].filter(field => field !== 'email'))
+/** Roles that many tests speak of: investigators reveal everything but `email`, without budget or approval. */
+export const worldPolicy = parsePolicy(`
+version: 1
+roles:
+  investigator: { reveal: { "*": full, email: none }, tokenize: [ip, device_id], purposes: ["*"] }
+  analyst: {}
+  auditor: { audit: true }
+  operator: { quarantine: true }
+`)
 
-/** Keeps events; `append` may be replaced to fail. */
-export class ListAudit implements AuditLog {
+/** A policy over the three fields. */
+export function parsePolicy(text: string): Policy {
+  return parsePolicyFile(text, { source: 'policy.yaml', fields: threeFields })
+}
+
+/** Keeps events. Rules as it is told to; `commit` may be replaced to fail. */
+export class ListAudit implements ActLog {
   readonly events: AuditEvent[] = []
-  append: AuditLog['append'] = async event => ({ sequence: this.events.push(event) })
+  readonly acts: Parameters<ActLog['commit']>[0][] = []
+  ruling: Ruling = { allowed: true }
+  commit: ActLog['commit'] = async act => {
+    this.acts.push(act)
+    const sequence = this.events.push(act.event(this.ruling)) - 1
+    return { ruling: this.ruling, sequence, leafHash: new Uint8Array(32).fill(sequence) }
+  }
 }
 
 /** Wrapped keys as the port asks: a key that is there is never replaced. */
@@ -100,21 +118,22 @@ export class MapKeys implements KeyWriter {
 /** The domain's verbs on real keys, with both ports in memory. */
 export function createWorld(
   keys: readonly Key[] = freshKeys(),
-  shared: { originals?: MapOriginals; tenant?: string } = {},
+  shared: { originals?: MapOriginals; tenant?: string; policy?: Policy } = {},
 ) {
   const fieldKeys = new FieldKeys(new Keyset(keys), shared.tenant ?? 'default')
   const originals = shared.originals ?? new MapOriginals()
   const audit = new ListAudit()
   const now = new Date('2026-01-02T03:04:05.678Z')
-  const recordAct = createRecordAct({ append: event => audit.append(event) }, fieldKeys, () => now)
+  const policy = () => shared.policy ?? worldPolicy
+  const recordAct = createRecordAct({ commit: act => audit.commit(act) }, fieldKeys, () => now, policy)
   const tokenizer = createTokenizer(fieldKeys, threeFields)
   return {
     fieldKeys,
     originals,
     audit,
     tokenizer,
-    tokenize: createTokenize({ fields: threeFields, keys: fieldKeys, recordAct, permit }),
-    detokenize: createDetokenize({ fields: threeFields, keys: fieldKeys, originals, recordAct, permit }),
+    tokenize: createTokenize({ fields: threeFields, keys: fieldKeys, recordAct, policy }),
+    detokenize: createDetokenize({ fields: threeFields, keys: fieldKeys, originals, recordAct, policy }),
     /** Tokenizes values and stores their originals; returns the tokens. */
     store(field: string, values: readonly string[]): string[] {
       return tokenizer.tokenizeValues(field, values).map(result => {

@@ -65,6 +65,7 @@ const accepted: Record<string, Case> = {
   'exp within clock tolerance': claims({ iat: now - 600, exp: now - 5 }),
   'exactly the longest lifetime': claims({ iat: now, exp: now + 3600 }),
   'without roles': claims({ roles: undefined }),
+  'roles as text': claims({ roles: 'investigator auditor' }),
   'further claims, nested within bounds': claims({ realm: { access: { list: [1, { a: 'b' }] } } }),
   'non-ASCII sub': claims({ sub: 'Zoë Ünal' }),
 }
@@ -184,7 +185,9 @@ const refused: Record<string, Case> = {
   'sub of 257 letters': claims({ sub: 's'.repeat(257) }),
   'sub with a line break': claims({ sub: 'casey\n{"event":"forged"}' }),
   'sub with a bidirectional override': claims({ sub: 'casey\u202eadmin' }),
-  'roles as text': claims({ roles: 'investigator' }),
+  'roles as text with a line break': claims({ roles: 'investigator\n' }),
+  'roles as text without end': claims({ roles: 'investigator '.repeat(316) }),
+  'roles as null': claims({ roles: null }),
   'roles as an object': claims({ roles: { investigator: true } }),
   '33 roles': claims({ roles: Array.from({ length: 33 }, (_, index) => `role-${index}`) }),
   'a role that is a number': claims({ roles: ['investigator', 7] }),

@@ -4,7 +4,7 @@ import t from 'tap'
 import { TokenvaultError } from '../../src/errors.ts'
 import type { Detokenize } from '../../src/vault/detokenize.ts'
 import type { Tokenize } from '../../src/vault/tokenize.ts'
-import { noQuarantine, post, startApp } from '../helpers/http-app.ts'
+import { evidence, noQuarantine, post, receipt, startApp } from '../helpers/http-app.ts'
 import { signJwt } from '../helpers/jwks-server.ts'
 
 const purpose = 'fraud_investigation'
@@ -22,14 +22,14 @@ t.test('detokenize hands the request to the verb and answers item by item, in or
   const calls: Parameters<Detokenize>[] = []
   const detokenize: Detokenize = async (...call) => {
     calls.push(call)
-    return { outcome: 'complete', items }
+    return { outcome: 'complete', items, evidence }
   }
   const running = await startApp(t, { verbs: { quarantine: noQuarantine, detokenize, tokenize: notCalled } })
   const tokens = items.map(({ token }) => token)
   for (const path of ['/v1/detokenize', '/detokenize']) {
     const reply = await post(running, path, { purpose, tokens })
     t.equal(reply.status, 200)
-    t.strictSame(await reply.json(), { results: items })
+    t.strictSame(await reply.json(), { results: items, receipt })
     const requestId = reply.headers.get('x-request-id')
     t.strictSame(calls.pop(), [principal, { requestId, purpose, tokens, atomic: false }])
   }
@@ -76,6 +76,7 @@ t.test('tokenize answers item by item and never repeats a value', async t => {
 t.test('10,000 items pass, with what a verb adds to an item left behind', async t => {
   const detokenize: Detokenize = async (_principal, { tokens }) => ({
     outcome: 'complete',
+    evidence,
     items: tokens.map((token, index) =>
       index % 2 === 0
         ? { token, field: 'ip', value: `"quoted" ${index} 💡`, sealed: 'secret' }
@@ -226,7 +227,7 @@ t.test('while it stops, requests under way finish and new ones are sent away', a
         calls += 1
         begun.resolve()
         await finish.promise
-        return { outcome: 'complete', items: tokens.map(token => ({ token, field: 'ip', value: 'x' })) }
+        return { outcome: 'complete', items: tokens.map(token => ({ token, field: 'ip', value: 'x' })), evidence }
       },
       tokenize: notCalled,
     },

@@ -1,29 +1,32 @@
 import t, { type Test } from 'tap'
 import { clearProperties } from '../../src/ingest/login-event.ts'
-import { createAuditLog } from '../../src/store/audit-log.ts'
+import { createActLog } from '../../src/store/act-log.ts'
 import { createQuarantineStore } from '../../src/store/quarantine.ts'
 import { createRecordAct } from '../../src/vault/audit.ts'
+import type { ActLog } from '../../src/vault/evidence-ports.ts'
 import { loginFields } from '../../src/vault/fields.ts'
 import { createOpenQuarantined } from '../../src/vault/open-quarantined.ts'
-import type { AuditLog } from '../../src/vault/ports.ts'
 import { createQuarantineVerbs } from '../../src/vault/quarantine.ts'
 import { noQuarantine, post, startApp } from '../helpers/http-app.ts'
 import { signJwt } from '../helpers/jwks-server.ts'
 import { buildRedriver, ingest, quarantine, readState } from '../helpers/quarantine.ts'
 import { loginBodies, poison } from '../helpers/queue-events.ts'
 import { running as never } from '../helpers/queue-worker.ts'
+import { shippedPolicy } from '../helpers/shipped-policy.ts'
 import { createVaultDatabase } from '../helpers/vault-database.ts'
 
 /** The real app over a real database, as the API's role; tokens of both verbs are not asked for. */
-async function build(t: Test, change: (log: AuditLog) => AuditLog = log => log) {
+async function build(t: Test, change: (log: ActLog) => ActLog = log => log) {
   const vault = await createVaultDatabase(t)
   const database = vault.database('tokenvault_api', 2)
+  const policy = () => shippedPolicy
   const verbs = createQuarantineVerbs({
     fields: loginFields,
     clearProperties,
     store: createQuarantineStore(database),
     openQuarantined: createOpenQuarantined(vault.keys),
-    recordAct: createRecordAct(change(createAuditLog(database)), vault.keys, () => new Date()),
+    recordAct: createRecordAct(change(createActLog(database)), vault.keys, () => new Date(), policy),
+    policy,
   })
   const app = await startApp(t, {
     verbs: { detokenize: noQuarantine.list as never, tokenize: noQuarantine.list as never, quarantine: verbs },
@@ -145,7 +148,7 @@ t.test('opening gives the body as it was sent, audited like a detokenization', a
 
 t.test('without evidence no body is given, nothing is redriven and nothing discarded', async t => {
   const { vault, call } = await build(t, () => ({
-    append: async () => {
+    commit: async () => {
       throw new Error('the log is away')
     },
   }))

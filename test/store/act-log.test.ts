@@ -1,31 +1,15 @@
 import t, { type Test } from 'tap'
-import { createAuditLog } from '../../src/store/audit-log.ts'
-import type { AuditEvent } from '../../src/vault/ports.ts'
+import { createActLog } from '../../src/store/act-log.ts'
+import { createDatabase } from '../../src/store/database.ts'
+import { makeAct, principalNamed } from '../helpers/acts.ts'
+import { startDatabaseProxy } from '../helpers/database-proxy.ts'
 import { foldSubtreeRoots, leafHash, treeHead } from '../helpers/merkle-tree.ts'
 import { createVaultDatabase } from '../helpers/vault-database.ts'
-
-function auditEvent(requestId: string, changes: Partial<AuditEvent> = {}): AuditEvent {
-  return {
-    type: 'detokenize',
-    at: '2026-01-02T03:04:05.678Z',
-    requestId,
-    issuer: 'https://issuer.test',
-    subject: 'casey',
-    roles: ['investigator'],
-    purpose: 'fraud_investigation',
-    decision: 'permitted',
-    requested: 2,
-    granted: 1,
-    tokens: ['AAAAAAAAAAAAAAAAAAAAAA'],
-    withheld: { token_unknown: 1 },
-    ...changes,
-  }
-}
 
 async function startAudit(t: Test) {
   const vault = await createVaultDatabase(t)
   const admin = await vault.connect()
-  const newLog = () => createAuditLog(vault.database('tokenvault_api', 1))
+  const newLog = () => createActLog(vault.database('tokenvault_api', 1))
   const stored = async () => {
     const { rows } = await admin.query(
       'SELECT sequence::int, event, leaf_hash FROM pii_vault.audit_log ORDER BY sequence',
@@ -40,38 +24,11 @@ async function startAudit(t: Test) {
   return { ...vault, admin, newLog, stored, requestIds, head }
 }
 
-t.test('16 appenders of several processes get every sequence once, each for its own event', async t => {
-  const { newLog, stored, head } = await startAudit(t)
-  const logs = [newLog(), newLog(), newLog(), newLog()]
-  const appended = await Promise.all(
-    Array.from({ length: 16 }, async (_, appender) => {
-      const receipts: [number, string][] = []
-      for (let n = 0; n < 10; n++) {
-        const { sequence } = await logs[appender % logs.length]!.append(auditEvent(`${appender}-${n}`))
-        receipts.push([sequence, `${appender}-${n}`])
-      }
-      return receipts
-    }),
-  )
-  const rows = await stored()
-  t.strictSame(
-    rows.map(({ sequence }) => sequence),
-    Array.from({ length: 160 }, (_, n) => n),
-  )
-  t.strictSame(
-    rows.map(({ sequence, event }) => [sequence, JSON.parse(event.toString()).requestId]),
-    appended.flat().sort(([a], [b]) => a - b),
-  )
-  const { size, subtree_roots } = await head()
-  t.equal(size, 160)
-  t.same(foldSubtreeRoots(subtree_roots), treeHead(rows.map(({ event }) => event)))
-})
-
 t.test('events that wait together are stored in the order they came, also more than one commit takes', async t => {
   const { newLog, requestIds } = await startAudit(t)
   const log = newLog()
   const names = Array.from({ length: 1200 }, (_, n) => `r-${n}`)
-  const receipts = await Promise.all(names.map(name => log.append(auditEvent(name))))
+  const receipts = await Promise.all(names.map(name => log.commit(makeAct(name))))
   t.strictSame(
     receipts.map(({ sequence }) => sequence),
     names.map((_, n) => n),
@@ -105,9 +62,11 @@ t.test('the head is that of RFC 9162 for every size from 0 to 70, however the ev
 
 t.test('what is stored is exactly what was given, and an append without events adds none', async t => {
   const { connect, newLog, stored, head } = await startAudit(t)
-  const event = auditEvent('r-1', { subject: 'Ærøskøbing "quoted" \\ 🔑' })
-  await newLog().append(event)
-  t.equal((await stored())[0]!.event.toString(), JSON.stringify(event))
+  const act = makeAct('r-1', { principal: principalNamed('Ærøskøbing "quoted" \\ 🔑') })
+  const committed = await newLog().commit(act)
+  const [row] = await stored()
+  t.equal(row!.event.toString(), JSON.stringify(act.event({ allowed: true })))
+  t.same(committed.leafHash, leafHash(row!.event))
   const api = await connect('tokenvault_api')
   t.match((await api.query(`SELECT pii_vault.append_audit('{}') AS first`)).rows, [{ first: '1' }])
   for (const events of ['NULL', 'ARRAY[NULL]::bytea[]', `ARRAY['\\xff'::bytea]`, `ARRAY['\\x7b007d'::bytea]`]) {
@@ -118,7 +77,7 @@ t.test('what is stored is exactly what was given, and an append without events a
 
 t.test('nobody rewrites the log by mistake, not its owner and not the superuser', async t => {
   const { admin, newLog, stored } = await startAudit(t)
-  await newLog().append(auditEvent('r-1'))
+  await newLog().commit(makeAct('r-1'))
   const before = await stored()
   for (const role of ['tokenvault_owner', 'NONE']) {
     await admin.query(`SET ROLE ${role}`)
@@ -139,8 +98,15 @@ t.test('nobody rewrites the log by mistake, not its owner and not the superuser'
 t.test('the auditor reads events as columns', async t => {
   const { connect, newLog } = await startAudit(t)
   const log = newLog()
-  await log.append(auditEvent('r-1'))
-  await log.append(auditEvent('r-2', { decision: 'refused', code: 'role_not_permitted', granted: 0, tokens: [] }))
+  const refused = { decision: 'refused', code: 'role_not_permitted', granted: 0, tokens: [] } as const
+  await log.commit(makeAct('r-1'))
+  await log.commit(
+    makeAct(
+      'r-2',
+      {},
+      { ...refused, ticket: 'SEC-1', partial: 1, approval: 'a', concerns: { subject: 's' }, policy: 'p' },
+    ),
+  )
   const auditor = await connect('tokenvault_auditor')
   const { rows } = await auditor.query('SELECT * FROM pii_vault.audit_events ORDER BY sequence')
   const first = {
@@ -165,8 +131,8 @@ t.test('the auditor reads events as columns', async t => {
     concerns: null,
     policy: null,
   }
-  const refused = { decision: 'refused', code: 'role_not_permitted', granted: 0, tokens: [] }
-  t.strictSame(rows, [first, { ...first, ...refused, sequence: '1', request_id: 'r-2' }])
+  const later = { ticket: 'SEC-1', partial: 1, approval: 'a', concerns: { subject: 's' }, policy: 'p' }
+  t.strictSame(rows, [first, { ...first, ...refused, ...later, sequence: '1', request_id: 'r-2' }])
 })
 
 t.test('an event of any other shape hides no other event from the auditor', async t => {
@@ -184,7 +150,7 @@ t.test('an event of any other shape hides no other event from the auditor', asyn
   ]
   const api = await connect('tokenvault_api')
   await api.query('SELECT pii_vault.append_audit($1)', [odd.map(text => Buffer.from(text))])
-  await newLog().append(auditEvent('after'))
+  await newLog().commit(makeAct('after'))
   const auditor = await connect('tokenvault_auditor')
   const { rows } = await auditor.query(`SELECT * FROM pii_vault.audit_events ORDER BY sequence`)
   t.equal(rows.length, odd.length + 1)
@@ -196,7 +162,7 @@ t.test('a failed commit rejects its own events, and no others', async t => {
   const log = newLog()
   const blocker = await connect()
   await blocker.query('BEGIN; SELECT FROM pii_vault.audit_head FOR UPDATE')
-  const first = log.append(auditEvent('first'))
+  const first = log.commit(makeAct('first'))
   let isWaiting = false
   while (!isWaiting) {
     const { rowCount } = await admin.query(`SELECT FROM pg_stat_activity
@@ -205,14 +171,77 @@ t.test('a failed commit rejects its own events, and no others', async t => {
   }
   // These wait for the commit under way, and share the next.
   const denied = { code: 'store_unavailable', message: /SQLSTATE 42501$/ }
-  const second = t.rejects(log.append(auditEvent('second')), denied)
-  const third = t.rejects(log.append(auditEvent('third')), denied)
-  await admin.query('REVOKE EXECUTE ON FUNCTION pii_vault.append_audit FROM tokenvault_api')
+  const second = t.rejects(log.commit(makeAct('second')), denied)
+  const third = t.rejects(log.commit(makeAct('third')), denied)
+  await admin.query('REVOKE EXECUTE ON FUNCTION pii_vault.commit_plain_acts FROM tokenvault_api')
   await blocker.query('ROLLBACK')
-  t.strictSame(await first, { sequence: 0 })
+  t.match(await first, { sequence: 0 })
   await Promise.all([second, third])
-  await t.rejects(log.append(auditEvent('fourth')), denied)
-  await admin.query('GRANT EXECUTE ON FUNCTION pii_vault.append_audit TO tokenvault_api')
-  t.strictSame(await log.append(auditEvent('fifth')), { sequence: 1 })
+  await t.rejects(log.commit(makeAct('fourth')), denied)
+  await admin.query('GRANT EXECUTE ON FUNCTION pii_vault.commit_plain_acts TO tokenvault_api')
+  t.match(await log.commit(makeAct('fifth')), { sequence: 1 })
   t.strictSame(await requestIds(), ['first', 'fifth'])
+})
+
+t.test('a group ends at 4 MiB of events, and one event may be larger', async t => {
+  const { admin, newLog } = await startAudit(t)
+  const log = newLog()
+  const withTokens = (name: string, count: number) => makeAct(name, {}, { tokens: Array(count).fill('A'.repeat(22)) })
+  // 1.25 MB each, and one of 5 MB; the first goes alone, the others wait for it.
+  const sizes = [50_000, 50_000, 50_000, 50_000, 200_000, 50_000]
+  await Promise.all(sizes.map((count, n) => log.commit(withTokens(`r-${n}`, count))))
+  const { rows } = await admin.query(
+    'SELECT array_agg(sequence::int ORDER BY sequence) AS group FROM pii_vault.audit_log GROUP BY xmin::text ORDER BY 1',
+  )
+  t.strictSame(
+    rows.map(row => row.group),
+    [[0], [1, 2, 3], [4], [5]],
+  )
+})
+
+t.test('an act that the database could not store is refused alone, and its event is asked for once', async t => {
+  const { newLog, requestIds } = await startAudit(t)
+  const log = newLog()
+  let asked = 0
+  const counted = makeAct('good')
+  const event: typeof counted.event = ruling => {
+    asked += 1
+    return counted.event(ruling)
+  }
+  const outcomes = await Promise.allSettled([
+    log.commit(makeAct('first')),
+    log.commit(makeAct('nul', { principal: principalNamed('nul \0') })),
+    log.commit({ ...counted, event }),
+    log.commit(makeAct('lone', { principal: principalNamed('lone \ud800') })),
+    log.commit({
+      ...makeAct('failing'),
+      event: () => {
+        throw new Error('no event')
+      },
+    }),
+  ])
+  t.match(outcomes, [
+    { value: { sequence: 0 } },
+    { reason: { code: 'store_refused' } },
+    { value: { sequence: 1 } },
+    { reason: { code: 'store_refused' } },
+    { reason: { message: 'no event' } },
+  ])
+  t.equal(asked, 1)
+  t.strictSame(await requestIds(), ['first', 'good'])
+})
+
+t.test('nobody is told of a commit whose answer was lost, and its connection is not used again', async t => {
+  const { urlFor, requestIds } = await startAudit(t)
+  const proxy = await startDatabaseProxy(t, urlFor('tokenvault_api'))
+  const database = createDatabase({ url: proxy.url, poolMax: 1, applicationName: 't' })
+  t.teardown(() => database.destroy())
+  const log = createActLog(database)
+  const lift = { kind: 'lift_suspension', issuer: 'i', subject: 's' } as const
+  await log.commit(makeAct('before'))
+  proxy.cutAnswerTo('commit')
+  await t.rejects(log.commit(makeAct('unknown', { effect: lift })), { code: 'store_unavailable' })
+  t.match(await log.commit(makeAct('after')), { ruling: { allowed: true } })
+  t.equal(proxy.connections(), 2)
+  t.strictSame((await requestIds()).at(-1), 'after')
 })

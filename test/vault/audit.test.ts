@@ -2,9 +2,10 @@ import t from 'tap'
 import { Keyset } from '../../src/crypto/keyset.ts'
 import { type AuditedAct, createRecordAct } from '../../src/vault/audit.ts'
 import { FieldKeys } from '../../src/vault/field-keys.ts'
-import { freshKeys, investigator, ListAudit } from '../helpers/vault-world.ts'
+import { freshKeys, investigator, ListAudit, worldPolicy } from '../helpers/vault-world.ts'
 
 const keys = new FieldKeys(new Keyset(freshKeys()), 'default')
+const policy = () => worldPolicy
 const act: AuditedAct = {
   operation: 'detokenize',
   principal: investigator,
@@ -17,7 +18,7 @@ const act: AuditedAct = {
 
 t.test('an act becomes one event', async t => {
   const audit = new ListAudit()
-  await createRecordAct(audit, keys, () => new Date('2026-01-02T03:04:05.678+05:30'))(act)
+  await createRecordAct(audit, keys, () => new Date('2026-01-02T03:04:05.678+05:30'), policy)(act)
   t.same(audit.events, [
     {
       type: 'detokenize',
@@ -32,6 +33,7 @@ t.test('an act becomes one event', async t => {
       granted: 3,
       tokens: keys.digest.digest(['ip_v1_AAA', 'ip_v1_BBB']),
       withheld: { token_unknown: 2, token_malformed: 1 },
+      policy: worldPolicy.digest,
     },
   ])
   t.notOk(
@@ -43,7 +45,7 @@ t.test('an act becomes one event', async t => {
 
 t.test('a refused act says why', async t => {
   const audit = new ListAudit()
-  const record = createRecordAct(audit, keys, () => new Date(0))
+  const record = createRecordAct(audit, keys, () => new Date(0), policy)
   await record({ ...act, grantedTokens: [], withheld: [], refusal: 'role_not_permitted' })
   t.match(audit.events[0], { decision: 'refused', code: 'role_not_permitted', granted: 0, tokens: [], withheld: {} })
 })
@@ -51,7 +53,7 @@ t.test('a refused act says why', async t => {
 t.test('whatever keeps an event from being committed is audit_unavailable', async t => {
   const reasons = [new Error('duplicate key (ip)=(203.0.113.7)'), 'text', undefined]
   for (const reason of reasons) {
-    const record = createRecordAct({ append: () => Promise.reject(reason) }, keys, () => new Date(0))
+    const record = createRecordAct({ commit: () => Promise.reject(reason) }, keys, () => new Date(0), policy)
     const error = await record(act).then(
       () => undefined,
       (error: unknown) => error,
@@ -59,6 +61,6 @@ t.test('whatever keeps an event from being committed is audit_unavailable', asyn
     t.match(error, { code: 'audit_unavailable' })
     t.notMatch(String(error), '203.0.113.7')
   }
-  const brokenClock = createRecordAct(new ListAudit(), keys, () => new Date(Number.NaN))
+  const brokenClock = createRecordAct(new ListAudit(), keys, () => new Date(Number.NaN), policy)
   await t.rejects(brokenClock(act), { code: 'audit_unavailable' }, 'a clock that cannot tell the time included')
 })

@@ -36,6 +36,7 @@ t.test('originals come back in input order, of both fields, repeats included', a
   const result = await world.detokenize(investigator, { ...request, tokens: [c, a, b, a] })
   t.same(result, {
     outcome: 'complete',
+    evidence: { sequence: 0, leafHash: new Uint8Array(32) },
     items: [
       { token: c, field: 'device_id', value: 'Caf\u00e9 日本' },
       { token: a, field: 'ip', value: '203.0.113.7' },
@@ -88,15 +89,27 @@ t.test('each way to fail has a code of its own and leaves its neighbours alone',
   })
 })
 
-t.test('what is refused from its text alone is never looked up', async t => {
+t.test('every call looks up as many ids as it has different tokens, and none of a token refused from its text', async t => {
   const world = createWorld()
   const [email] = world.store('email', ['a@example.org']) as [string]
   const [good] = world.store('ip', ['203.0.113.7']) as [string]
   const payload = email.slice('email_v1_'.length)
-  await answers(world, [email, `phone_v1_${payload}`, `ip_v7_${payload}`, 'nonsense'])
-  t.same(world.originals.asked, [])
-  await answers(world, [email, good, good])
-  t.same(world.originals.asked, [idOf(good)], 'and a token that stands twice is looked up once')
+  const asked = async (...tokens: string[]) => {
+    world.originals.asked.length = 0
+    await answers(world, tokens)
+    return [...world.originals.asked]
+  }
+  const refused = await asked(email, `phone_v1_${payload}`, `ip_v7_${payload}`, 'nonsense')
+  t.equal(new Set(refused).size, 4)
+  t.ok(refused.every(id => /^[0-9a-f]{32}$/.test(id) && id !== idOf(email)), 'random ids stand in')
+  t.same(
+    (await asked(email, `phone_v1_${payload}`)).filter(id => refused.includes(id)),
+    [],
+    'and others each time',
+  )
+  const mixed = await asked(good, email, good, altered(good))
+  t.equal(mixed.length, 3, 'also where two tokens have one identity')
+  t.equal(mixed[0], idOf(good), 'and a token that stands twice is looked up once')
 })
 
 t.test('a token of a forbidden field that exists cannot be told from one that does not', async t => {
@@ -272,20 +285,20 @@ t.test('evidence', async t => {
     const world = createWorld()
     const tokens = world.store('ip', ['203.0.113.7'])
     const journal: string[] = []
-    world.audit.append = async () => {
-      journal.push('append')
+    world.audit.commit = async () => {
+      journal.push('commit')
       for (let turn = 0; turn < 5; turn++) await nextTurn()
       journal.push('committed')
-      return { sequence: 1 }
+      return { ruling: { allowed: true }, sequence: 1, leafHash: new Uint8Array(32) }
     }
     await world.detokenize(investigator, { ...request, tokens }).then(() => journal.push('answered'))
-    t.same(journal, ['append', 'committed', 'answered'])
+    t.same(journal, ['commit', 'committed', 'answered'])
   })
 
   t.test('that cannot be committed leaves one code and nothing else, whatever was asked', async t => {
     const world = createWorld()
     const [token] = world.store('ip', ['203.0.113.7']) as [string]
-    world.audit.append = () => Promise.reject(new Error('Key (ip)=(203.0.113.7)'))
+    world.audit.commit = () => Promise.reject(new Error('Key (ip)=(203.0.113.7)'))
     const calls = [
       world.detokenize(investigator, { ...request, tokens: [token] }),
       world.detokenize(investigator, { ...request, atomic: true, tokens: [token, 'x'] }),

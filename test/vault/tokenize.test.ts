@@ -90,7 +90,7 @@ t.test('a call without purpose, without values or with too many is refused', asy
 
 t.test('no audit event, no tokens', async t => {
   const { tokenize, audit } = createWorld()
-  audit.append = () => Promise.reject(new Error('disk full'))
+  audit.commit = () => Promise.reject(new Error('disk full'))
   const values = [ip('203.0.113.7')]
   await t.rejects(tokenize(investigator, { ...request, values }), { code: 'audit_unavailable' })
   const analyst = { ...investigator, roles: ['analyst'] }

@@ -5,10 +5,11 @@ import type { Log } from '../../log.ts'
 import { createDatabase } from '../../store/database.ts'
 import { readLogins } from '../../store/logins.ts'
 import type { UserLoginsTable } from '../../store/schema.ts'
-import { knownRoles } from '../../vault/policy.ts'
+import { loginFields } from '../../vault/fields.ts'
 import { composeApi, composeQueue, composeWorker } from '../compose.ts'
 import { bodyOf, readInputBodies } from '../input-events.ts'
 import { prepareDatabase } from '../prepare-database.ts'
+import { policyPlace, readPolicy } from '../read-policy.ts'
 import { writeRunning } from '../running.ts'
 import { sampleEvents } from '../sample-events.ts'
 import { stopped } from '../stop-signal.ts'
@@ -125,7 +126,9 @@ async function readRows(stack: EmbeddedStack, limit: number): Promise<UserLogins
 
 async function signJwts(stack: EmbeddedStack): Promise<ReadonlyMap<string, string>> {
   const lifetimeSeconds = developmentJwtLifetimeSeconds
-  const signed = knownRoles.map(async role => {
+  // `up` takes no POLICY_FILE, as it takes no other variable.
+  const { roles } = readPolicy(policyPlace({}), loginFields)
+  const signed = [...roles.keys()].map(async role => {
     return [role, await stack.issuer.sign({ subject: `dev-${role}`, roles: [role], lifetimeSeconds })] as const
   })
   return new Map(await Promise.all(signed))

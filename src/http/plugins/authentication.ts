@@ -18,6 +18,8 @@ export interface JwtOptions {
   readonly maxLifetimeSeconds: number
   readonly jwksCooldown?: JwksCooldown
   readonly jwksPatience?: JwksPatience
+  /** Claims that carry roles, by name or path, as of now; `roles` when absent. */
+  readonly rolesClaims?: () => readonly string[]
 }
 
 declare module 'fastify' {
@@ -70,7 +72,7 @@ export const authentication = fp<JwtOptions>(async (app, options) => {
   app.addHook('onRequest', async request => {
     guardJwt(request.raw.rawHeaders, algorithms)
     const { payload } = await verify(request)
-    request.principal = readPrincipal(payload, options.maxLifetimeSeconds, Date.now() / 1000)
+    request.principal = readPrincipal(payload, options.maxLifetimeSeconds, Date.now() / 1000, options.rolesClaims?.())
   })
 })
 

@@ -1,7 +1,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { TokenvaultError } from '../../errors.ts'
-import { describeProblem } from '../problem.ts'
+import { describeProblem, retryAfterSecondsOf } from '../problem.ts'
 import { nameError } from '../request-errors.ts'
 
 declare module 'fastify' {
@@ -30,7 +30,10 @@ export function sendProblem(error: FastifyError | Error, request: FastifyRequest
   request.failure = failure
   // RFC 9110 section 11.6.1; it says the same whatever was wrong with the token.
   if (problem.status === 401) reply.header('www-authenticate', 'Bearer')
-  if (problem.status === 503 && !reply.hasHeader('retry-after')) reply.header('retry-after', '5')
+  const retryAfterSeconds = retryAfterSecondsOf(failure)
+  if (retryAfterSeconds !== undefined && !reply.hasHeader('retry-after')) {
+    reply.header('retry-after', String(retryAfterSeconds))
+  }
   // No hook runs for a URL that does not decode, so these two are set here again.
   reply.header('cache-control', 'no-store').header('x-request-id', request.id)
   reply.code(problem.status).type('application/problem+json')

@@ -3,7 +3,7 @@ import Type from 'typebox'
 import type { Tokenize } from '../../vault/tokenize.ts'
 import { privilegedProblems } from '../operation-problems.ts'
 import { principalOf } from '../plugins/authentication.ts'
-import { batchSize, itemErrorSchema, purposeSchema } from '../schemas.ts'
+import { batchSize, itemErrorSchema, purposeSchema, ticketSchema } from '../schemas.ts'
 
 const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w'
 
@@ -20,6 +20,7 @@ const body = Type.Object(
       ),
       batchSize,
     ),
+    ticket: Type.Optional(ticketSchema),
   },
   { title: 'TokenizeRequest', additionalProperties: false },
 )
@@ -41,7 +42,7 @@ const schema = {
   description:
     'Answers up to 10,000 values with the tokens that ingestion gives them, so that they can be looked for in ' +
     'user_logins. Nothing is stored, and the reply never repeats a value. It is privileged like detokenize, and ' +
-    'audited like it: whoever may tokenize at will could find an IPv4 address by trying all of them.',
+    'charged and audited like it: whoever may tokenize at will could find an IPv4 address by trying all of them.',
   tags: ['tokens'],
   security: [{ accessToken: [] }],
   body,
@@ -76,7 +77,7 @@ const schema = {
 /** POST /v1/tokenize */
 export const tokenizeRoute: FastifyPluginAsyncTypebox<{ tokenize: Tokenize }> = async (app, { tokenize }) => {
   app.post('/v1/tokenize', { schema }, async request => {
-    const { purpose, values } = request.body
-    return { results: await tokenize(principalOf(request), { requestId: request.id, purpose, values }) } as never
+    const results = await tokenize(principalOf(request), { ...request.body, requestId: request.id })
+    return { results } as never
   })
 }

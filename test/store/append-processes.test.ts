@@ -1,0 +1,55 @@
+import t from 'tap'
+import { runActProcesses } from '../helpers/act-process.ts'
+import { foldSubtreeRoots, leafHash, treeHead } from '../helpers/merkle-tree.ts'
+import { createVaultDatabase } from '../helpers/vault-database.ts'
+
+/** `npm run test:evidence` starts 16 processes with 1,000 appends each. */
+const [processes = 4, appendsEach = 150] = (process.env['EVIDENCE_APPENDS'] ?? '')
+  .split('x')
+  .filter(Boolean)
+  .map(Number)
+
+t.test(`${processes} processes with ${appendsEach} acts each: one tree without a gap, and one budget`, async t => {
+  const vault = await createVaultDatabase(t)
+  const url = vault.urlFor('tokenvault_api')
+  // The stolen credential is one principal, and each process asks for all of its day in acts of three values.
+  const charge = { values: 3, perMinute: Number.MAX_SAFE_INTEGER, perDay: appendsEach * 3 + 2 }
+  const start = performance.now()
+  const reports = await runActProcesses(
+    t,
+    Array.from({ length: processes }, (_, n) => ({ url, name: `p${n}`, acts: appendsEach, callers: n + 1, charge })),
+  )
+  t.comment(`${Math.round(performance.now() - start)} ms, starting the processes included`)
+  const refused = reports.reduce((sum, report) => sum + report.refused, 0)
+  t.equal(processes * appendsEach - refused, appendsEach, 'all processes together get exactly the budget')
+  const admin = await vault.connect()
+  const { rows } = await admin.query<{ sequence: number; event: Buffer; leaf_hash: Buffer }>(
+    'SELECT sequence::int, event, leaf_hash FROM pii_vault.audit_log ORDER BY sequence',
+  )
+  const size = processes * (appendsEach + 1)
+  t.ok(rows.length === size && rows.every(({ sequence }, n) => sequence === n), `sequences 0 to ${size - 1}, each once`)
+  t.ok(rows.every(({ event, leaf_hash }) => leafHash(event).equals(leaf_hash)))
+  const codes = rows.flatMap(({ event }) => JSON.parse(event.toString()).code ?? [])
+  t.strictSame(codes.length, refused, 'every refusal is on record')
+  t.strictSame([...new Set(codes)], ['budget_exceeded', 'principal_suspended'])
+
+  const committed = reports.flatMap(report => report.committed)
+  t.equal(new Set(committed.map(([, requestId]) => requestId)).size, processes * appendsEach, 'no event is lost')
+  const wrong = committed.filter(([sequence, requestId, hash]) => {
+    const row = rows[sequence]!
+    return JSON.parse(row.event.toString()).requestId !== requestId || row.leaf_hash.toString('hex') !== hash
+  })
+  t.strictSame(wrong, [], 'every caller was told the place and the leaf hash of its own event')
+
+  const { rows: heads } = await admin.query('SELECT tree_size::int AS size, subtree_roots FROM pii_vault.audit_head')
+  t.equal(heads[0].size, size)
+  t.same(foldSubtreeRoots(heads[0].subtree_roots), treeHead(rows.map(({ event }) => event)))
+
+  const { rows: subtrees } = await admin.query(
+    'SELECT level, index::int, root FROM pii_vault.audit_subtrees ORDER BY level, index',
+  )
+  const expected = Array.from({ length: Math.floor(size / 256) }, (_, index) => {
+    return { level: 8, index, root: treeHead(rows.slice(index * 256, (index + 1) * 256).map(({ event }) => event)) }
+  })
+  t.same(subtrees, expected, 'and the root of every full subtree of 256 is kept')
+})

@@ -144,6 +144,17 @@ const jwtVariables = {
     description: 'Longest exp − iat that is accepted, in seconds',
   }),
 }
+const approvalVariables = {
+  APPROVAL_WEBHOOK_URL: Type.Optional(
+    Type.String({ pattern: '^https?://', description: 'Where approvers are told of requests for approval' }),
+  ),
+  APPROVAL_WEBHOOK_SECRET: Type.Optional(
+    Type.String({
+      pattern: '^whsec_[A-Za-z0-9+/]{32,86}={0,2}$',
+      description: 'Signs what is told: whsec_ and the base64 of 24 to 64 bytes (Standard Webhooks)',
+    }),
+  ),
+}
 const logVariables = {
   LOG_LEVEL: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug'], {
     default: 'info',
@@ -186,6 +197,7 @@ export const configVariables = {
     ...policyVariables,
     ...httpVariables,
     ...jwtVariables,
+    ...approvalVariables,
     ...logVariables,
   },
   lambda: { ...databaseVariables, ...keyVariables, ...fieldVariables, ...logVariables },
@@ -206,6 +218,11 @@ const textChecks: Readonly<Record<string, (text: string) => string | undefined>>
   // A socket's directory is given as ?host=, and its URL then has a user and no host.
   DATABASE_URL: text => (isUrl(text.replace('@/', '@localhost/')) ? undefined : 'is no URL'),
   SQS_QUEUE_URL: text => (isUrl(text) ? undefined : 'is no URL'),
+  APPROVAL_WEBHOOK_URL: text => {
+    if (!isUrl(text)) return 'is no URL'
+    const { username, password } = new URL(text)
+    return username === '' && password === '' ? undefined : 'holds a login, which is never sent'
+  },
   AWS_ENDPOINT_URL_SQS: text => (isUrl(text) ? undefined : 'is no URL'),
   AWS_ENDPOINT_URL_S3: text => (isUrl(text) ? undefined : 'is no URL'),
   CHECKPOINT_URL: text => (isPlainUrl(text) ? undefined : 'is no plain URL'),
@@ -298,6 +315,8 @@ export function loadConfig<P extends ProcessName>(processName: P, environment: E
     const problem = refused.has(name) ? undefined : textChecks[name]?.(text)
     if (problem !== undefined) problems.push(describeProblem(name, problem, variables))
   }
+  const lone = loneOf(['APPROVAL_WEBHOOK_URL', 'APPROVAL_WEBHOOK_SECRET'], present)
+  if (lone !== undefined && !unread.has(lone)) problems.push(describeProblem(lone, 'is not set', variables))
   if (present['ROLE_PASSWORDS_DIR'] !== undefined && !isDirectory(present['ROLE_PASSWORDS_DIR'])) {
     problems.push('ROLE_PASSWORDS_DIR is not a directory')
   }
@@ -308,6 +327,12 @@ export function loadConfig<P extends ProcessName>(processName: P, environment: E
 
 function listProblems(problems: readonly string[]): string {
   return problems.length === 1 ? problems[0]! : [`${problems.length} problems:`, ...problems].join('\n  ')
+}
+
+/** Of two variables that go together, the one that is missing beside the other. */
+function loneOf([a, b]: readonly [string, string], present: Readonly<Record<string, string>>): string | undefined {
+  if (a in present === b in present) return undefined
+  return a in present ? b : a
 }
 
 interface SchemaError {

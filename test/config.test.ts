@@ -248,3 +248,22 @@ t.test('checkpoints go to places that are plainly named', async t => {
   }
   t.match(loadConfig('api', api), { CHECKPOINT_SECONDS: 60, AWS_REGION: 'us-east-1' })
 })
+
+t.test('the approval webhook has both its address and its secret, or neither', async t => {
+  const url = 'https://hooks.test/approvals'
+  const secret = `whsec_${Buffer.alloc(32, 7).toString('base64')}`
+  t.match(loadConfig('api', { ...api, APPROVAL_WEBHOOK_URL: url, APPROVAL_WEBHOOK_SECRET: secret }), {
+    APPROVAL_WEBHOOK_URL: url,
+    APPROVAL_WEBHOOK_SECRET: secret,
+  })
+  const refused = (change: Environment) => problems('api', { ...api, ...change })
+  t.match(refused({ APPROVAL_WEBHOOK_URL: url }), [/^APPROVAL_WEBHOOK_SECRET is not set/])
+  t.match(refused({ APPROVAL_WEBHOOK_SECRET: secret }), [/^APPROVAL_WEBHOOK_URL is not set/])
+  const both = { APPROVAL_WEBHOOK_URL: url, APPROVAL_WEBHOOK_SECRET: secret }
+  t.match(refused({ ...both, APPROVAL_WEBHOOK_SECRET: 'hunter2' }), [/^APPROVAL_WEBHOOK_SECRET must match/])
+  t.match(refused({ ...both, APPROVAL_WEBHOOK_SECRET: 'whsec_c2hvcnQ=' }), [/^APPROVAL_WEBHOOK_SECRET must match/])
+  t.match(refused({ ...both, APPROVAL_WEBHOOK_URL: 'https://u:p@hooks.test/' }), [
+    /^APPROVAL_WEBHOOK_URL holds a login/,
+  ])
+  t.match(refused({ ...both, APPROVAL_WEBHOOK_URL: 'https://' }), [/^APPROVAL_WEBHOOK_URL is no URL/])
+})

@@ -1,11 +1,17 @@
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
+import type { ApprovalVerbs } from '../vault/approvals.ts'
 import type { Detokenize } from '../vault/detokenize.ts'
+import type { EvidenceVerbs } from '../vault/evidence.ts'
+import type { IdempotencyStore } from '../vault/evidence-ports.ts'
 import type { HealthCheck } from '../vault/ports.ts'
 import type { QuarantineVerbs } from '../vault/quarantine.ts'
+import type { SearchAudit } from '../vault/search-audit.ts'
+import type { SuspensionVerbs } from '../vault/suspensions.ts'
 import type { Tokenize } from '../vault/tokenize.ts'
 import { authentication, type JwtOptions } from './plugins/authentication.ts'
+import { idempotency } from './plugins/idempotency.ts'
 import { jsonBody } from './plugins/json-body.ts'
 import { openApi } from './plugins/openapi.ts'
 import { overload } from './plugins/overload.ts'
@@ -13,6 +19,13 @@ import { problems, sendProblem } from './plugins/problems.ts'
 import { rateLimiting } from './plugins/rate-limit.ts'
 import { replyHeaders } from './plugins/reply-headers.ts'
 import { logRequest, type RequestLog, requestLog } from './plugins/request-log.ts'
+import { decideApprovalRoute } from './routes/approvals/decide.ts'
+import { listApprovalsRoute } from './routes/approvals/list.ts'
+import { showApprovalRoute } from './routes/approvals/show.ts'
+import { checkpointRoute } from './routes/audit/checkpoint.ts'
+import { consistencyRoute } from './routes/audit/consistency.ts'
+import { proofRoute } from './routes/audit/proof.ts'
+import { searchRoute } from './routes/audit/search.ts'
 import { detokenizeRoute, type SignReceipt } from './routes/detokenize.ts'
 import { healthzRoute } from './routes/healthz.ts'
 import { discardRoute } from './routes/quarantine/discard.ts'
@@ -21,11 +34,23 @@ import { openRoute } from './routes/quarantine/open.ts'
 import { redriveRoutes } from './routes/quarantine/redrive.ts'
 import { showRoute } from './routes/quarantine/show.ts'
 import { readyzRoute } from './routes/readyz.ts'
+import { liftSuspensionRoute } from './routes/suspensions/lift.ts'
+import { listSuspensionsRoute } from './routes/suspensions/list.ts'
 import { tokenizeRoute } from './routes/tokenize.ts'
 
 export interface AppOptions {
   readonly log: RequestLog
-  readonly verbs: { readonly detokenize: Detokenize; readonly tokenize: Tokenize; readonly quarantine: QuarantineVerbs }
+  readonly verbs: {
+    readonly detokenize: Detokenize
+    readonly tokenize: Tokenize
+    readonly quarantine: QuarantineVerbs
+    readonly evidence: EvidenceVerbs
+    readonly searchAudit: SearchAudit
+    readonly approvals: ApprovalVerbs
+    readonly suspensions: SuspensionVerbs
+  }
+  /** Where replies of state-changing calls are kept for repeats. */
+  readonly idempotency: IdempotencyStore
   /** Signs the place of an event in the log, for the caller that it is about. */
   readonly signReceipt: SignReceipt
   /** What /readyz asks. */
@@ -85,10 +110,17 @@ export async function createApp(options: AppOptions): Promise<App> {
   await app.register(readyzRoute, { health: options.health })
   await app.register(async guarded => {
     await guarded.register(authentication, options.jwt)
+    await guarded.register(idempotency, { store: options.idempotency, log: options.log })
     const { signReceipt } = options
     await guarded.register(detokenizeRoute, { detokenize: options.verbs.detokenize, signReceipt })
     await guarded.register(tokenizeRoute, { tokenize: options.verbs.tokenize })
-    const { quarantine } = options.verbs
+    const { quarantine, approvals, suspensions, evidence, searchAudit } = options.verbs
+    for (const route of [checkpointRoute, proofRoute, consistencyRoute]) await guarded.register(route, { evidence })
+    await guarded.register(searchRoute, { searchAudit })
+    for (const route of [listApprovalsRoute, showApprovalRoute, decideApprovalRoute]) {
+      await guarded.register(route, { approvals })
+    }
+    for (const route of [listSuspensionsRoute, liftSuspensionRoute]) await guarded.register(route, { suspensions })
     for (const route of [listRoute, showRoute, openRoute, redriveRoutes, discardRoute]) {
       await guarded.register(route, { quarantine })
     }

@@ -29,13 +29,23 @@ export const openApiHead = {
       '',
       '**Errors** of a whole call are problem details (RFC 9457) with a stable `code`: decide by the code, show',
       '`remedy` to people, and give `requestId` to the operator. Each is listed at `ErrorCode` and `ItemErrorCode`.',
+      '',
+      '**Repeats:** operations that change something take an `Idempotency-Key`, under which a repeat does nothing again. All',
+      'others accept the header and it has no effect: a reply that holds values is never kept, so a repeat is a call of its own,',
+      'with evidence of its own. A repeated request for an approval that is still open is answered with the same approval.',
     ].join('\n'),
     license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
   },
   servers: [{ url: '/', description: 'The server that served this document' }],
   tags: [
     { name: 'tokens', description: 'From tokens to values and back. Privileged, and audited.' },
+    {
+      name: 'approvals',
+      description: 'What takes a second person: asked for by `detokenize`, decided here by `approver`.',
+    },
+    { name: 'suspensions', description: 'Who used up a daily budget, for the role `administrator`.' },
     { name: 'quarantine', description: 'What is no event, for the role `operator`.' },
+    { name: 'evidence', description: 'Who asked for what, and proofs of it, for the role `auditor`.' },
     { name: 'health', description: 'For the platform that runs the process. Open to all.' },
   ],
   components: {
@@ -65,7 +75,8 @@ export function completeDocument(document: Json): Json {
     const responses = operation['responses'] as Record<string, Json>
     describeBody(operation['requestBody'] as Json | undefined, take(operation, 'x-request-examples'), schemas)
     describeBody(responses['200'], take(operation, 'x-reply-examples'), schemas)
-    Object.assign(responses['200']!, { description: operation['summary'], headers: headersOf(200) })
+    const replayed = isIdempotent(operation) ? { 'Idempotency-Replayed': headerReference('IdempotencyReplayed') } : {}
+    Object.assign(responses['200']!, { description: operation['summary'], headers: { ...headersOf(200), ...replayed } })
     const accepted = take<{ description: string; examples: Json }>(operation, 'x-accepted')
     if (accepted !== undefined) {
       describeBody(responses['202'], accepted.examples, schemas)
@@ -91,6 +102,11 @@ function operationsOf(document: Json): Json[] {
   return Object.values(document['paths'] as Record<string, Record<string, Json>>).flatMap(path => Object.values(path))
 }
 
+function isIdempotent(operation: Json): boolean {
+  const parameters = (operation['parameters'] ?? []) as readonly Json[]
+  return parameters.some(({ name }) => String(name).toLowerCase() === 'idempotency-key')
+}
+
 function take<T>(operation: Json, key: string): T | undefined {
   const value = operation[key] as T | undefined
   delete operation[key]
@@ -105,7 +121,7 @@ function describeBody(holder: Json | undefined, examples: unknown, schemas: Json
 function problemResponse(status: number, codes: readonly ProblemCode[]): Json {
   return {
     description: codes.map(code => `\`${code}\`: ${errorCatalogue[code].meaning}`).join(' '),
-    headers: headersOf(status),
+    headers: headersOf(status, codes),
     content: {
       'application/problem+json': {
         schema: { $ref: '#/components/schemas/Problem' },
@@ -130,16 +146,26 @@ const headerComponents = {
     description: 'Our id of the request; an id that the caller sends is ignored.',
     schema: { type: 'string', format: 'uuid' },
   },
+  IdempotencyReplayed: {
+    description:
+      '`true` where an earlier request of the same Idempotency-Key was answered so, and nothing was done now.',
+    schema: { type: 'string', enum: ['true'] },
+  },
   RetryAfter: { description: 'Seconds to wait before trying again.', schema: { type: 'integer', minimum: 0 } },
   WwwAuthenticate: { description: 'The scheme to use: `Bearer`.', schema: { type: 'string' } },
 }
 
-function headersOf(status: number): Json {
+function headersOf(status: number, codes: readonly ProblemCode[] = []): Json {
+  const retryAfter = status === 429 || status === 503 || codes.includes('idempotency_in_progress')
   return {
-    'X-Request-Id': { $ref: '#/components/headers/RequestId' },
-    ...(status === 429 || status === 503 ? { 'Retry-After': { $ref: '#/components/headers/RetryAfter' } } : {}),
-    ...(status === 401 ? { 'WWW-Authenticate': { $ref: '#/components/headers/WwwAuthenticate' } } : {}),
+    'X-Request-Id': headerReference('RequestId'),
+    ...(retryAfter ? { 'Retry-After': headerReference('RetryAfter') } : {}),
+    ...(status === 401 ? { 'WWW-Authenticate': headerReference('WwwAuthenticate') } : {}),
   }
+}
+
+function headerReference(name: keyof typeof headerComponents): Json {
+  return { $ref: `#/components/headers/${name}` }
 }
 
 /** Moves every schema that has a title into `schemas` and leaves a reference, so that client generators name it. */

@@ -15,6 +15,10 @@ export async function renderOpenApi(): Promise<string> {
     verbs: {
       detokenize: neverCalled,
       tokenize: neverCalled,
+      evidence: { newestCheckpoint: neverCalled, proveEvent: neverCalled, proveGrowth: neverCalled },
+      searchAudit: neverCalled,
+      approvals: { list: neverCalled, show: neverCalled, decide: neverCalled },
+      suspensions: { list: neverCalled, lift: neverCalled },
       quarantine: {
         list: neverCalled,
         show: neverCalled,
@@ -24,6 +28,7 @@ export async function renderOpenApi(): Promise<string> {
         discard: neverCalled,
       },
     },
+    idempotency: { claim: neverCalled, complete: neverCalled, release: neverCalled },
     signReceipt: () => {
       throw new TokenvaultError('internal')
     },

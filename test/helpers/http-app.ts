@@ -60,9 +60,12 @@ export const noQuarantine: AppOptions['verbs']['quarantine'] = {
  */
 export async function startApp(
   t: Test,
-  change: Partial<AppOptions> & { jwtChange?: Partial<AppOptions['jwt']> } = {},
+  change: Partial<Omit<AppOptions, 'verbs'>> & {
+    verbs?: Partial<AppOptions['verbs']>
+    jwtChange?: Partial<AppOptions['jwt']>
+  } = {},
 ): Promise<RunningApp> {
-  const { jwtChange, ...options } = change
+  const { jwtChange, verbs, ...options } = change
   const key = await createIssuerKey('key-1')
   const jwks = await startJwksServer(t, key.publicJwk)
   const calls: RunningApp['calls'] = []
@@ -75,6 +78,10 @@ export async function startApp(
     }),
     verbs: {
       quarantine: noQuarantine,
+      evidence: { newestCheckpoint: notAsked, proveEvent: notAsked, proveGrowth: notAsked },
+      searchAudit: notAsked,
+      approvals: { list: notAsked, show: notAsked, decide: notAsked },
+      suspensions: { list: notAsked, lift: notAsked },
       detokenize: async (principal, request) => {
         calls.push({ principal, request })
         return {
@@ -87,7 +94,10 @@ export async function startApp(
         calls.push({ principal, request })
         return request.values.map(({ field }) => ({ field, token: `${field}_v1_token` }))
       },
+      ...verbs,
     },
+    // Every key is new; test/http/idempotency.test.ts asks the real store.
+    idempotency: { claim: async () => ({ state: 'claimed' }), complete: async () => {}, release: async () => {} },
     signReceipt: fakeReceipt,
     health: [],
     jwt: {

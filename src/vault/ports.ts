@@ -169,11 +169,6 @@ export interface AuditEvent {
   readonly policy?: string
 }
 
-export interface AuditLog {
-  /** Resolves once the event is committed. @throws `audit_unavailable` */
-  append(event: AuditEvent): Promise<{ readonly sequence: number }>
-}
-
 /** Answers whether what a process needs is there. @throws the room's `*_unavailable` */
 export interface HealthCheck {
   check(): Promise<void>

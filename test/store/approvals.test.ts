@@ -1,0 +1,203 @@
+import { randomUUID } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { createActLog } from '../../src/store/act-log.ts'
+import { createApprovalReader } from '../../src/store/approvals.ts'
+import type { Act, Effect, Ruling } from '../../src/vault/evidence-ports.ts'
+import { makeAct, principalNamed } from '../helpers/acts.ts'
+import { createVaultDatabase } from '../helpers/vault-database.ts'
+
+const casey = principalNamed('casey')
+const approver = principalNamed('approver')
+const digest = 'D'.repeat(22)
+const refusedAs = (code: string) => ({ allowed: false, code })
+
+async function startApprovals(t: Test) {
+  const vault = await createVaultDatabase(t)
+  const owner = await vault.connect()
+  const log = createActLog(vault.database('tokenvault_api', 1))
+  const reader = createApprovalReader(vault.database('tokenvault_api', 1))
+  const act = async (effect: Effect, changes: Partial<Omit<Act, 'event'>> = {}) =>
+    (await log.commit(makeAct('act', { effect, ...changes }))).ruling
+  const ask = (changes: Partial<Extract<Effect, { kind: 'request_approval' }>> = {}, principal = casey) => {
+    const what = { digest, reveal: 'full', values: 2, fields: { ip: 2 }, ...changes } as const
+    return act({ kind: 'request_approval', id: randomUUID(), ...what }, { principal })
+  }
+  const asked = async (...args: Parameters<typeof ask>) => ((await ask(...args)) as { approvalId: string }).approvalId
+  const decide = (id: string, decision: 'approve' | 'refuse' = 'approve', principal = approver) =>
+    act({ kind: 'decide_approval', id, decision }, { principal })
+  const use = (id: string, changes: { digest?: string; principal?: typeof casey; charge?: Act['charge'] } = {}) => {
+    const { digest: used = digest, principal = casey, charge } = changes
+    return act({ kind: 'use_approval', id, digest: used }, { principal, charge })
+  }
+  /** As if everything about requests had happened earlier. */
+  const passMinutes = (minutes: number) =>
+    owner.query(`UPDATE pii_vault.approvals SET created_at = created_at - interval '${minutes} minutes',
+      expires_at = expires_at - interval '${minutes} minutes', decided_at = decided_at - interval '${minutes} minutes'`)
+  const stateOf = async (id: string) => (await reader.findApproval(id))?.state
+  return { ...vault, owner, log, reader, act, ask, asked, decide, use, passMinutes, stateOf }
+}
+
+t.test('a request is asked for, approved by another and used once', async t => {
+  const { asked, decide, use, reader, stateOf } = await startApprovals(t)
+  const id = await asked({ ticket: 'SEC-1', reveal: 'partial' })
+  const pending = await reader.findApproval(id)
+  t.match(pending, {
+    id,
+    state: 'pending',
+    ...{ issuer: casey.issuer, subject: 'casey', roles: ['investigator'], purpose: 'fraud_investigation' },
+    ...{ ticket: 'SEC-1', reveal: 'partial', values: 2, fields: { ip: 2 } },
+    ...{ decidedBy: undefined, decidedAt: undefined },
+  })
+  t.equal(pending!.expiresAt.getTime() - pending!.createdAt.getTime(), 24 * 3600 * 1000)
+  t.match(await use(id), refusedAs('approval_unusable'), 'not before it is approved')
+
+  t.match(await decide(id), { allowed: true })
+  const approved = await reader.findApproval(id)
+  t.match(approved, { state: 'approved', decidedBy: 'approver' })
+  t.equal(approved!.expiresAt.getTime() - approved!.decidedAt!.getTime(), 15 * 60 * 1000)
+
+  t.match(await use(id, { digest: 'E'.repeat(22) }), refusedAs('approval_unusable'), 'of another call')
+  t.match(await use(id, { principal: principalNamed('other') }), refusedAs('approval_unusable'), 'of another caller')
+  const elsewhere = principalNamed('casey', 'https://other.test')
+  t.match(await use(id, { principal: elsewhere }), refusedAs('approval_unusable'), 'of another issuer')
+  t.match(await use(randomUUID()), refusedAs('approval_unusable'), 'of none')
+  t.match(await use('no uuid'), refusedAs('approval_unusable'))
+  t.equal(await stateOf(id), 'approved')
+  t.match(await use(id), { allowed: true })
+  t.equal(await stateOf(id), 'used')
+  t.match(await use(id), refusedAs('approval_unusable'), 'a second time')
+})
+
+t.test('nobody decides about a request of their own, also not by a token of another issuer', async t => {
+  const { asked, decide, stateOf, owner } = await startApprovals(t)
+  const id = await asked()
+  for (const decision of ['approve', 'refuse'] as const) {
+    t.match(await decide(id, decision, casey), refusedAs('approval_self'))
+    t.match(await decide(id, decision, principalNamed('casey', 'https://other.test')), refusedAs('approval_self'))
+    t.match(await decide(id, decision, { ...casey, roles: ['approver'] }), refusedAs('approval_self'))
+  }
+  t.equal(await stateOf(id), 'pending')
+  await t.rejects(
+    owner.query(`UPDATE pii_vault.approvals SET state = 'approved', decided_by = subject, decided_at = now()`),
+    { code: '23514' },
+    'not even the table holds one',
+  )
+})
+
+t.test('a request is decided once', async t => {
+  const { asked, decide, use, passMinutes, stateOf } = await startApprovals(t)
+  const id = await asked()
+  t.match(await decide(id, 'refuse'), { allowed: true })
+  t.equal(await stateOf(id), 'refused')
+  t.match(await decide(id, 'approve', principalNamed('another')), refusedAs('approval_settled'))
+  t.match(await use(id), refusedAs('approval_unusable'))
+  t.match(await decide(randomUUID()), refusedAs('approval_unknown'))
+  t.match(await decide('no uuid'), refusedAs('approval_unknown'))
+
+  const late = await asked()
+  await passMinutes(24 * 60)
+  t.equal(await stateOf(late), 'expired')
+  t.match(await decide(late), refusedAs('approval_settled'))
+  t.equal(await stateOf(id), 'refused', 'what was decided stays')
+})
+
+t.test('a grant runs out after 15 minutes', async t => {
+  const { asked, decide, use, passMinutes, stateOf } = await startApprovals(t)
+  const id = await asked()
+  await decide(id)
+  await passMinutes(14)
+  t.equal(await stateOf(id), 'approved')
+  await passMinutes(1)
+  t.equal(await stateOf(id), 'expired')
+  t.match(await use(id), refusedAs('approval_unusable'))
+  t.match(await decide(id), refusedAs('approval_settled'))
+  const used = await asked()
+  await decide(used)
+  await use(used)
+  await passMinutes(60)
+  t.equal(await stateOf(used), 'used')
+})
+
+t.test('of twenty that use one grant at once, over four connections, one may', async t => {
+  const { asked, decide, database, stateOf } = await startApprovals(t)
+  const id = await asked()
+  await decide(id)
+  const logs = Array.from({ length: 4 }, () => createActLog(database('tokenvault_api', 1)))
+  const use: Effect = { kind: 'use_approval', id, digest }
+  const committed = await Promise.all(
+    Array.from({ length: 20 }, (_, n) => logs[n % 4]!.commit(makeAct(`use-${n}`, { effect: use }))),
+  )
+  t.equal(committed.filter(({ ruling }) => ruling.allowed).length, 1)
+  t.equal(new Set(committed.map(({ sequence }) => sequence)).size, 20, 'all of them are on record')
+  t.equal(await stateOf(id), 'used')
+})
+
+t.test('asking for the same again names the request that is open', async t => {
+  const { ask, asked, decide, use, passMinutes } = await startApprovals(t)
+  const id = await asked()
+  t.match(await ask(), { allowed: true, approvalId: id, approvalState: 'pending' })
+  t.not(await asked({ digest: 'E'.repeat(22) }), id)
+  t.not(await asked({}, principalNamed('other')), id)
+  await decide(id)
+  const again = (await ask()) as Extract<Ruling, { allowed: true }>
+  t.match(again, { approvalId: id, approvalState: 'approved' })
+  const left = Date.parse(again.approvalExpiresAt!) - Date.now()
+  t.ok(left > 14 * 60_000 && left <= 15 * 60_000, `${left} ms are left`)
+  await use(id)
+  const next = await asked()
+  t.not(next, id)
+  await passMinutes(24 * 60)
+  t.not(await asked(), next)
+})
+
+t.test('a principal has at most 100 undecided requests', async t => {
+  const { ask, asked, decide, passMinutes } = await startApprovals(t)
+  const numbered = (n: number) => ({ digest: String(n).padEnd(22, 'D') })
+  const ids = await Promise.all(Array.from({ length: 100 }, (_, n) => asked(numbered(n))))
+  t.match(await ask(numbered(100)), refusedAs('approvals_too_many'))
+  t.match(await ask(numbered(7)), { allowed: true, approvalId: ids[7] }, 'an open one is no new one')
+  t.match(await ask(numbered(100), principalNamed('other')), { allowed: true })
+  await decide(ids[3]!, 'refuse')
+  t.match(await ask(numbered(100)), { allowed: true })
+  t.match(await ask(numbered(101)), refusedAs('approvals_too_many'))
+  await passMinutes(24 * 60)
+  t.match(await ask(numbered(101)), { allowed: true })
+})
+
+t.test('an approval is not used up by a call that a budget refuses, nor a budget by an unusable approval', async t => {
+  const { asked, decide, use, stateOf, owner } = await startApprovals(t)
+  const id = await asked()
+  await decide(id)
+  t.match(await use(id, { charge: { values: 2, perMinute: 1 } }), { code: 'budget_exceeded', window: 'minute' })
+  t.equal(await stateOf(id), 'approved')
+  t.match(await use(randomUUID(), { charge: { values: 2, perDay: 1 } }), refusedAs('approval_unusable'))
+  t.strictSame((await owner.query('SELECT FROM pii_vault.suspensions')).rows, [], 'nor does it suspend')
+  t.strictSame((await owner.query('SELECT FROM pii_vault.spending')).rows, [])
+  t.match(await use(id, { charge: { values: 2, perMinute: 2 } }), { allowed: true })
+})
+
+t.test('requests are listed newest first, by state, page by page', async t => {
+  const { asked, decide, use, passMinutes, reader } = await startApprovals(t)
+  const ids: string[] = []
+  for (let n = 0; n < 5; n++) ids.push(await asked({ digest: String(n).padEnd(22, 'D') }))
+  await decide(ids[0]!)
+  await use(ids[0]!, { digest: '0'.padEnd(22, 'D') })
+  await decide(ids[1]!, 'refuse')
+  await decide(ids[2]!)
+  const list = async (options: Partial<Parameters<typeof reader.listApprovals>[0]>) =>
+    (await reader.listApprovals({ limit: 100, ...options })).map(({ id }) => ids.indexOf(id))
+  t.strictSame(await list({}), [4, 3, 2, 1, 0])
+  t.strictSame(await list({ limit: 2 }), [4, 3])
+  t.strictSame(await list({ limit: 2, before: ids[3]! }), [2, 1])
+  t.strictSame(await list({ before: randomUUID() }), [])
+  t.strictSame(await list({ state: 'pending' }), [4, 3])
+  t.strictSame(await list({ state: 'pending', before: ids[4]! }), [3])
+  t.strictSame(await list({ state: 'used' }), [0])
+  t.strictSame(await list({ state: 'refused' }), [1])
+  t.strictSame(await list({ state: 'approved' }), [2])
+  t.strictSame(await list({ state: 'expired' }), [])
+  await passMinutes(24 * 60)
+  t.strictSame(await list({ state: 'expired' }), [4, 3, 2])
+  t.strictSame(await list({ state: 'approved' }), [])
+  t.equal(await reader.findApproval(randomUUID()), undefined)
+})

@@ -30,6 +30,7 @@ import { createOriginSeal } from '../vault/origin.ts'
 import { createQuarantineVerbs } from '../vault/quarantine.ts'
 import { createSuspensionVerbs } from '../vault/suspensions.ts'
 import { createTokenize } from '../vault/tokenize.ts'
+import { composeEvidence } from './compose-evidence.ts'
 import { openIngestVault, openSigningVault } from './open-vault.ts'
 import { readFields } from './read-fields.ts'
 import { policyPlace } from './read-policy.ts'
@@ -136,14 +137,16 @@ function queueOptions(config: QueueConfig, environment: Environment): SqsClientO
 export async function composeApi(config: Config<'api'>, log: Log): Promise<Composed<App>> {
   const watched = watchPolicy(policyPlace(config), { fields: readFields(config), log })
   const policy = watched.current
-  const { fields, database, keys, signer } = await openSigningVault(config, 'tokenvault api').catch(error => {
+  const vault = await openSigningVault(config, 'tokenvault api').catch(error => {
     watched.close()
     throw error
   })
+  const { fields, database, keys, signer } = vault
   const recordAct = createRecordAct(createActLog(database), keys, () => new Date(), policy)
   const webhook = composeApprovalWebhook(config, log)
   const recordRequest = webhook === undefined ? recordAct : notifyingApprovers(recordAct, webhook.notifyApprovers)
   const originals = createOriginalReader(database)
+  const evidence = composeEvidence(config, vault, { policy, recordAct }, log)
   const app = await createApp({
     log,
     verbs: {
@@ -159,9 +162,10 @@ export async function composeApi(config: Config<'api'>, log: Log): Promise<Compo
       }),
       approvals: createApprovalVerbs({ approvals: createApprovalReader(database), recordAct, policy }),
       suspensions: createSuspensionVerbs({ suspensions: createSuspensionReader(database), recordAct, policy }),
+      ...evidence.verbs,
     },
     idempotency: createIdempotencyStore(database),
-    signReceipt: evidence => signReceipt(signer, evidence),
+    signReceipt: place => signReceipt(signer, place),
     health: [createDatabaseHealth(database)],
     jwt: {
       rolesClaims: () => policy().rolesClaims,
@@ -179,11 +183,14 @@ export async function composeApi(config: Config<'api'>, log: Log): Promise<Compo
     await database.destroy()
     throw error
   })
+  evidence.start()
   const close = async () => {
     watched.close()
     await app.close()
     // After the requests under way, of which each may have had something to tell.
     await webhook?.close()
+    // The last request is in the last checkpoint.
+    await evidence.close()
     await database.destroy()
   }
   return { main: app, close }

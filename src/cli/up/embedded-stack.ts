@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import type { Environment } from '../../config.ts'
 import type { DataDir } from '../../embedded/data-dir.ts'
 import { type EmbeddedIssuer, startIssuer } from '../../embedded/issuer.ts'
@@ -83,6 +84,7 @@ export async function startStack(options: {
       JWT_AUDIENCE: issuer.audience,
       JWKS_URL: issuer.jwksUrl,
       ROLE_PASSWORDS_DIR: dataDir.file('passwords'),
+      CHECKPOINT_URL: `${pathToFileURL(keepDirectory(dataDir, 'checkpoints'))}/`,
     }
     return { dataDir, postgres, sqs, issuer, environment, adminUrl, databaseUrl, stop }
   } catch (error) {
@@ -103,6 +105,11 @@ export async function withPreferredPort<T>(preferred: number, launch: (port: num
 }
 
 function keepPasswords(dataDir: DataDir): ReadonlyMap<LoginRole, string> {
-  mkdirSync(dataDir.file('passwords'), { recursive: true, mode: 0o700 })
+  keepDirectory(dataDir, 'passwords')
   return new Map(loginRoles.map(role => [role, readOrCreatePassword(dataDir.file(join('passwords', role)))]))
+}
+
+function keepDirectory(dataDir: DataDir, name: string): string {
+  mkdirSync(dataDir.file(name), { recursive: true, mode: 0o700 })
+  return dataDir.file(name)
 }

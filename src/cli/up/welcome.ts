@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { UserLoginsTable } from '../../store/schema.ts'
 import { printable } from '../printable.ts'
 
@@ -22,6 +23,7 @@ export function formatWelcome({ apiUrl, queueUrl, jwksUrl, analystUrl, dataDir, 
       ['analysts’ SQL', analystUrl],
       ['JWT keys', jwksUrl],
       ['state, logs', dataDir],
+      ['checkpoints', join(dataDir, 'checkpoints')],
     ]),
   ]
   if (rows.length > 0) {

@@ -1,0 +1,75 @@
+import type { Config } from '../config.ts'
+import { createNoteVerifier } from '../crypto/signed-note.ts'
+import type { Log } from '../log.ts'
+import { startCheckpoints } from '../publish/checkpoint-schedule.ts'
+import { type OpenSink, openCheckpointSink } from '../publish/open-sink.ts'
+import { createAuditReader } from '../store/audit-reader.ts'
+import { createAuditSearch } from '../store/audit-search.ts'
+import { createCheckpointStore } from '../store/checkpoints.ts'
+import type { AuditAccessDependencies } from '../vault/audit-access.ts'
+import { createMakeCheckpoint } from '../vault/checkpoint.ts'
+import { createEvidenceVerbs, type EvidenceVerbs } from '../vault/evidence.ts'
+import { createProver } from '../vault/prove.ts'
+import { createSearchAudit, type SearchAudit } from '../vault/search-audit.ts'
+import type { SigningVault } from './open-vault.ts'
+
+/** What becomes of the audit log outside of requests, and who may read it inside of them. */
+export interface ComposedEvidence {
+  readonly verbs: { readonly evidence: EvidenceVerbs; readonly searchAudit: SearchAudit }
+  /** From now on checkpoints are made, until `close` makes the last one: after the last request, before the database goes. */
+  start(): void
+  close(): Promise<void>
+}
+
+/** Puts together what signs, publishes, proves and searches the log. Nothing happens before `start`. */
+export function composeEvidence(
+  config: Config<'api'>,
+  vault: SigningVault,
+  access: AuditAccessDependencies,
+  log: Log,
+): ComposedEvidence {
+  const { fields, database, keys, signer } = vault
+  const reader = createAuditReader(database)
+  const search = createAuditSearch(database)
+  const sink = openSink(config)
+  const makeCheckpoint = createMakeCheckpoint({ reader, store: createCheckpointStore(database), signer, sink })
+  let closing = false
+  let stop = async () => {}
+  return {
+    verbs: {
+      evidence: createEvidenceVerbs({
+        ...access,
+        reader,
+        prover: createProver(reader, createNoteVerifier(signer.verifierKey)),
+        signer,
+      }),
+      searchAudit: createSearchAudit({ ...access, fields, keys, search }),
+    },
+    start() {
+      if (sink === undefined) log.warn({ event: 'checkpoints_not_published' })
+      const schedule = startCheckpoints({
+        async makeCheckpoint() {
+          try {
+            return await makeCheckpoint()
+          } finally {
+            // A search then has a minute's events to index, and not those of a year.
+            if (!closing) await search.indexEvents()
+          }
+        },
+        intervalMilliseconds: config.CHECKPOINT_SECONDS * 1000,
+        log,
+      })
+      stop = () => schedule.stop()
+    },
+    async close() {
+      closing = true
+      await stop()
+      sink?.close()
+    },
+  }
+}
+
+function openSink(config: Config<'api'>): OpenSink | undefined {
+  const { CHECKPOINT_URL: url, AWS_REGION: region, AWS_ENDPOINT_URL_S3: endpoint } = config
+  return url === undefined ? undefined : openCheckpointSink(url, { stdout: process.stdout, s3: { region, endpoint } })
+}

@@ -1,0 +1,111 @@
+import { packText } from '../crypto/byte-column.ts'
+import { leafHash } from '../crypto/merkle.ts'
+import { parseToken } from '../crypto/token.ts'
+import { TokenvaultError } from '../errors.ts'
+import { type AuditAccessDependencies, readEvidence } from './audit-access.ts'
+import type { AuditSearch, StoredEvent } from './evidence-ports.ts'
+import type { FieldKeys } from './field-keys.ts'
+import type { FieldSchema } from './fields.ts'
+import type { AuditEvent, Principal } from './ports.ts'
+import { checkPurpose } from './request-form.ts'
+import { normalizeValue } from './tokenizer.ts'
+
+/** Most events of one page. */
+export const maxSearchPage = 1000
+
+/** What is looked for: a token, or whatever tokens a value has. */
+export type Sought = { readonly token: string } | { readonly field: string; readonly value: string }
+
+export interface SearchRequest {
+  readonly requestId: string
+  readonly purpose: string
+  readonly sought: Sought
+  /** Only events of a smaller sequence. */
+  readonly before?: number | undefined
+  readonly limit: number
+}
+
+/** An event that names what was looked for. Whatever of it is not of the expected type is left out. */
+export type FoundEvent = Partial<Omit<AuditEvent, 'tokens' | 'withheld' | 'quarantine'>> & {
+  readonly sequence: number
+  /** base64. */
+  readonly leafHash: string
+}
+
+/**
+ * Who ever asked for a token, or for a value under any of its tokens: events that name it, newest first. A search is an event that
+ * names what it looked for too, by keyed digest like all of them: neither token nor value is on record.
+ *
+ * @throws TokenvaultError `purpose_missing`, `purpose_invalid`, `request_invalid` where the text is no token, the field
+ *   is not configured or the value not of its shape; `role_not_permitted`, `principal_suspended`, `audit_unavailable`,
+ *   `store_unavailable`; `audit_invalid` where an event was altered
+ */
+export type SearchAudit = (principal: Principal, request: SearchRequest) => Promise<readonly FoundEvent[]>
+
+/** @returns the verb; index and log stand behind the ports of `deps` */
+export function createSearchAudit(
+  deps: AuditAccessDependencies & {
+    readonly fields: FieldSchema
+    readonly keys: FieldKeys
+    readonly search: AuditSearch
+  },
+): SearchAudit {
+  const { fields, keys, search } = deps
+  return async (principal, { requestId, purpose, sought, before, limit }) => {
+    checkPurpose(purpose)
+    return readEvidence(deps, { operation: 'audit_search', principal, requestId, purpose }, async () => {
+      const tokens = tokensOf(sought, fields, keys)
+      const digests = keys.digests.flatMap(digest => digest.digest(tokens))
+      const events = await search.findEvents(digests, { before, limit: Math.min(limit, maxSearchPage) })
+      return { found: events.map(describeEvent), sought: tokens }
+    })
+  }
+}
+
+/** Every token that stands, or stood, for what is looked for: a value has one under each version of its field's key. */
+function tokensOf(sought: Sought, fields: FieldSchema, keys: FieldKeys): readonly string[] {
+  if ('token' in sought) {
+    if (parseToken(sought.token) === undefined) throw new TokenvaultError('request_invalid', 'token is not a token')
+    return [sought.token]
+  }
+  const field = fields.get(sought.field)
+  if (field === undefined) throw new TokenvaultError('request_invalid', 'field is not one that this vault tokenizes')
+  const normalized = normalizeValue(field, sought.value)
+  if (typeof normalized !== 'string')
+    throw new TokenvaultError('request_invalid', 'value is not of the shape that its field asks for')
+  return keys.mints(field.name).flatMap(mint => mint.mint(packText([normalized])).tokens)
+}
+
+const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'purpose', 'decision', 'code', 'ticket', 'approval', 'policy'] // biome-ignore format: one list
+const counts = ['requested', 'granted', 'partial']
+
+/** Events are written by us, but whoever can write to the log without us must not keep the others from being read. */
+function describeEvent({ sequence, event, leafHash: stored }: StoredEvent): FoundEvent {
+  if (Buffer.compare(leafHash(event), stored) !== 0)
+    throw new TokenvaultError('audit_invalid', `event ${sequence} was altered`)
+  const members = new Map(Object.entries(parse(event)))
+  const known = [
+    ...texts.filter(name => typeof members.get(name) === 'string'),
+    ...counts.filter(name => Number.isSafeInteger(members.get(name))),
+    ...(isTextList(members.get('roles')) ? ['roles'] : []),
+  ].map(name => [name, members.get(name)] as const)
+  const about = Object(members.get('concerns')) as { issuer?: unknown; subject?: unknown }
+  const concerns = typeof about.subject === 'string' ? { concerns: describePrincipal(about.issuer, about.subject) } : {}
+  return { ...Object.fromEntries(known), ...concerns, sequence, leafHash: Buffer.from(stored).toString('base64') }
+}
+
+function describePrincipal(issuer: unknown, subject: string) {
+  return typeof issuer === 'string' ? { issuer, subject } : { subject }
+}
+
+function parse(event: Uint8Array): object {
+  try {
+    return Object(JSON.parse(Buffer.from(event).toString('utf8')))
+  } catch {
+    return {}
+  }
+}
+
+function isTextList(value: unknown): boolean {
+  return Array.isArray(value) && value.every(entry => typeof entry === 'string')
+}

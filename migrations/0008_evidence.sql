@@ -91,15 +91,22 @@ CREATE TABLE pii_vault.audit_tokens_head (
 );
 INSERT INTO pii_vault.audit_tokens_head (next_sequence) VALUES (0);
 
--- The digests that an event names. What has another shape is no digest: it must not keep those behind it from being found.
+-- The digests that an event names. What has another shape, down to bytes that are no text, names none: it must not keep
+-- the events behind it from being found.
 CREATE FUNCTION pii_vault.event_digests(event bytea) RETURNS SETOF text
-  LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT DISTINCT digest COLLATE "C"
-  FROM (SELECT CASE WHEN pg_input_is_valid(text, 'jsonb') THEN text::jsonb -> 'tokens' END AS tokens
-    FROM (SELECT convert_from(event, 'UTF8') AS text) AS stored) AS parsed,
-    jsonb_array_elements_text(CASE WHEN jsonb_typeof(tokens) = 'array' THEN tokens ELSE '[]' END) AS digest
-  WHERE digest ~ '^[A-Za-z0-9_-]{22}$'
+DECLARE
+  tokens jsonb;
+BEGIN
+  tokens := convert_from(event, 'UTF8')::jsonb -> 'tokens';
+  IF jsonb_typeof(tokens) = 'array' THEN
+    RETURN QUERY SELECT DISTINCT digest FROM jsonb_array_elements_text(tokens) AS digest
+      WHERE digest ~ '^[A-Za-z0-9_-]{22}$';
+  END IF;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+  RETURN;
+END
 $$;
 
 -- Brings the index forward by at most so many events, and at most 4 MiB of them but always one, in order of sequence. The

@@ -636,15 +636,21 @@ $function$
 function pii_vault.event_digests(bytea) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.event_digests(event bytea)
  RETURNS SETOF text
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE STRICT
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  SELECT DISTINCT digest COLLATE "C"
-  FROM (SELECT CASE WHEN pg_input_is_valid(text, 'jsonb') THEN text::jsonb -> 'tokens' END AS tokens
-    FROM (SELECT convert_from(event, 'UTF8') AS text) AS stored) AS parsed,
-    jsonb_array_elements_text(CASE WHEN jsonb_typeof(tokens) = 'array' THEN tokens ELSE '[]' END) AS digest
-  WHERE digest ~ '^[A-Za-z0-9_-]{22}$'
+DECLARE
+  tokens jsonb;
+BEGIN
+  tokens := convert_from(event, 'UTF8')::jsonb -> 'tokens';
+  IF jsonb_typeof(tokens) = 'array' THEN
+    RETURN QUERY SELECT DISTINCT digest FROM jsonb_array_elements_text(tokens) AS digest
+      WHERE digest ~ '^[A-Za-z0-9_-]{22}$';
+  END IF;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+  RETURN;
+END
 $function$
   grant EXECUTE to tokenvault_auditor
 

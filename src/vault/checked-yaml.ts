@@ -48,11 +48,13 @@ export function readPairs(
   node: unknown,
   what: string,
   complain: Complain,
+  least = 0,
 ): readonly { readonly key: unknown; readonly name: string; readonly value: unknown }[] | undefined {
   if (!isMap(node)) {
     complain(offsetOf(node), `${what} is no mapping`)
     return undefined
   }
+  if (node.items.length < least) complain(offsetOf(node), `${what} is empty`)
   return (node.items as Pair<unknown, unknown>[]).flatMap(({ key, value }) => {
     if (isScalar(key) && typeof key.value === 'string') return [{ key, name: key.value, value }]
     complain(offsetOf(key), `this key of ${what} is no text`)

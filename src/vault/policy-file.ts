@@ -53,8 +53,7 @@ function readFile(root: unknown, fields: FieldSchema, reading: Reading): Pick<Po
       ? ['roles']
       : [...readTexts(claims, 'roles_claims', 'the name or path of a claim', text => nameShape.test(text), reading)]
   const roles = new Map<string, RolePolicy>()
-  const pairs = file.has('roles') ? readPairs(file.get('roles'), 'roles', complain) : []
-  if (pairs?.length === 0 && file.has('roles')) complain(offsetOf(file.get('roles')), 'roles names no role')
+  const pairs = file.has('roles') ? readPairs(file.get('roles'), 'roles', complain, 1) : []
   for (const { key, name, value } of pairs ?? []) {
     if (name === every || name.length > maxRoleName || !nameShape.test(name)) {
       complain(offsetOf(key), `a role has a name of 1 to ${maxRoleName} printable characters, and it is not ${every}`)
@@ -111,7 +110,7 @@ function readRole(name: string, key: unknown, node: unknown, fields: FieldSchema
 }
 
 function readApproval(node: unknown, fields: FieldSchema, reading: Reading): RolePolicy['approval'] {
-  if (node === undefined) return { fields: new Set() }
+  if (node === undefined) return Object.freeze({ fields: new Set<string>() })
   const keys = { required: [], optional: ['above', 'fields'] }
   const approval = readMap(node, 'approval', keys, reading.complain)
   if (approval.size === 0) reading.complain(offsetOf(node), 'approval says neither above nor fields')

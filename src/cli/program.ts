@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { addApiCommand } from './commands/api.ts'
+import { addApprovalCommand } from './commands/approval.ts'
 import { addDetokenizeCommand } from './commands/detokenize.ts'
 import { addDlqCommand } from './commands/dlq.ts'
 import { addJwtCommand } from './commands/jwt.ts'
@@ -8,6 +9,7 @@ import { addOpenapiCommand } from './commands/openapi.ts'
 import { addQuarantineCommand } from './commands/quarantine.ts'
 import { addReconcileCommand } from './commands/reconcile.ts'
 import { addSampleCommand } from './commands/sample.ts'
+import { addSuspensionCommand } from './commands/suspension.ts'
 import { addUpCommand } from './commands/up.ts'
 import { addWorkerCommand } from './commands/worker.ts'
 import { reportFailure } from './failure.ts'
@@ -31,13 +33,15 @@ export function createProgram(): Command {
   addSampleCommand(program)
   addJwtCommand(program)
   addDetokenizeCommand(program)
+  addApprovalCommand(program)
+  addSuspensionCommand(program)
   addQuarantineCommand(program)
   addDlqCommand(program)
   addOpenapiCommand(program)
   return program
 }
 
-/** Runs one command and sets the exit code: 0 done, 1 failed, 2 wrong usage, configuration or input. */
+/** Runs one command and sets the exit code: 0 done, 1 failed, 2 wrong usage, configuration or input, 3 waits for approval. */
 export async function run(argv: readonly string[]): Promise<void> {
   try {
     await createProgram().parseAsync(argv)

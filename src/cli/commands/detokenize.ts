@@ -1,5 +1,6 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
+import { print } from '../print.ts'
 import { printable } from '../printable.ts'
 
 /** What the API answers for one token; see openapi/openapi.json. */
@@ -9,24 +10,61 @@ interface Item {
   readonly error?: { readonly code: string }
 }
 
+/** A second person has to decide first. */
+interface OpenApproval {
+  readonly id: string
+  readonly state: 'pending' | 'approved'
+  readonly expiresAt: string
+}
+
+/** Exit code of a call that waits for approval: nothing failed, and nothing was given. */
+const approvalRequired = 3
+
+type Options = ApiOptions & {
+  readonly purpose: string
+  readonly ticket?: string
+  readonly reveal?: 'partial'
+  readonly approval?: string
+}
+
 export function addDetokenizeCommand(program: Command): void {
   const command = program
     .command('detokenize <token...>')
-    .description('ask the API for the originals of tokens; exit code 1 when one of them is refused')
+    .description(
+      `ask the API for the originals of tokens; exit code 1 when one of them is refused, ${approvalRequired} when an approval is needed`,
+    )
     .requiredOption('--purpose <purpose>', 'why, e.g. fraud_investigation; it goes into the evidence')
-  addApiOptions(command, 'an investigator').action(
-    async (tokens: string[], options: ApiOptions & { readonly purpose: string }) => {
-      const { results } = await callApi<{ results: readonly Item[] }>(options, {
-        method: 'POST',
-        path: '/v1/detokenize',
-        body: { purpose: options.purpose, tokens },
-        roles: ['investigator'],
-      })
-      if (options.json) process.stdout.write(`${JSON.stringify({ results })}\n`)
-      else
-        for (const { token, value, error } of results)
-          process.stdout.write(`${printable(token)}\t${printable(value ?? `error: ${error?.code}`)}\n`)
-      if (results.some(({ error }) => error !== undefined)) process.exitCode = 1
-    },
-  )
+    .option('--ticket <ticket>', 'under which you act, e.g. SEC-1234; it goes into the evidence')
+    .addOption(new Option('--reveal <level>', 'ask for a part of each value only').choices(['partial']))
+    .option('--approval <id>', 'the approval that this very call was given')
+  addApiOptions(command, 'an investigator').action(detokenize)
+}
+
+async function detokenize(tokens: string[], options: Options): Promise<void> {
+  const { purpose, ticket, reveal, approval: approvalId, json } = options
+  const answer = await callApi<{ results?: readonly Item[]; approval?: OpenApproval }>(options, {
+    method: 'POST',
+    path: '/v1/detokenize',
+    body: { purpose, tokens, ticket, reveal, approvalId },
+    roles: ['investigator'],
+  })
+  const { results, approval } = answer
+  if (json) print(JSON.stringify(answer))
+  if (approval !== undefined) {
+    process.exitCode = approvalRequired
+    // Beside the values that a script reads from standard output.
+    process.stderr.write(`tokenvault: ${printable(tellHowToGoOn(approval))}\n`)
+    return
+  }
+  if (!json) {
+    for (const { token, value, error } of results ?? [])
+      print(`${printable(token)}\t${printable(value ?? `error: ${error?.code}`)}`)
+  }
+  if (results?.some(({ error }) => error !== undefined)) process.exitCode = 1
+}
+
+function tellHowToGoOn({ id, state, expiresAt }: OpenApproval): string {
+  const again = `run the same command again with --approval ${id}`
+  if (state === 'approved') return `this call is approved until ${expiresAt}: ${again}.`
+  return `this call needs an approval, asked for until ${expiresAt}. When an approver has run \`tokenvault approval approve ${id}\`, ${again}, within 15 minutes.`
 }

@@ -6,6 +6,7 @@ import { composeDeadLetterQueue } from '../compose.ts'
 import { orEmbedded } from '../embedded-environment.ts'
 import { environmentHelp } from '../environment-help.ts'
 import { openVault } from '../open-vault.ts'
+import { print } from '../print.ts'
 import { createProgressBar } from '../progress-bar.ts'
 import { defaultDataDir, parseDataDir } from '../running.ts'
 import { stopSignal } from '../stop-signal.ts'
@@ -113,8 +114,4 @@ function counts({ visible, inFlight, delayed }: { visible: number; inFlight: num
 function count(text: string): number {
   if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('It must be a number from 1.')
   return Number(text)
-}
-
-function print(text: string): void {
-  process.stdout.write(`${text}\n`)
 }

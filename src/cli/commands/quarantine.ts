@@ -1,30 +1,12 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
+import type { ShownEntry } from '../../vault/quarantine.ts'
+import type { QuarantineEntry } from '../../vault/quarantine-ports.ts'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
+import { parsePageSize } from '../page-size.ts'
+import { print } from '../print.ts'
 import { printable } from '../printable.ts'
 import { formatTextTable } from '../text-table.ts'
-
-/** What the API answers; see openapi/openapi.json. */
-interface Entry {
-  readonly id: string
-  readonly state: string
-  readonly reason: string
-  readonly messageId: string
-  readonly eventIndex: number
-  readonly sentOn: string
-  readonly bodyBytes: number | null
-  readonly redrives: number
-  readonly createdAt: string
-  readonly changedAt: string
-}
-interface ShownEntry extends Entry {
-  readonly shape?: {
-    readonly json: string
-    readonly elements?: number
-    readonly properties?: readonly { readonly name: string; readonly type: string }[]
-    readonly otherProperties?: number
-  }
-}
 
 const roles = ['operator']
 
@@ -37,7 +19,7 @@ export function addQuarantineCommand(program: Command): void {
   add('list', 'list entries, newest first')
     .option('--state <state>', 'quarantined, redrive_requested, redriven or discarded', 'quarantined')
     .option('--reason <reason>', 'only of this reason, e.g. ip_invalid')
-    .option('--limit <count>', 'entries a page, 1 to 1000', pageSize, '100')
+    .option('--limit <count>', 'entries a page, 1 to 1000', parsePageSize, '100')
     .option('--after <id>', 'the page after this entry')
     .action(list)
   add('show <id>', 'show one entry: reason, and shape of the body', 'an operator, with --open also an investigator')
@@ -57,7 +39,11 @@ async function list(
   const { state, reason, limit, after } = options
   const query = new URLSearchParams({ state, limit, ...(reason && { reason }), ...(after && { after }) })
   const path = `/v1/quarantine?${query}`
-  const page = await callApi<{ entries: readonly Entry[]; next?: string }>(options, { method: 'GET', path, roles })
+  const page = await callApi<{ entries: readonly QuarantineEntry[]; next?: string }>(options, {
+    method: 'GET',
+    path,
+    roles,
+  })
   if (options.json) return print(JSON.stringify(page))
   const rows = page.entries.map(({ id, reason, sentOn, messageId, eventIndex, bodyBytes, redrives, createdAt }) => [
     id, reason, sentOn, messageId, String(eventIndex), String(bodyBytes ?? 'erased'), String(redrives), createdAt,
@@ -118,13 +104,4 @@ function entryPath(id: string): string {
   if (!/^[0-9a-f]{32}$/.test(id))
     throw new TokenvaultError('usage', 'an id is 32 hexadecimal digits; see `quarantine list`')
   return `/v1/quarantine/${id}`
-}
-
-function pageSize(text: string): string {
-  if (!/^([1-9]\d{0,2}|1000)$/.test(text)) throw new InvalidArgumentError('It must be 1 to 1000.')
-  return text
-}
-
-function print(text: string): void {
-  process.stdout.write(`${text}\n`)
 }

@@ -1,0 +1,73 @@
+import type { Command } from 'commander'
+import { TokenvaultError } from '../../errors.ts'
+import type { showApproval } from '../../http/approval-schemas.ts'
+import type { ApprovalDecision } from '../../vault/approvals.ts'
+import { approvalIdPattern } from '../../vault/request-form.ts'
+import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
+import { parsePageSize } from '../page-size.ts'
+import { print } from '../print.ts'
+import { printable } from '../printable.ts'
+import { formatTextTable } from '../text-table.ts'
+
+type ShownApproval = ReturnType<typeof showApproval>
+
+const roles = ['approver']
+
+/** `tokenvault approval …`: what takes a second person. */
+export function addApprovalCommand(program: Command): void {
+  const approval = program
+    .command('approval')
+    .description('see requests for approval, and decide about those of others')
+  const add = (usage: string, description: string) =>
+    addApiOptions(approval.command(usage).description(description), 'an approver')
+
+  add('list', 'list requests, newest first; your own only, unless you may approve')
+    .option('--state <state>', 'pending, approved, refused, used or expired', 'pending')
+    .option('--limit <count>', 'requests a page, 1 to 1000', parsePageSize, '100')
+    .option('--before <id>', 'the page after this request')
+    .action(list)
+  add('show <id>', 'show one request').action(show)
+  add('approve <id>', 'approve a request: it may be used for 15 minutes, once').action((id, options) =>
+    decide(id, 'approve', options),
+  )
+  add('refuse <id>', 'refuse a request for good').action((id, options) => decide(id, 'refuse', options))
+}
+
+async function list(options: ApiOptions & { state: string; limit: string; before?: string }): Promise<void> {
+  const { state, limit, before } = options
+  const path = `/v1/approvals?${new URLSearchParams({ state, limit, ...(before && { before }) })}`
+  const page = await callApi<{ approvals: readonly ShownApproval[]; next?: string }>(options, {
+    method: 'GET',
+    path,
+    roles,
+  })
+  if (options.json) return print(JSON.stringify(page))
+  const rows = page.approvals.map(({ id, subject, purpose, ticket = '', reveal, values, expiresAt }) => {
+    return [id, subject, purpose, ticket, reveal, String(values), expiresAt]
+  })
+  const header = ['id', 'asked by', 'purpose', 'ticket', 'reveal', 'values', 'expires at']
+  print(rows.length === 0 ? `no request is ${printable(state)}` : formatTextTable(header, rows))
+  if (page.next !== undefined) print(`more: --before ${page.next}`)
+}
+
+async function show(id: string, options: ApiOptions): Promise<void> {
+  const approval = await callApi<ShownApproval>(options, { method: 'GET', path: `/v1/approvals/${checkId(id)}`, roles })
+  if (options.json) return print(JSON.stringify(approval))
+  const { roles: held, fields, ...plain } = approval
+  const counts = Object.entries(fields).map(([field, count]) => `${field} ${count}`)
+  const lines = [...Object.entries(plain), ['roles', held.join(', ')], ['fields', counts.join(', ')]]
+  print(lines.map(([name, value]) => printable(`${String(name).padEnd(12)}${value}`)).join('\n'))
+}
+
+async function decide(id: string, decision: ApprovalDecision, options: ApiOptions): Promise<void> {
+  const body = { id: checkId(id), decision }
+  const decided = await callApi<{ state: string }>(options, { method: 'POST', path: '/v1/approvals', body, roles })
+  const next = decision === 'approve' ? '; who asked has 15 minutes to use it, once' : ''
+  print(options.json ? JSON.stringify(decided) : `${id} ${decided.state}${next}`)
+}
+
+function checkId(id: string): string {
+  if (!new RegExp(approvalIdPattern).test(id))
+    throw new TokenvaultError('usage', 'an id is a UUID; see `approval list`')
+  return id
+}

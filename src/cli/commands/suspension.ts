@@ -1,0 +1,39 @@
+import type { Command } from 'commander'
+import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
+import { parsePageSize } from '../page-size.ts'
+import { print } from '../print.ts'
+import { printable } from '../printable.ts'
+import { formatTextTable } from '../text-table.ts'
+
+const roles = ['administrator']
+
+/** `tokenvault suspension …`: who used up a daily budget. */
+export function addSuspensionCommand(program: Command): void {
+  const suspension = program.command('suspension').description('see who used up a daily budget, and let them go on')
+  const add = (usage: string, description: string) =>
+    addApiOptions(suspension.command(usage).description(description), 'an administrator')
+
+  add('list', 'list who is suspended, oldest first')
+    .option('--limit <count>', 'how many, 1 to 1000', parsePageSize, '1000')
+    .action(list)
+  add('lift <subject>', 'lift a suspension and forget what was spent')
+    .requiredOption('--issuer <issuer>', 'whose subject it is, as the list says')
+    .action(lift)
+}
+
+async function list(options: ApiOptions & { limit: string }): Promise<void> {
+  const path = `/v1/suspensions?${new URLSearchParams({ limit: options.limit })}`
+  const listed = await callApi<{ suspensions: readonly { issuer: string; subject: string; suspendedAt: string }[] }>(
+    options,
+    { method: 'GET', path, roles },
+  )
+  if (options.json) return print(JSON.stringify(listed))
+  const rows = listed.suspensions.map(({ issuer, subject, suspendedAt }) => [subject, issuer, suspendedAt])
+  print(rows.length === 0 ? 'nobody is suspended' : formatTextTable(['subject', 'issuer', 'suspended at'], rows))
+}
+
+async function lift(subject: string, options: ApiOptions & { issuer: string }): Promise<void> {
+  const body = { issuer: options.issuer, subject }
+  const lifted = await callApi<object>(options, { method: 'POST', path: '/v1/suspensions/lift', body, roles })
+  print(options.json ? JSON.stringify(lifted) : `${printable(subject)} may act again`)
+}

@@ -1,0 +1,4 @@
+/** One line, or more, of a command's answer. */
+export function print(text: string): void {
+  process.stdout.write(`${text}\n`)
+}

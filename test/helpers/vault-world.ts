@@ -118,13 +118,14 @@ export class MapKeys implements KeyWriter {
 /** The domain's verbs on real keys, with both ports in memory. */
 export function createWorld(
   keys: readonly Key[] = freshKeys(),
-  shared: { originals?: MapOriginals; tenant?: string; policy?: Policy } = {},
+  shared: { originals?: MapOriginals; tenant?: string; policy?: Policy | (() => Policy) } = {},
 ) {
   const fieldKeys = new FieldKeys(new Keyset(keys), shared.tenant ?? 'default')
   const originals = shared.originals ?? new MapOriginals()
   const audit = new ListAudit()
   const now = new Date('2026-01-02T03:04:05.678Z')
-  const policy = () => shared.policy ?? worldPolicy
+  const { policy: given = worldPolicy } = shared
+  const policy = typeof given === 'function' ? given : () => given
   const recordAct = createRecordAct({ commit: act => audit.commit(act) }, fieldKeys, () => now, policy)
   const tokenizer = createTokenizer(fieldKeys, threeFields)
   return {

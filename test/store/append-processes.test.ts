@@ -4,10 +4,7 @@ import { foldSubtreeRoots, leafHash, treeHead } from '../helpers/merkle-tree.ts'
 import { createVaultDatabase } from '../helpers/vault-database.ts'
 
 /** `npm run test:evidence` starts 16 processes with 1,000 appends each. */
-const [processes = 4, appendsEach = 150] = (process.env['EVIDENCE_APPENDS'] ?? '')
-  .split('x')
-  .filter(Boolean)
-  .map(Number)
+const [processes, appendsEach] = process.env['EVIDENCE'] === 'long' ? [16, 1000] : [4, 150]
 
 t.test(`${processes} processes with ${appendsEach} acts each: one tree without a gap, and one budget`, async t => {
   const vault = await createVaultDatabase(t)

@@ -114,10 +114,10 @@ t.test('a connection that falls silent is given up, and the next call gets anoth
   const store = createIngestStore(database, loginFields)
   const keys = createKeyReader(database)
   const lost = { code: 'store_unavailable', message: 'the database answered: connection lost' }
-  t.equal((await keys.readKeys()).length, 6)
+  t.equal((await keys.readKeys()).length, 7)
   proxy.silence()
   await t.rejects(keys.readKeys(), lost)
-  t.equal((await keys.readKeys()).length, 6)
+  t.equal((await keys.readKeys()).length, 7)
   proxy.silence()
   await t.rejects(store.storeEffects([effectOf('m-1', loginRow(tokenizer, 1))]), lost)
   t.match(await store.storeEffects([effectOf('m-1', loginRow(tokenizer, 1))]), { rows: 1 })

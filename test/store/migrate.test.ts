@@ -111,7 +111,7 @@ t.test('no superuser is needed, as on RDS', async t => {
     writeFileSync(kekFile, Buffer.alloc(32, 7), { mode: 0o600 })
     const options = { tenant: 'default', fields: loginFields }
     const { made } = await createMissingKeys(createKeyWriter(database), openLocalKek(kekFile), options)
-    t.equal(made.length, 6)
+    t.equal(made.length, 7)
     return database
   }
 
@@ -120,7 +120,7 @@ t.test('no superuser is needed, as on RDS', async t => {
     const database = await prepare(url)
     await setRolePasswords(database, new Map([['tokenvault_worker', 'worker-secret']]))
     const worker = openDatabase(t, withLogin(url, 'tokenvault_worker', 'worker-secret'), 1)
-    t.equal((await createKeyReader(worker).readKeys()).length, 6)
+    t.equal((await createKeyReader(worker).readKeys()).length, 7)
   })
 
   await t.test(

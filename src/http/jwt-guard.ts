@@ -30,6 +30,20 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
  * @throws TokenvaultError `unauthenticated`; its message is for our log, not for the caller
  */
 export function guardJwt(rawHeaders: readonly string[], algorithms: ReadonlySet<string>): GuardedHeader {
+  const jwt = readBearer(rawHeaders)
+  // readBearer matched exactly three segments.
+  const [header, payload, signature] = jwt.split('.') as [string, string, string]
+  decode(signature)
+  readObject(payload)
+  return checkHeader(readObject(header), algorithms)
+}
+
+/**
+ * @param rawHeaders names and values in turn, as `IncomingMessage.rawHeaders`
+ * @returns the one access token, of three segments and not yet decoded
+ * @throws TokenvaultError `unauthenticated`
+ */
+export function readBearer(rawHeaders: readonly string[]): string {
   const values = rawHeaders.filter(
     (_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === 'authorization',
   )
@@ -39,11 +53,7 @@ export function guardJwt(rawHeaders: readonly string[], algorithms: ReadonlySet<
   if (value.length > maxJwtLength + 'Bearer '.length) throw refuse('access token too long')
   const jwt = credentials.exec(value)?.[1]
   if (jwt === undefined) throw refuse('Authorization is not Bearer and a compact JWS')
-  // The pattern above matched exactly three segments.
-  const [header, payload, signature] = jwt.split('.') as [string, string, string]
-  decode(signature)
-  readObject(payload)
-  return checkHeader(readObject(header), algorithms)
+  return jwt
 }
 
 function checkHeader(header: Record<string, unknown>, algorithms: ReadonlySet<string>): GuardedHeader {

@@ -6,9 +6,9 @@ import { isPlain, readClaimRoles } from './claim-roles.ts'
 export const clockToleranceSeconds = 30
 
 /**
- * Makes the principal from claims whose signature, `iss`, `aud`, `exp` and `nbf` the library has checked, and checks
- * what the library does not: that times are whole seconds, that the token does not live too long or come from the
- * future, and that `sub` and the roles are of a shape that is safe to write into evidence.
+ * Makes the principal from claims whose signature, `iss` and `aud` the library has checked, and checks what changes from
+ * one request to the next or what the library does not: that times are whole seconds and this is one of them, that the
+ * token does not live too long or come from the future, and that `sub` and the roles are safe to write into evidence.
  *
  * @param claims the JWT's payload
  * @param maxLifetimeSeconds longest `exp` − `iat` accepted
@@ -26,6 +26,8 @@ export function readPrincipal(
   const { iss, aud, sub, exp, iat, nbf } = claims
   if (!isTime(exp) || !isTime(iat) || !(nbf === undefined || isTime(nbf)))
     throw refuse('a time claim is not whole seconds')
+  if (exp + clockToleranceSeconds <= nowSeconds) throw refuse('exp is past')
+  if (nbf !== undefined && nbf > nowSeconds + clockToleranceSeconds) throw refuse('nbf is in the future')
   if (iat > nowSeconds + clockToleranceSeconds) throw refuse('iat is in the future')
   if (exp <= iat || exp - iat > maxLifetimeSeconds) throw refuse('lifetime is not within the limit')
   if (!isText(iss, 1024)) throw refuse('iss is not short text')

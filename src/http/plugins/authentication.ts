@@ -3,9 +3,10 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { TokenvaultError } from '../../errors.ts'
 import type { Principal } from '../../vault/ports.ts'
-import { guardJwt } from '../jwt-guard.ts'
+import { guardJwt, readBearer } from '../jwt-guard.ts'
 import { createKeySource, type JwksCooldown, type JwksPatience } from '../key-source.ts'
 import { clockToleranceSeconds, readPrincipal } from '../principal.ts'
+import { VerifiedJwts } from '../verified-jwts.ts'
 
 /** Which access tokens are accepted. */
 export interface JwtOptions {
@@ -41,7 +42,8 @@ const asymmetric = /^(RS|ES|PS)(256|384|512)$|^EdDSA$/
 
 /**
  * Authenticates every request of the scope that it is registered in, before the body is read: form first
- * (jwt-guard), then key, signature and registered claims (@fastify/jwt), then what is left (principal).
+ * (jwt-guard), then key, signature and registered claims (@fastify/jwt), then what is left (principal). The first two are
+ * done once for each access token and key (verified-jwts).
  *
  * @throws TokenvaultError `config_invalid` when an algorithm is not an asymmetric one
  */
@@ -68,11 +70,23 @@ export const authentication = fp<JwtOptions>(async (app, options) => {
       cache: false,
     },
   })
+  const verified = new VerifiedJwts()
+  const findClaims = async (request: FastifyRequest) => {
+    const { rawHeaders } = request.raw
+    const bearer = readBearer(rawHeaders)
+    const known = verified.get(bearer)
+    if (known !== undefined && (await keys.find(known.alg, known.kid)) === known.pem) return known.claims
+    const { alg, kid } = guardJwt(rawHeaders, algorithms)
+    const pem = await keys.find(alg, kid)
+    const { payload: claims } = await verify(request)
+    // The key may have changed in between, and then nobody can say which one it was.
+    if ((await keys.find(alg, kid)) === pem) verified.add(bearer, { alg, kid, claims, pem })
+    return claims
+  }
   app.decorateRequest('principal', null)
   app.addHook('onRequest', async request => {
-    guardJwt(request.raw.rawHeaders, algorithms)
-    const { payload } = await verify(request)
-    request.principal = readPrincipal(payload, options.maxLifetimeSeconds, Date.now() / 1000, options.rolesClaims?.())
+    const claims = await findClaims(request)
+    request.principal = readPrincipal(claims, options.maxLifetimeSeconds, Date.now() / 1000, options.rolesClaims?.())
   })
 })
 

@@ -192,6 +192,7 @@ DECLARE
   lifted_place integer;
   ruling jsonb;
   rulings jsonb[] := '{}';
+  has_charge boolean := false;
   opened integer;
 BEGIN
   PERFORM FROM pii_vault.audit_head FOR UPDATE;
@@ -245,6 +246,7 @@ BEGIN
         minute_spent[place] := minute_spent[place] + act.taken;
         day_spent[place] := day_spent[place] + act.taken;
         charged[place] := charged[place] + act.taken;
+        has_charge := true;
       END IF;
     END IF;
 
@@ -268,6 +270,9 @@ BEGIN
     rulings := rulings || ruling;
   END LOOP;
 
+  IF NOT has_charge THEN
+    RETURN to_jsonb(rulings);
+  END IF;
   -- Once a principal, however many acts it has here.
   WITH added AS (
     INSERT INTO pii_vault.spending AS spent (principal, slot_seconds, slot, "values")

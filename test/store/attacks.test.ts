@@ -217,6 +217,13 @@ t.test('names that a caller puts in the way reach no function that runs as the o
     CREATE OPERATOR ${schema}.|| (LEFTARG = bytea, RIGHTARG = bytea, FUNCTION = ${schema}.concat);
     CREATE TABLE ${schema}.audit_head (tree_size bigint, subtree_roots bytea[]);
     CREATE TABLE ${schema}.audit_log (sequence bigint, event bytea, leaf_hash bytea);
+    CREATE TABLE ${schema}.audit_tokens (digest text, sequence bigint);
+    CREATE TABLE ${schema}.spending (principal uuid, slot_seconds integer, slot timestamptz, "values" bigint);
+    CREATE TABLE ${schema}.suspensions (principal uuid, issuer text, subject text, suspended_at timestamptz);
+    CREATE TABLE ${schema}.approvals (id uuid, state text);
+    CREATE TABLE ${schema}.idempotency (principal uuid, key text, created_at timestamptz);
+    CREATE FUNCTION ${schema}.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$SELECT '1970-01-01'::timestamptz$$;
+    CREATE FUNCTION ${schema}.date_bin(interval, timestamptz, timestamptz) RETURNS timestamptz LANGUAGE sql AS 'SELECT $3';
     CREATE TABLE ${schema}.receipts (sent_on date, message_id text);
     CREATE TABLE ${schema}.pg_inherits (inhparent oid, inhrelid oid);`
   for (const schema of ['evil', 'pg_temp']) {
@@ -224,6 +231,16 @@ t.test('names that a caller puts in the way reach no function that runs as the o
     await api.query(shadow(schema))
     await api.query(`SET search_path = ${schema}, pg_temp, pg_catalog, pii_vault, ingest`)
     await api.query(`SELECT pii_vault.append_audit(ARRAY['{"n":1}', '{"n":2}']::bytea[])`)
+    await api.query(`SELECT pii_vault.commit_plain_acts($1, ARRAY['{"tokens":["AAAAAAAAAAAAAAAAAAAAAA"]}'::bytea])`, [
+      { principals: [{ issuer: 'i', subject: 's' }], acts: [{ principal: 0, values: 2, perDay: 5 }] },
+    ])
+    const { rows: ruled } = await api.query('SELECT pii_vault.rule_acts($1) AS rulings', [
+      { principals: [{ issuer: 'i', subject: schema }], acts: [{ principal: 0, values: 6, perDay: 5 }] },
+    ])
+    t.match(ruled, [{ rulings: [{ code: 'budget_exceeded', window: 'day' }] }])
+    await api.query('SELECT pii_vault.index_audit(10)')
+    await api.query(`SELECT pii_vault.insert_checkpoint(1, '${schema}')`)
+    await api.query(`SELECT pii_vault.claim_idempotency('i', 's', '${schema}', 'f')`)
     const worker = await vault.connect('tokenvault_worker')
     if (schema === 'pg_temp') await worker.query(shadow(schema))
     await worker.query(`SET search_path = ${schema}, pg_temp, pg_catalog, pii_vault, ingest`)
@@ -233,7 +250,12 @@ t.test('names that a caller puts in the way reach no function that runs as the o
   const { rows } =
     await admin.query(`SELECT bool_and(leaf_hash = sha256('\\x00'::bytea || event)) AS honest, count(*)::int
     FROM pii_vault.audit_log`)
-  t.strictSame(rows, [{ honest: true, count: 4 }])
+  t.strictSame(rows, [{ honest: true, count: 6 }])
+  const { rows: kept } = await admin.query(`SELECT
+    (SELECT bool_and(slot > now() - interval '2 hours') AND sum("values") = 8 FROM pii_vault.spending) AS spent,
+    (SELECT count(*)::int FROM pii_vault.suspensions) AS suspended, (SELECT count(*)::int FROM pii_vault.audit_tokens) AS named,
+    (SELECT count(*)::int FROM pii_vault.idempotency) AS claims, (SELECT count(*)::int FROM pii_vault.checkpoints) AS notes`)
+  t.strictSame(kept, [{ spent: true, suspended: 2, named: 2, claims: 2, notes: 1 }])
   const { rows: hijacked } = await admin.query(`SELECT relname FROM pg_class WHERE relname ~ 'hijacked'`)
   t.strictSame(hijacked, [])
 })

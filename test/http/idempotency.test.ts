@@ -3,42 +3,24 @@ import t, { type Test } from 'tap'
 import { TokenvaultError } from '../../src/errors.ts'
 import type { AppOptions } from '../../src/http/app.ts'
 import { renderOpenApi } from '../../src/http/openapi.ts'
+import { createIdempotencyStore } from '../../src/store/idempotency.ts'
 import type { IdempotencyStore } from '../../src/vault/evidence-ports.ts'
 import { noQuarantine, post, sendRaw, startApp } from '../helpers/http-app.ts'
 import { signJwt } from '../helpers/jwks-server.ts'
+import { createVaultDatabase } from '../helpers/vault-database.ts'
 
 const id = 'a'.repeat(32)
 const discard = `/v1/quarantine/${id}/discard`
 
-/** Replies by principal and key; `claims` is every key as the store saw it. */
-function mapStore() {
-  const entries = new Map<string, { fingerprint: string; reply?: { status: number; body: string } }>()
-  const claims: string[] = []
-  const nameOf = ({ issuer, subject }: { issuer: string; subject: string }, key: string) =>
-    JSON.stringify([issuer, subject, key])
-  const store: IdempotencyStore = {
-    async claim(principal, key, fingerprint) {
-      claims.push(key)
-      const entry = entries.get(nameOf(principal, key))
-      if (entry === undefined) {
-        entries.set(nameOf(principal, key), { fingerprint })
-        return { state: 'claimed' }
-      }
-      if (entry.fingerprint !== fingerprint) return { state: 'other_request' }
-      return entry.reply === undefined ? { state: 'in_progress' } : { state: 'done', ...entry.reply }
-    },
-    async complete(principal, key, reply) {
-      entries.get(nameOf(principal, key))!.reply = reply
-    },
-    async release(principal, key) {
-      entries.delete(nameOf(principal, key))
-    },
-  }
-  return { store, claims, entries }
-}
+const vault = await createVaultDatabase(t)
+const admin = await vault.connect()
+const store = createIdempotencyStore(vault.database('tokenvault_api', 2))
 
 async function build(t: Test, verbs: Partial<AppOptions['verbs']['quarantine']>, change?: Partial<IdempotencyStore>) {
-  const { store, claims, entries } = mapStore()
+  await admin.query('DELETE FROM pii_vault.idempotency')
+  /** Every key as it is stored, in the order of the claims. */
+  const keys = async () =>
+    (await admin.query('SELECT key FROM pii_vault.idempotency ORDER BY created_at')).rows.map(({ key }) => key)
   const done: string[] = []
   const quarantine = {
     ...noQuarantine,
@@ -49,7 +31,7 @@ async function build(t: Test, verbs: Partial<AppOptions['verbs']['quarantine']>,
     ...verbs,
   }
   const app = await startApp(t, {
-    verbs: { detokenize: noQuarantine.list as never, tokenize: noQuarantine.list as never, quarantine } as never,
+    verbs: { quarantine },
     idempotency: { ...store, ...change },
   })
   const send = async (path: string, key: string, { body, sub = 'casey' }: { body?: object; sub?: string } = {}) => {
@@ -67,7 +49,7 @@ async function build(t: Test, verbs: Partial<AppOptions['verbs']['quarantine']>,
       json: await reply.json(),
     }
   }
-  return { app, send, done, claims, entries }
+  return { app, send, done, keys }
 }
 
 t.test('a repeat is answered as the first time, and nothing is done again', async t => {
@@ -105,12 +87,12 @@ t.test('the order of properties makes no other request; anything else does', asy
 })
 
 t.test('a key belongs to one principal, and never gets into the store as it is', async t => {
-  const { send, done, claims } = await build(t, {})
+  const { send, done, keys } = await build(t, {})
   await send(discard, '203.0.113.7', { sub: 'casey' })
   t.match(await send(discard, '203.0.113.7', { sub: 'robin' }), { status: 200, replayed: null })
   t.equal(done.length, 2)
   const hashed = createHash('sha256').update('203.0.113.7').digest('base64url')
-  t.strictSame(claims, [hashed, hashed])
+  t.strictSame(await keys(), [hashed, hashed])
 })
 
 t.test('while the first is worked on, a repeat is told to wait', async t => {
@@ -137,7 +119,7 @@ t.test('while the first is worked on, a repeat is told to wait', async t => {
 t.test('what was refused or failed changed nothing, so the key is free again', async t => {
   const failures = ['role_not_permitted', 'quarantine_unknown', 'audit_unavailable', 'internal'] as const
   const left: string[] = [...failures]
-  const { send, entries } = await build(t, {
+  const { send, keys } = await build(t, {
     discard: async () => {
       const code = left.shift()
       if (code !== undefined) throw new TokenvaultError(code as 'internal')
@@ -145,14 +127,14 @@ t.test('what was refused or failed changed nothing, so the key is free again', a
   })
   for (const code of failures) {
     t.match(await send(discard, 'k'), { replayed: null, json: { code } })
-    t.equal(entries.size, 0, code)
+    t.strictSame(await keys(), [], code)
   }
   t.match(await send(discard, 'k'), { status: 200, replayed: null })
   t.match(await send(discard, 'k'), { status: 200, replayed: 'true' })
 })
 
 t.test('a key that is none is refused before anything is done', async t => {
-  const { app, done, claims, send } = await build(t, {})
+  const { app, done, keys, send } = await build(t, {})
   const authorization = `Bearer ${await signJwt(app.key, { roles: ['operator'] })}`
   const refused = async (headers: readonly string[], title: string) => {
     const reply = await sendRaw(app.port, 'POST', discard, ['authorization', authorization, ...headers])
@@ -168,16 +150,16 @@ t.test('a key that is none is refused before anything is done', async t => {
   await refused(['idempotency-key', 'a'.repeat(256)], 'too long')
   await refused(['idempotency-key', 'caf\u00e9'], 'not ASCII')
   await refused(['idempotency-key', 'a\tb'], 'a tab')
-  t.strictSame([done, claims], [[], []])
+  t.strictSame([done, await keys()], [[], []])
   t.match(await send(discard, 'a'.repeat(255)), { status: 200 })
   t.match(await send(discard, '"8e03978e-40d5-43e8-bc93-6894a57f9324"'), { status: 200 }, 'as the draft writes it')
 })
 
 t.test('who is not authenticated learns nothing of keys', async t => {
-  const { app, claims } = await build(t, {})
+  const { app, keys } = await build(t, {})
   const reply = await sendRaw(app.port, 'POST', discard, ['idempotency-key', 'one', 'idempotency-key', 'two'])
   t.equal(reply.status, 401)
-  t.strictSame(claims, [])
+  t.strictSame(await keys(), [])
 })
 
 t.test('a store that fails before the act stops it; one that fails after it does not hide it', async t => {

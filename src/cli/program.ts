@@ -6,6 +6,7 @@ import { addDlqCommand } from './commands/dlq.ts'
 import { addJwtCommand } from './commands/jwt.ts'
 import { addMigrateCommand } from './commands/migrate.ts'
 import { addOpenapiCommand } from './commands/openapi.ts'
+import { addPolicyCommand } from './commands/policy.ts'
 import { addQuarantineCommand } from './commands/quarantine.ts'
 import { addReconcileCommand } from './commands/reconcile.ts'
 import { addSampleCommand } from './commands/sample.ts'
@@ -36,6 +37,7 @@ export function createProgram(): Command {
   addApprovalCommand(program)
   addSuspensionCommand(program)
   addQuarantineCommand(program)
+  addPolicyCommand(program)
   addDlqCommand(program)
   addOpenapiCommand(program)
   return program

@@ -13,21 +13,20 @@ export interface WatchedPolicy {
   close(): void
 }
 
-const intervalMilliseconds = 500
-
 /**
  * Reads a policy, and looks at its file again twice a second. The text itself is compared, so it does not matter how the file came to be
  * another one: written in place, renamed over, or a link of Kubernetes that was turned. Another text counts once two looks
  * agree on it, because half a policy may be a policy too. One that is wrong is told once, and changes nothing; one that is
  * right is told by its digest.
  *
+ * @param options.intervalMilliseconds between two looks
  * @throws TokenvaultError `policy_invalid` where the first one is wrong already
  */
 export function watchPolicy(
   place: PolicyPlace,
-  options: { readonly fields: FieldSchema; readonly log: Log },
+  options: { readonly fields: FieldSchema; readonly log: Log; readonly intervalMilliseconds?: number },
 ): WatchedPolicy {
-  const { fields, log } = options
+  const { fields, log, intervalMilliseconds = 500 } = options
   const parse = (found: Found) => {
     if (found instanceof TokenvaultError) throw found
     return parsePolicyFile(found, { source: place.name, fields })

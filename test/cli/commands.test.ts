@@ -14,6 +14,7 @@ const commands = [
   'detokenize',
   'openapi',
   'reconcile',
+  'policy',
   'quarantine',
   'dlq',
 ]

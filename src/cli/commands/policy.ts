@@ -1,0 +1,144 @@
+import { type Command, Option } from 'commander'
+import { loadConfig } from '../../config.ts'
+import { errorCatalogue } from '../../errors.ts'
+import type { FieldSchema } from '../../vault/fields.ts'
+import { type Decision, decide, type Limits, limitsOf, type Operation, type Policy } from '../../vault/policy.ts'
+import { listMatrix, type MatrixRow } from '../../vault/policy-matrix.ts'
+import { checkPurpose } from '../../vault/request-form.ts'
+import { environmentHelp } from '../environment-help.ts'
+import { readFields } from '../read-fields.ts'
+import { policyPlace, readPolicy } from '../read-policy.ts'
+import { formatTextTable } from '../text-table.ts'
+
+export function addPolicyCommand(program: Command): void {
+  const policy = program
+    .command('policy')
+    .description('say what the policy permits, and why; asks no server')
+    .addHelpText('after', environmentHelp('policy'))
+  addExplain(policy)
+  addMatrix(policy)
+  addCheck(policy)
+}
+
+interface ExplainOptions {
+  readonly role: readonly string[]
+  readonly field: string
+  readonly purpose: string
+  readonly ticket: boolean
+  readonly reveal?: 'partial'
+  readonly operation: Operation
+  readonly json: boolean
+}
+
+function addExplain(parent: Command): void {
+  parent
+    .command('explain')
+    .description('print the decision about one field, and the rule that makes it')
+    .requiredOption('--role <role>', 'role of the caller; repeat for several', (role, earlier: string[] = []) => [
+      ...earlier,
+      role,
+    ])
+    .requiredOption('--field <field>', 'field, e.g. ip')
+    .requiredOption('--purpose <purpose>', 'stated purpose, e.g. fraud_investigation')
+    .option('--ticket', 'the caller names a ticket', false)
+    .addOption(
+      new Option('--operation <operation>', 'what is asked').choices(['detokenize', 'tokenize']).default('detokenize'),
+    )
+    .addOption(new Option('--reveal <level>', 'the caller asks for no more than this').choices(['partial']))
+    .option('--json', 'print one JSON line', false)
+    .action(({ role: roles, field, purpose, ticket, operation, reveal, json }: ExplainOptions) => {
+      checkPurpose(purpose)
+      const { policy, fields } = load()
+      const asked = { roles, operation, field, purpose, ...(reveal === undefined ? {} : { reveal }) }
+      const { grantedBy, line, ...decision } = decide(policy, fields, { ...asked, hasTicket: ticket })
+      const limits = decision.level === 'none' ? undefined : limitsOf(policy, grantedBy)
+      const at = line === undefined ? undefined : `${policy.source}:${line}`
+      const told = { ...asked, ticket, ...decision, at, limits, policy: policy.digest }
+      process.stdout.write(json ? `${JSON.stringify(told)}\n` : `${describe(decision, at, operation, limits)}\n`)
+    })
+}
+
+function addMatrix(parent: Command): void {
+  parent
+    .command('matrix')
+    .description('print role × field × purpose, for auditors')
+    .option('--json', 'print one JSON line', false)
+    .action(({ json }: { json: boolean }) => {
+      const { policy, fields } = load()
+      const rows = listMatrix(policy, fields)
+      const roles = [...policy.roles.values()].map(({ name: role, batchLimit, perMinute, perDay, capabilities }) => {
+        return { role, batchLimit, perMinute, perDay, capabilities: [...capabilities] }
+      })
+      const told = json
+        ? JSON.stringify({ policy: policy.digest, rows, roles })
+        : [formatRows(rows), formatRoles(roles), `Policy ${policy.digest}.`].join('\n\n')
+      process.stdout.write(`${told}\n`)
+    })
+}
+
+function formatRows(rows: readonly MatrixRow[]): string {
+  const cells = rows.map(({ role, field, purpose, detokenize, tokenize, ticket, approval }) => [
+    ...[role, field, purpose, detokenize, tokenize ? 'yes' : 'no', ticket],
+    typeof approval === 'number' ? `above ${approval}` : approval,
+  ])
+  const header = ['role', 'field', 'purpose', 'detokenize', 'tokenize', 'ticket', 'approval']
+  return `${formatTextTable(header, cells)}\n\n* every other purpose`
+}
+
+function formatRoles(
+  roles: readonly {
+    readonly role: string
+    readonly batchLimit: number
+    readonly perMinute: number | undefined
+    readonly perDay: number | undefined
+    readonly capabilities: readonly string[]
+  }[],
+): string {
+  const cells = roles.map(({ role, batchLimit, perMinute, perDay, capabilities }) => [
+    ...[role, `${batchLimit}`, `${perMinute ?? 'any'}`, `${perDay ?? 'any'}`, capabilities.join(', ')],
+  ])
+  return formatTextTable(['role', 'items a call', 'values a minute', 'values a day', 'may besides'], cells)
+}
+
+function addCheck(parent: Command): void {
+  parent
+    .command('check <file>')
+    .description('read a policy file as the API would; exit code 2 where it is wrong')
+    .option('--json', 'print one JSON line', false)
+    .action((file: string, { json }: { json: boolean }) => {
+      const { digest, roles } = readPolicy({ path: file, name: file }, readFields(loadConfig('policy', process.env)))
+      const names = [...roles.keys()]
+      const told = json
+        ? JSON.stringify({ policy: digest, roles: names })
+        : `policy ${digest} is right: ${names.join(', ')}`
+      process.stdout.write(`${told}\n`)
+    })
+}
+
+function load(): { policy: Policy; fields: FieldSchema } {
+  const config = loadConfig('policy', process.env)
+  const fields = readFields(config)
+  return { fields, policy: readPolicy(policyPlace(config), fields) }
+}
+
+function describe(
+  { level, code, rule, needsApproval }: Omit<Decision, 'grantedBy'>,
+  at: string | undefined,
+  operation: Operation,
+  limits: Limits | undefined,
+): string {
+  const by = rule === undefined ? 'the policy knows none of the roles' : `role ${rule}, ${at}`
+  if (code !== undefined) return `refused: ${code}. ${errorCatalogue[code].meaning} (${by})`
+  const { batchLimit, perMinute, perDay, approvalAbove } = limits!
+  const budgets = [
+    ...(perMinute === undefined ? [] : [`${perMinute} values a minute`]),
+    ...(perDay === undefined ? [] : [`${perDay} values a day`]),
+  ]
+  const approval = needsApproval
+    ? ['a second person approves each call']
+    : approvalAbove === undefined
+      ? []
+      : [`a second person approves above ${approvalAbove} values`]
+  const bounds = [`${batchLimit} items a call`, ...budgets, ...(operation === 'tokenize' ? [] : approval)]
+  return `${operation === 'tokenize' ? 'permitted' : level} (${by})\nlimits: ${bounds.join(', ')}`
+}

@@ -7,13 +7,17 @@ import { createDatabase } from '../store/database.ts'
 import { createKeyWriter } from '../store/keys.ts'
 import { migrate } from '../store/migrate.ts'
 import { type LoginRole, loginRoles, setRolePasswords } from '../store/role-passwords.ts'
+import { FieldKeys } from '../vault/field-keys.ts'
 import { createMissingKeys } from '../vault/keyset.ts'
+import { auditOrigin } from './open-vault.ts'
 import { readFields } from './read-fields.ts'
 
 export interface Prepared {
   readonly migrations: readonly string[]
   readonly keys: readonly string[]
   readonly passwords: readonly LoginRole[]
+  /** What outsiders need to check checkpoints, receipts and proofs; no secret. */
+  readonly verifierKey: string
 }
 
 /**
@@ -35,12 +39,13 @@ export async function prepareDatabase(config: Config<'migrate'>): Promise<Prepar
   })
   try {
     const migrations = await migrate(database)
-    const { made } = await createMissingKeys(createKeyWriter(database), kek, {
+    const { keyset, made } = await createMissingKeys(createKeyWriter(database), kek, {
       tenant: config.TENANT,
       fields,
     })
     await setRolePasswords(database, passwords)
-    return { migrations, keys: made, passwords: [...passwords.keys()] }
+    const { verifierKey } = new FieldKeys(keyset, config.TENANT).signer(auditOrigin(config))
+    return { migrations, keys: made, passwords: [...passwords.keys()], verifierKey }
   } finally {
     await database.destroy()
   }

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { addApiCommand } from './commands/api.ts'
 import { addApprovalCommand } from './commands/approval.ts'
+import { addAuditCommand } from './commands/audit.ts'
 import { addDetokenizeCommand } from './commands/detokenize.ts'
 import { addDlqCommand } from './commands/dlq.ts'
 import { addJwtCommand } from './commands/jwt.ts'
@@ -8,6 +9,7 @@ import { addMigrateCommand } from './commands/migrate.ts'
 import { addOpenapiCommand } from './commands/openapi.ts'
 import { addPolicyCommand } from './commands/policy.ts'
 import { addQuarantineCommand } from './commands/quarantine.ts'
+import { addReceiptCommand } from './commands/receipt.ts'
 import { addReconcileCommand } from './commands/reconcile.ts'
 import { addSampleCommand } from './commands/sample.ts'
 import { addSuspensionCommand } from './commands/suspension.ts'
@@ -39,6 +41,8 @@ export function createProgram(): Command {
   addQuarantineCommand(program)
   addPolicyCommand(program)
   addDlqCommand(program)
+  addAuditCommand(program)
+  addReceiptCommand(program)
   addOpenapiCommand(program)
   return program
 }

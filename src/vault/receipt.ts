@@ -1,13 +1,7 @@
-import { openReceipt, type Receipt, signReceipt } from '../crypto/receipt.ts'
-import type { NoteSigner, NoteVerifier } from '../crypto/signed-note.ts'
+import { openReceipt } from '../crypto/receipt.ts'
+import type { NoteVerifier } from '../crypto/signed-note.ts'
 import { TokenvaultError } from '../errors.ts'
 import { checkProof, type Proven } from './audit-proof.ts'
-import type { CommittedAct } from './evidence-ports.ts'
-
-/** The receipt of an act that is committed; only of such: it says that the event stands in the log. */
-export function makeReceipt(signer: NoteSigner, { sequence, leafHash }: CommittedAct): Receipt {
-  return signReceipt(signer, { sequence, leafHash })
-}
 
 /** What a receipt was found to say. */
 export interface CheckedReceipt {

@@ -17,6 +17,8 @@ const commands = [
   'policy',
   'quarantine',
   'dlq',
+  'audit',
+  'receipt',
 ]
 
 t.test('every command has help, on standard output, with exit code 0', async t => {

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
+import { signReceipt } from '../../src/crypto/receipt.ts'
 import { createNoteSigner, createNoteVerifier } from '../../src/crypto/signed-note.ts'
 import { createProver } from '../../src/vault/prove.ts'
-import { checkReceipt, makeReceipt } from '../../src/vault/receipt.ts'
+import { checkReceipt } from '../../src/vault/receipt.ts'
 import { buildAuditTables, memoryEvent, readerOf } from '../helpers/memory-audit-log.ts'
 
 const signer = createNoteSigner('tokenvault/test', randomBytes(32))
@@ -12,8 +13,7 @@ const tables = buildAuditTables(
   { signer, checkpointSizes: [20] },
 )
 const prover = createProver(readerOf(tables), verifier)
-const receiptOf = (sequence: number) =>
-  makeReceipt(signer, { ruling: { allowed: true }, sequence, leafHash: tables.events[sequence]!.leafHash })
+const receiptOf = (sequence: number) => signReceipt(signer, { sequence, leafHash: tables.events[sequence]!.leafHash })
 
 t.test('a receipt is checked by itself, as it stands in the reply, and against a proof', async t => {
   const receipt = receiptOf(4)
@@ -33,7 +33,7 @@ t.test('a proof about another event, or about none, does not confirm a receipt',
   t.throws(() => checkReceipt(receiptOf(4), verifier, other), invalid)
   t.throws(() => checkReceipt(receiptOf(4), verifier, consistency), invalid)
   // What the log would show if it had put another event in the place that was promised.
-  const promised = makeReceipt(signer, { ruling: { allowed: true }, sequence: 5, leafHash: randomBytes(32) })
+  const promised = signReceipt(signer, { sequence: 5, leafHash: randomBytes(32) })
   t.throws(() => checkReceipt(promised, verifier, other), invalid)
   for (const odd of [undefined, null, 7, {}, { receipt: null }, { receipt: {} }])
     t.throws(() => checkReceipt(odd, verifier), { code: 'receipt_invalid' })

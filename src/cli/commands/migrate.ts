@@ -17,6 +17,7 @@ export function addMigrateCommand(program: Command): void {
       }
       const list = (names: readonly string[]) => (names.length === 0 ? 'none missing' : names.join(', '))
       process.stdout.write(`migrations applied: ${list(done.migrations)}\nkeys made: ${list(done.keys)}\n`)
+      process.stdout.write(`verifier key of the audit log: ${done.verifierKey}\n`)
       if (done.passwords.length > 0) process.stdout.write(`passwords set: ${list(done.passwords)}\n`)
     })
 }

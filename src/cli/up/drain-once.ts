@@ -2,8 +2,8 @@ import { loadConfig } from '../../config.ts'
 import { composeQueue, composeWorker } from '../compose.ts'
 import { createProgress, reportInterruptedDrain, writeSummary } from '../ingest-summary.ts'
 import { readInputBodies } from '../input-events.ts'
-import { prepareDatabase } from '../prepare-database.ts'
 import type { UpOptions } from './options.ts'
+import { prepareEmbedded } from './prepare-embedded.ts'
 import { type StartedUp, startUp } from './start-up.ts'
 
 /** The main job once, on embedded servers: send, ingest until the queue is empty, say what was done. */
@@ -21,7 +21,7 @@ export async function drainOnce(options: UpOptions): Promise<void> {
 
 async function drain({ stack, log, signal }: StartedUp, bodies: readonly string[], options: UpOptions): Promise<void> {
   if (signal.aborted) return
-  await prepareDatabase(loadConfig('migrate', { ...stack.environment, DATABASE_URL: stack.adminUrl }))
+  await prepareEmbedded(stack)
   if (signal.aborted) return
   const config = loadConfig('worker', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_worker') })
   const queue = composeQueue(config, log, {})

@@ -8,13 +8,13 @@ import type { UserLoginsTable } from '../../store/schema.ts'
 import { loginFields } from '../../vault/fields.ts'
 import { composeApi, composeQueue, composeWorker } from '../compose.ts'
 import { bodyOf, readInputBodies } from '../input-events.ts'
-import { prepareDatabase } from '../prepare-database.ts'
 import { policyPlace, readPolicy } from '../read-policy.ts'
 import { writeRunning } from '../running.ts'
 import { sampleEvents } from '../sample-events.ts'
 import { stopped } from '../stop-signal.ts'
 import { developmentJwtLifetimeSeconds, type EmbeddedStack, withPreferredPort } from './embedded-stack.ts'
 import type { UpOptions } from './options.ts'
+import { prepareEmbedded } from './prepare-embedded.ts'
 import { runThenClose } from './run-then-close.ts'
 import { startUp } from './start-up.ts'
 import { formatWelcome } from './welcome.ts'
@@ -39,7 +39,7 @@ export async function serveUntilStopped(options: UpOptions): Promise<void> {
   await runThenClose(async closing => {
     closing.push(() => stack.stop())
     if (signal.aborted) return
-    await prepareDatabase(loadConfig('migrate', { ...stack.environment, DATABASE_URL: stack.adminUrl }))
+    await prepareEmbedded(stack)
     if (signal.aborted) return
     const api = await composeApi(
       loadConfig('api', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_api') }),

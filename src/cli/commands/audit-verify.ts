@@ -1,0 +1,103 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Command } from 'commander'
+import { TokenvaultError } from '../../errors.ts'
+import { type AuditFinding, auditFindingMeanings } from '../../vault/audit-findings.ts'
+import { type AuditVerification, verifyAudit } from '../../vault/verify-audit.ts'
+import { readKeptCheckpoints, readVerifierKey } from '../audit-files.ts'
+import { withAuditReader } from '../auditor-database.ts'
+import { environmentHelp } from '../environment-help.ts'
+import { printable } from '../printable.ts'
+import { createProgressBar } from '../progress-bar.ts'
+import { defaultDataDir, parseDataDir } from '../running.ts'
+
+interface Options {
+  readonly checkpoint?: readonly string[]
+  readonly key?: string
+  readonly dataDir: string
+  readonly json?: true
+}
+
+export function addAuditVerifyCommand(audit: Command): void {
+  audit
+    .command('verify')
+    .description(
+      'recompute the audit log from its events and say what is wrong, and where; exit code 1 where anything is',
+    )
+    .option(
+      '--checkpoint <path...>',
+      'checkpoints kept outside the database: a file with one, or with the API’s lines of standard output, or a directory of *.note',
+    )
+    .option('--key <key>', 'verifier key of the log, or a file that holds it')
+    .option('--data-dir <dir>', 'where `tokenvault up` keeps its state', parseDataDir, defaultDataDir)
+    .option('--json', 'print one JSON line')
+    .addHelpText(
+      'after',
+      `
+Without --checkpoint it shows what changed without the rest being made to fit. Who owns the database can make everything
+in it fit: only a checkpoint that was kept elsewhere shows that.
+
+DATABASE_URL is of role tokenvault_auditor. Without it, the log of the \`tokenvault up\` on --data-dir is verified, with the
+key and the checkpoints that it keeps there.
+${environmentHelp('audit')}`,
+    )
+    .action(async (options: Options) => {
+      const verifier = readVerifierKey(options.key, options.dataDir)
+      if (options.checkpoint !== undefined && verifier === undefined)
+        throw new TokenvaultError('usage', '--checkpoint goes with --key: without it anybody could have signed them')
+      const given = readKeptCheckpoints(options.checkpoint ?? [])
+      const result = await withAuditReader(process.env, options.dataDir, (reader, isEmbedded) => {
+        const kept = join(options.dataDir, 'checkpoints')
+        const external = isEmbedded && options.checkpoint === undefined ? readIfKept(kept) : given
+        const onProgress = createProgress()
+        return reader.snapshot(view => verifyAudit(view, { verifier, external, onProgress }))
+      })
+      const log = verifier?.name
+      process.stdout.write(options.json ? `${JSON.stringify({ log, ...result })}\n` : describe(result, log))
+      if (!result.isIntact) process.exitCode = 1
+    })
+}
+
+function readIfKept(directory: string) {
+  return existsSync(directory) ? readKeptCheckpoints([directory]) : []
+}
+
+/** On a terminal only: what it tells of an intact log is one line. */
+function createProgress(): ((done: number, total: number) => void) | undefined {
+  if (!process.stderr.isTTY) return undefined
+  let bar: ReturnType<typeof createProgressBar> | undefined
+  return (done, total) => {
+    bar ??= createProgressBar({ total, unit: 'events', isTerminal: true })
+    bar.update(done)
+    if (done >= total) bar.end()
+  }
+}
+
+function describe(result: AuditVerification, log: string | undefined): string {
+  const { events, root, checkpoints, signaturesChecked, findings, omitted, isIntact } = result
+  const lines = [
+    ...(log === undefined ? [] : [`log          ${log}`]),
+    `events       ${events}`,
+    `root         ${root}`,
+    `checkpoints  ${checkpoints.stored} in the database, ${checkpoints.external} kept elsewhere`,
+    ...(signaturesChecked ? [] : ['signatures   NOT checked: give --key']),
+    ...findings.map(describeFinding),
+    ...(omitted > 0 ? [`and ${omitted} more`] : []),
+    isIntact ? 'intact' : 'NOT intact. Tell the security team and keep the database as it is: it is evidence.',
+  ]
+  return `${lines.join('\n')}\n`
+}
+
+function describeFinding({ code, from, to, treeSize, source, count, detail }: AuditFinding): string {
+  const events = from === undefined || to === undefined ? undefined : describeEvents(code, from, to)
+  const checkpoint = treeSize === undefined ? source : `checkpoint of ${treeSize} events (${source})`
+  const more = checkpoint !== undefined && count !== undefined && count > 1 ? `and ${count - 1} after it` : undefined
+  const where = [checkpoint, more, events, detail].filter(part => part !== undefined).join(', ')
+  return `${code}: ${auditFindingMeanings[code]}${where === '' ? '' : `: ${printable(where)}`}`
+}
+
+function describeEvents(code: AuditFinding['code'], from: number, to: number): string {
+  if (code === 'checkpoint_mismatch') return `the difference lies at ${from} ≤ sequence < ${to}`
+  if (code === 'checkpoint_unreached') return `${from} events stand without a gap`
+  return to - from === 1 ? `sequence ${from}` : `${from} ≤ sequence < ${to}`
+}

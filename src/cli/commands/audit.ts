@@ -1,0 +1,136 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Command, InvalidArgumentError } from 'commander'
+import { loadConfig } from '../../config.ts'
+import { type Checkpoint, openCheckpoint } from '../../crypto/checkpoint.ts'
+import { TokenvaultError } from '../../errors.ts'
+import { checkProof, type Proven } from '../../vault/audit-proof.ts'
+import { createProver } from '../../vault/prove.ts'
+import { needVerifierKey, readJsonFile, readKeptCheckpoints, readVerifierKey, verifierKeyFile } from '../audit-files.ts'
+import { withAuditReader } from '../auditor-database.ts'
+import { environmentHelp } from '../environment-help.ts'
+import { openSigningVault } from '../open-vault.ts'
+import { printable } from '../printable.ts'
+import { defaultDataDir, parseDataDir } from '../running.ts'
+import { addAuditVerifyCommand } from './audit-verify.ts'
+
+interface ProveOptions {
+  readonly from?: number
+  readonly to?: number
+  readonly size?: number
+  readonly event: boolean
+  readonly out?: string
+  readonly key?: string
+  readonly dataDir: string
+}
+
+/** `tokenvault audit …`: what auditors, and outsiders with a verifier key, do with the evidence. */
+export function addAuditCommand(program: Command): void {
+  const audit = program.command('audit').description('verify the audit log, prove events of it, and check proofs')
+  addAuditVerifyCommand(audit)
+  addDataDir(audit.command('prove [sequence]'))
+    .description('prove that an event stands in the log, or with --from that one checkpoint grew out of another')
+    .option('--size <events>', 'by the checkpoint of this size (default: the newest)', count)
+    .option('--no-event', 'leave the event out, and prove its leaf hash alone')
+    .option('--from <events>', 'size of the smaller checkpoint', count)
+    .option('--to <events>', 'with --from: size of the larger (default: the newest)', count)
+    .option('--out <file>', 'write the proof there (default: standard output)')
+    .option('--key <key>', 'verifier key of the log, or a file that holds it: also check the stored signature')
+    .addHelpText('after', `\nDATABASE_URL is of role tokenvault_auditor.\n${environmentHelp('audit')}`)
+    .action(prove)
+  addDataDir(audit.command('check <file>'))
+    .description('check a proof with the verifier key alone, without database or API; - reads standard input')
+    .option('--key <key>', 'verifier key of the log, or a file that holds it')
+    .option('--checkpoint <file>', 'the proof must be by this checkpoint, or grow out of it')
+    .option('--json', 'print one JSON line')
+    .action(check)
+  addDataDir(audit.command('key'))
+    .description('print the verifier key of the log, which outsiders need; it is no secret')
+    .addHelpText(
+      'after',
+      `\nNeeds what \`migrate\` or \`api\` needs, as it opens the signing key.\n${environmentHelp('migrate')}`,
+    )
+    .action(printKey)
+}
+
+function addDataDir(command: Command): Command {
+  return command.option('--data-dir <dir>', 'where `tokenvault up` keeps its state', parseDataDir, defaultDataDir)
+}
+
+async function prove(sequenceText: string | undefined, options: ProveOptions): Promise<void> {
+  const { from, to, size, event, out, dataDir } = options
+  if ((sequenceText === undefined) === (from === undefined))
+    throw new TokenvaultError('usage', 'name one event by its sequence, or two checkpoints by --from and --to')
+  if ((from === undefined && to !== undefined) || (from !== undefined && size !== undefined))
+    throw new TokenvaultError('usage', '--to goes with --from, and --size with a sequence')
+  const verifier = readVerifierKey(options.key, dataDir)
+  const proof = await withAuditReader(process.env, dataDir, async reader => {
+    const prover = createProver(reader, verifier)
+    if (from !== undefined) return prover.proveConsistency(from, to)
+    const { event: text, ...place } = await prover.proveInclusion(parseSequence(sequenceText!), size)
+    return event && text !== undefined ? { ...place, event: text } : place
+  })
+  const text = `${JSON.stringify(proof)}\n`
+  if (out === undefined) process.stdout.write(text)
+  else writeOut(out, text)
+}
+
+function check(file: string, options: { key?: string; checkpoint?: string; json?: true; dataDir: string }): void {
+  const verifier = needVerifierKey(options.key, options.dataDir)
+  const proven = checkProof(readJsonFile(file, 'the proof'), verifier)
+  if (options.checkpoint !== undefined)
+    for (const { note } of readKeptCheckpoints([options.checkpoint])) checkIsBy(proven, openCheckpoint(note, verifier))
+  process.stdout.write(options.json ? `${JSON.stringify(summarize(proven))}\n` : describe(proven, verifier.name))
+}
+
+/** A proof proves something about its own checkpoint; who kept one wants to know whether it is that. */
+function checkIsBy(proven: Proven, kept: Checkpoint): void {
+  const own = proven.kind === 'inclusion' ? [proven.checkpoint] : [proven.from, proven.to]
+  const isBy = own.some(({ treeSize, root }) => treeSize === kept.treeSize && Buffer.compare(root, kept.root) === 0)
+  if (!isBy) throw new TokenvaultError('receipt_invalid', 'the proof is by another checkpoint than the one given')
+}
+
+function summarize(proven: Proven): object {
+  const tree = ({ treeSize, root }: Checkpoint) => ({ treeSize, root: Buffer.from(root).toString('base64') })
+  if (proven.kind === 'consistency') return { kind: proven.kind, from: tree(proven.from), to: tree(proven.to) }
+  const { kind, sequence, leafHash, event, checkpoint } = proven
+  return { kind, sequence, leafHash: Buffer.from(leafHash).toString('base64'), event, checkpoint: tree(checkpoint) }
+}
+
+function describe(proven: Proven, log: string): string {
+  if (proven.kind === 'consistency')
+    return `proven: ${log} with ${proven.to.treeSize} events has grown out of ${log} with ${proven.from.treeSize} events\n`
+  const { sequence, event, checkpoint } = proven
+  const what = `proven: the event stands at sequence ${sequence} of ${log} with ${checkpoint.treeSize} events\n`
+  return event === undefined ? what : `${what}${printable(event)}\n`
+}
+
+async function printKey({ dataDir }: { dataDir: string }): Promise<void> {
+  const kept = join(dataDir, verifierKeyFile)
+  const { DATABASE_URL: url, DATABASE_URL_FILE: urlFile } = process.env
+  if (!url && !urlFile && existsSync(kept)) {
+    process.stdout.write(readFileSync(kept, 'utf8'))
+    return
+  }
+  const { signer, database } = await openSigningVault(loadConfig('migrate', process.env), 'tokenvault audit key')
+  await database.destroy()
+  process.stdout.write(`${signer.verifierKey}\n`)
+}
+
+function writeOut(path: string, text: string): void {
+  try {
+    writeFileSync(path, text)
+  } catch (cause) {
+    throw new TokenvaultError('usage', '--out cannot be written', { cause })
+  }
+}
+
+function parseSequence(text: string): number {
+  if (!/^(0|[1-9]\d{0,14})$/.test(text)) throw new TokenvaultError('usage', 'a sequence is a number from 0')
+  return Number(text)
+}
+
+function count(text: string): number {
+  if (!/^(0|[1-9]\d{0,14})$/.test(text)) throw new InvalidArgumentError('It must be a number from 0.')
+  return Number(text)
+}

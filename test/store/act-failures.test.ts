@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { createActLog } from '../../src/store/act-log.ts'
 import { createDatabase } from '../../src/store/database.ts'
@@ -134,6 +135,8 @@ t.test('a commit that fails, hangs or loses its server stores nothing either', a
       /57014$/,
     ],
   ]
+  const { rows: first } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(short)
+  const pids = new Set(first.map(({ pid }) => pid))
   for (const [statements, name, message] of spoil) {
     await admin.query(statements)
     for (const act of [plain, lift]) {
@@ -141,6 +144,10 @@ t.test('a commit that fails, hangs or loses its server stores nothing either', a
     }
     await admin.query('DROP FUNCTION fail() CASCADE')
     t.strictSame(await everything(), before, name)
+    const { rows } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(short)
+    // A statement that was ended in time leaves a sound connection; nothing else does.
+    if (name !== 'a statement hangs') t.notOk(pids.has(rows[0]!.pid), 'its connection is not used again')
+    pids.add(rows[0]!.pid)
   }
   await t.resolves(createActLog(short).commit(plain))
 

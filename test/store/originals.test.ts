@@ -46,3 +46,34 @@ t.test('what is no token id is refused, and never mixed into the statement', asy
     })
   }
 })
+
+t.test('callers at once share statements, and each gets what it asked for and nothing else', async t => {
+  const vault = await createVaultDatabase(t)
+  await (await vault.connect()).query(`INSERT INTO pii_vault.originals
+    SELECT lpad(to_hex(n), 32, '0')::uuid, 'ip', 1, 1, int4send(n) FROM generate_series(1, 3000) AS n`)
+  const idOf = (n: number) => n.toString(16).padStart(32, '0')
+  const reader = createOriginalReader(vault.database('tokenvault_api'))
+  const asked = Array.from({ length: 300 }, (_, call) => {
+    // Some calls are large, some ask for what others ask for, some for what is not there.
+    const size = call % 50 === 0 ? 900 : 1 + (call % 3)
+    return Array.from({ length: size }, (_, index) => 1 + ((call * 11 + index) % 4000))
+  })
+  const found = await Promise.all(asked.map(numbers => reader.findOriginals(numbers.map(idOf))))
+  for (const [call, numbers] of asked.entries()) {
+    const expected = [...new Set(numbers.filter(n => n <= 3000))]
+    t.strictSame(new Set(found[call]!.keys()), new Set(expected.map(idOf)))
+  }
+})
+
+t.test('a statement that fails fails for all who share it, and the next one works', async t => {
+  const vault = await createVaultDatabase(t)
+  const admin = await vault.connect()
+  const reader = createOriginalReader(vault.database('tokenvault_api'))
+  await admin.query('ALTER TABLE pii_vault.originals RENAME TO elsewhere')
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 20 }, (_, n) => reader.findOriginals([n.toString(16).padStart(32, '0')])),
+  )
+  t.ok(outcomes.every(({ status }) => status === 'rejected'))
+  await admin.query('ALTER TABLE pii_vault.elsewhere RENAME TO originals')
+  t.equal((await reader.findOriginals(['0'.repeat(32)])).size, 0)
+})

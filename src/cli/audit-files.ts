@@ -52,18 +52,20 @@ function makeVerifier(text: string): NoteVerifier {
  */
 export function readKeptCheckpoints(paths: readonly string[]): ExternalCheckpoint[] {
   return paths.flatMap(path => {
-    const found = isDirectory(path)
-      ? readNames(path).map(name => ({ source: join(path, name), note: readText(join(path, name), '--checkpoint') }))
-      : readNotes(path)
+    const found = isDirectory(path) ? readCheckpointFolder(path) : readNotes(path)
     if (found.length === 0) throw new TokenvaultError('usage', '--checkpoint names something that holds no checkpoint')
     return found
   })
 }
 
-function readNames(directory: string): string[] {
-  return readdirSync(directory)
-    .filter(name => name.endsWith('.note') && !name.startsWith('.'))
-    .sort()
+/** All `*.note` of a directory, by name; none where there is no such directory. @throws TokenvaultError `usage` */
+export function readCheckpointFolder(directory: string): ExternalCheckpoint[] {
+  if (!isDirectory(directory)) return []
+  const names = readdirSync(directory).filter(name => name.endsWith('.note') && !name.startsWith('.'))
+  return names.sort().map(name => {
+    const source = join(directory, name)
+    return { source, note: readText(source, '--checkpoint') }
+  })
 }
 
 function readNotes(path: string): ExternalCheckpoint[] {

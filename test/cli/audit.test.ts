@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { signCheckpoint } from '../../src/crypto/checkpoint.ts'
@@ -185,6 +185,30 @@ t.test('an API without a signing key does not start, and says what to run', asyn
   t.equal(code, 1)
   t.match(stderr, /^tokenvault: keyset_incomplete: no signing key: `tokenvault migrate`/m)
 })
+
+t.test(
+  'under `tokenvault up` nothing needs to be named: database, key and checkpoints are in its directory',
+  async t => {
+    const { vault, directory, key, kept, file } = await startLog(t)
+    const url = new URL(vault.urlFor('tokenvault_auditor'))
+    mkdirSync(join(directory, 'passwords'))
+    writeFileSync(join(directory, 'passwords', 'tokenvault_auditor'), decodeURIComponent(url.password))
+    url.username = url.password = ''
+    file('running.json', JSON.stringify({ apiUrl: 'http://127.0.0.1:9', databaseUrl: url.href }))
+    file('audit.vkey', `${key}\n`)
+    const run = (...args: string[]) => runInProcess([...args, '--data-dir', directory])
+    const found = JSON.parse((await run('audit', 'verify', '--json')).stdout)
+    t.match(found, { isIntact: true, checkpoints: { stored: 2, external: 2 }, signaturesChecked: true })
+    t.equal((await run('audit', 'key')).stdout, `${key}\n`)
+    t.equal((await run('audit', 'check', file('proof.json', (await run('audit', 'prove', '0')).stdout))).code, 0)
+    // Before the first checkpoint there is nothing to compare with, and nothing wrong.
+    for (const name of ['5.note', '10.note']) rmSync(join(kept, name))
+    t.match(JSON.parse((await run('audit', 'verify', '--json')).stdout), {
+      isIntact: true,
+      checkpoints: { external: 0 },
+    })
+  },
+)
 
 t.test('mistakes at the command line are told in one line, with exit code 2', async t => {
   const { directory, key, file, kept } = await startLog(t)

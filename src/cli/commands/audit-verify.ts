@@ -1,10 +1,9 @@
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
 import { type AuditFinding, auditFindingMeanings } from '../../vault/audit-findings.ts'
 import { type AuditVerification, verifyAudit } from '../../vault/verify-audit.ts'
-import { readKeptCheckpoints, readVerifierKey } from '../audit-files.ts'
+import { readCheckpointFolder, readKeptCheckpoints, readVerifierKey } from '../audit-files.ts'
 import { withAuditReader } from '../auditor-database.ts'
 import { environmentHelp } from '../environment-help.ts'
 import { printable } from '../printable.ts'
@@ -48,7 +47,7 @@ ${environmentHelp('audit')}`,
       const given = readKeptCheckpoints(options.checkpoint ?? [])
       const result = await withAuditReader(process.env, options.dataDir, (reader, isEmbedded) => {
         const kept = join(options.dataDir, 'checkpoints')
-        const external = isEmbedded && options.checkpoint === undefined ? readIfKept(kept) : given
+        const external = isEmbedded && options.checkpoint === undefined ? readCheckpointFolder(kept) : given
         const onProgress = createProgress()
         return reader.snapshot(view => verifyAudit(view, { verifier, external, onProgress }))
       })
@@ -56,10 +55,6 @@ ${environmentHelp('audit')}`,
       process.stdout.write(options.json ? `${JSON.stringify({ log, ...result })}\n` : describe(result, log))
       if (!result.isIntact) process.exitCode = 1
     })
-}
-
-function readIfKept(directory: string) {
-  return existsSync(directory) ? readKeptCheckpoints([directory]) : []
 }
 
 /** On a terminal only: what it tells of an intact log is one line. */

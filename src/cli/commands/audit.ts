@@ -67,8 +67,9 @@ async function prove(sequenceText: string | undefined, options: ProveOptions): P
   const proof = await withAuditReader(process.env, dataDir, async reader => {
     const prover = createProver(reader, verifier)
     if (from !== undefined) return prover.proveConsistency(from, to)
-    const { event: text, ...place } = await prover.proveInclusion(parseSequence(sequenceText!), size)
-    return event && text !== undefined ? { ...place, event: text } : place
+    const whole = await prover.proveInclusion(parseSequence(sequenceText!), size)
+    const { event: _, ...bare } = whole
+    return event ? whole : bare
   })
   const text = `${JSON.stringify(proof)}\n`
   if (out === undefined) process.stdout.write(text)

@@ -138,8 +138,9 @@ export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineV
       const record = await authorize('quarantine_redrive', principal, requestId)
       const page = { limit: maxQuarantinePage, after }
       const ids = await store.findIds({ state: 'quarantined', reason }, page)
-      if (ids.length === 0) return { requested: 0 }
+      // Also where there is none: whoever is suspended is refused, whatever there is to do.
       await record(ids.length, ids)
+      if (ids.length === 0) return { requested: 0 }
       const { length: requested } = await store.requestRedrive(ids)
       return { requested, ...(ids.length < maxQuarantinePage ? {} : { next: ids.at(-1)! }) }
     },

@@ -19,6 +19,7 @@ t.test(
     const up = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
     const welcome = await readWelcome(up)
     t.match(welcome.text, /masked_device_id +locale +app_version +create_date/)
+    t.match(welcome.text, `  checkpoints    ${join(dataDir, 'checkpoints')}\n`)
 
     const reply = await detokenize(welcome, welcome.jwts.get('investigator')!, [welcome.token])
     t.equal(reply.status, 200)
@@ -60,6 +61,10 @@ t.test(
     up.process.kill('SIGINT')
     t.strictSame(await up.ended, { code: 0, signal: null })
     t.equal(existsSync(join(dataDir, 'postgres', 'postmaster.pid')), false, 'Postgres has stopped')
+    t.ok(
+      readdirSync(join(dataDir, 'checkpoints')).includes('0000000000000004.note'),
+      'each call is in the last checkpoint',
+    )
     t.equal(up.stderr(), '')
   },
 )

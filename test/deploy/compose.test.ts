@@ -56,7 +56,9 @@ t.test('each process starts with the environment and the secrets that it is give
     for (const variable of Object.keys(environment)) {
       t.ok(known.includes(variable) || known.includes(variable.replace(/_FILE$/, '')), `${name} knows ${variable}`)
     }
-    t.same(volumes, [`secrets-${name}:/run/secrets:ro`], 'it sees its own secrets only, and cannot write them')
+    const [secretsOnly, ...others] = volumes
+    t.equal(secretsOnly, `secrets-${name}:/run/secrets:ro`, 'it sees its own secrets only, and cannot write them')
+    t.same(others, name === 'api' ? ['checkpoints:/checkpoints'] : [], 'and writes nothing but checkpoints')
     const here = Object.entries(environment).map(([variable, value]) => {
       return [variable, withDefaults(value).replace('/run/secrets', join(secrets, name))]
     })

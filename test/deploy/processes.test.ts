@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import pg from 'pg'
 import t from 'tap'
 import { makeSecrets } from '../../deploy/make-secrets.ts'
@@ -78,6 +78,8 @@ async function startWorld() {
   await admin.query('CREATE DATABASE tokenvault')
   await admin.end()
 
+  const checkpoints = join(root, 'checkpoints')
+  mkdirSync(checkpoints)
   const secretsOf = (reader: string) => ({
     DATABASE_URL_FILE: join(secrets, reader, 'database-url'),
     KEK_FILE: join(secrets, reader, 'kek'),
@@ -91,11 +93,12 @@ async function startWorld() {
       JWT_ISSUER: issuer.issuer,
       JWT_AUDIENCE: audience,
       JWKS_URL: issuer.jwksUrl,
+      CHECKPOINT_URL: `${pathToFileURL(checkpoints)}/`,
     },
   }
   const analystPassword = readFileSync(join(secrets, 'migrate', 'passwords', 'tokenvault_analyst'), 'utf8')
   const analystUrl = `postgres://tokenvault_analyst:${analystPassword}@127.0.0.1:${postgres.port}/tokenvault`
-  return { root, secrets, sqs, issuer, environments, analystUrl }
+  return { root, secrets, checkpoints, sqs, issuer, environments, analystUrl }
 }
 
 async function send(sqs: { queueUrl: string; endpoint: string }, bodies: readonly string[]) {
@@ -129,7 +132,7 @@ t.test('a process without its configuration names every problem at once and star
 })
 
 t.test('migrate, worker and api with secrets as files, end to end', async t => {
-  const { root, secrets, sqs, issuer, environments, analystUrl } = await startWorld()
+  const { root, secrets, checkpoints, sqs, issuer, environments, analystUrl } = await startWorld()
 
   const first = await run(['migrate', '--json'], environments.migrate)
   t.equal(first.code, 0, first.err)
@@ -176,6 +179,9 @@ t.test('migrate, worker and api with secrets as files, end to end', async t => {
     t.match(await detokenize('analyst'), { status: 403, body: { code: 'role_not_permitted' } })
     t.equal((await fetch(`http://127.0.0.1:${api.entry.port}/readyz`)).status, 200)
     t.match(await api.stop(), { code: 0, signal: null }, 'SIGTERM ends it')
+    const last = readdirSync(checkpoints).toSorted().at(-1)
+    t.equal(last, '0000000000000002.note', 'both calls are in the checkpoint that it made last')
+    t.match(readFileSync(join(checkpoints, last!), 'utf8'), /^tokenvault\/default\n2\n/)
   })
 
   t.test('SIGTERM ends a worker that stays, with its summary', async t => {

@@ -7,6 +7,7 @@ export const operatorProblems = [
   'request_invalid',
   'unauthenticated',
   'role_not_permitted',
+  'principal_suspended',
   'store_unavailable',
   'audit_unavailable',
   'jwks_unavailable',

@@ -25,7 +25,7 @@ t.test('a call is decided by the policy, charged, recorded and answered with a r
   const found = await ask(alice, {})
   t.match(found, { status: 200, json: { results: [{ token: first, field: 'ip', value: '10.0.0.0' }] } })
   const verifier = createNoteVerifier(api.vault.keys.signer('tokenvault/default').verifierKey)
-  const place = openReceipt(found.json.receipt, verifier)
+  const place = openReceipt(found.json['receipt'], verifier)
   const auditor = await api.vault.connect('tokenvault_auditor')
   const { rows } = await auditor.query('SELECT event FROM pii_vault.audit_log WHERE sequence = $1', [place.sequence])
   t.strictSame(

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import t from 'tap'
 import { createFieldSchema } from '../../src/vault/fields.ts'
 import {
@@ -11,6 +12,7 @@ import {
   type Question,
 } from '../../src/vault/policy.ts'
 import { parsePolicyFile } from '../../src/vault/policy-file.ts'
+import { checkProperty } from '../helpers/property.ts'
 import { shippedPolicy } from '../helpers/shipped-policy.ts'
 
 const fields = createFieldSchema([
@@ -89,6 +91,29 @@ t.test('detokenize: roles × field × purpose × ticket', async t => {
       `${roles}: order and repeats of roles mean nothing`,
     )
   }
+})
+
+t.test('another role never takes anything away', async t => {
+  const roles = fc.uniqueArray(fc.constantFrom(...policy.roles.keys(), 'unheard-of'), { maxLength: 5 })
+  const question = fc.record({
+    operation: fc.constantFrom('detokenize' as const, 'tokenize' as const),
+    field: fc.constantFrom(...fields.keys()),
+    purpose: fc.constantFrom('fraud', 'support', 'audit'),
+    hasTicket: fc.boolean(),
+    reveal: fc.constantFrom(undefined, 'partial' as const),
+  })
+  const worth = ({ level, needsApproval }: Decision) =>
+    2 * ['none', 'partial', 'full'].indexOf(level) + (needsApproval ? 0 : 1)
+  await checkProperty(
+    t,
+    'decide is monotonic in roles',
+    fc.property(roles, roles, question, (held, more, asked) => {
+      const before = decide(policy, fields, { ...asked, roles: held })
+      const after = decide(policy, fields, { ...asked, roles: [...held, ...more] })
+      return worth(after) >= worth(before) && (after.level === 'none') === (after.grantedBy.length === 0)
+    }),
+    500,
+  )
 })
 
 t.test('who wants a part gets no more, and needs no approval where a role gives that part without', async t => {

@@ -10,7 +10,8 @@ const schema = {
   summary: 'Give the body of one entry back',
   description:
     'Privileged and audited as `detokenize` is: nothing is returned unless the evidence was committed first. A body may ' +
-    'hold any value, so it takes two roles at once: `operator`, and `investigator` for every field of the vault.',
+    'hold any value, so it takes roles that operate the quarantine and that reveal every field in full (`operator` and ' +
+    '`investigator`), and counts against their budget as one value of each field.',
   tags: ['quarantine'],
   security: [{ accessToken: [] }],
   params: entryParams,
@@ -21,6 +22,7 @@ const schema = {
     ...bodyProblems,
     'purpose_missing',
     'purpose_invalid',
+    'budget_exceeded',
     'quarantine_unknown',
     'quarantine_settled',
     'quarantine_unreadable',

@@ -22,11 +22,11 @@ function identify(error: unknown): string {
 }
 
 /**
- * A name holds one checkpoint for ever. Another one of the same size is another history of this log, or another vault
- * that publishes to the same place.
+ * A name holds one checkpoint for ever.
  *
  * @returns TokenvaultError `audit_invalid`
  */
 export function conflictError(treeSize: number): TokenvaultError {
-  return new TokenvaultError('audit_invalid', `another checkpoint of size ${treeSize} was published before`)
+  const what = 'another history of the log, or another vault that publishes to the same place'
+  return new TokenvaultError('audit_invalid', `another checkpoint of size ${treeSize} was published before: ${what}`)
 }

@@ -82,6 +82,8 @@ t.test('files: a directory that is missing, a file, or read-only is refused with
     chmodSync(readOnly, 0o500)
     await t.rejects(createFileSink(readOnly).publish(checkpoint(1)), { message: /EACCES/ })
   }
+  if (process.platform === 'linux')
+    await t.rejects(createFileSink('/proc').publish(checkpoint(1)), { message: /: E[A-Z]+$/ }, 'not even root may')
   const path = join(directory, '0000000000000007.note')
   mkdirSync(path)
   await t.rejects(createFileSink(directory).publish(checkpoint(7)), { code: 'checkpoint_unavailable' })

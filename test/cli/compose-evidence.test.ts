@@ -1,0 +1,70 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import t, { type Test } from 'tap'
+import { composeEvidence } from '../../src/cli/compose-evidence.ts'
+import { type Environment, loadConfig } from '../../src/config.ts'
+import { loginFields } from '../../src/vault/fields.ts'
+import { temporaryDirectory } from '../helpers/embedded-directory.ts'
+import { startEvidence } from '../helpers/evidence.ts'
+import { until } from '../helpers/fault-plan.ts'
+import { createTestLog } from '../helpers/queue-server.ts'
+import { worldPolicy } from '../helpers/vault-world.ts'
+
+async function compose(t: Test, environment: Environment = {}) {
+  const evidence = await startEvidence(t)
+  const { apiDatabase: database, keys, signer, kekFile } = evidence
+  const config = loadConfig('api', {
+    DATABASE_URL: evidence.urlFor('tokenvault_api'),
+    KEK_FILE: kekFile,
+    JWT_ISSUER: 'https://issuer.test',
+    JWT_AUDIENCE: 'tokenvault',
+    JWKS_URL: 'https://issuer.test/jwks',
+    ...environment,
+  })
+  const { log, logged } = createTestLog()
+  const vault = { fields: loginFields, database, keys, signer }
+  const access = { policy: () => worldPolicy, recordAct: () => Promise.reject(new Error('not asked')) }
+  const composed = composeEvidence(config, vault, access, log)
+  t.teardown(() => composed.close())
+  return { ...evidence, composed, logged }
+}
+
+t.test(
+  'without CHECKPOINT_URL checkpoints stay in the database, which is said; the search index follows the log',
+  async t => {
+    const { composed, append, kept, admin, logged } = await compose(t)
+    await append(1_500)
+    composed.start()
+    const indexed = async () => {
+      const { rows } = await admin.query('SELECT next_sequence::int AS next FROM pii_vault.audit_tokens_head')
+      return rows[0].next === 1_500
+    }
+    await until('the index follows', indexed)
+    t.strictSame([...(await kept()).keys()], [1_500])
+    await append(1)
+    await composed.close()
+    t.strictSame([...(await kept()).keys()], [1_500, 1_501], 'the last one is made by closing')
+    t.match(
+      logged.map(line => JSON.parse(line)),
+      [{ level: 'warn', event: 'checkpoints_not_published' }],
+    )
+    t.equal(logged.length, 1)
+  },
+)
+
+t.test('a directory that is missing is told once, and the API goes on', async t => {
+  const directory = join(temporaryDirectory(t), 'missing')
+  const { composed, append, kept, logged } = await compose(t, { CHECKPOINT_URL: `${pathToFileURL(directory)}/` })
+  await append(1)
+  composed.start()
+  await until('the failure is told', () => logged.length > 0)
+  await append(1)
+  await composed.close()
+  t.match(
+    logged.map(line => JSON.parse(line)),
+    [{ level: 'warn', event: 'checkpoint_failed', err: { code: 'checkpoint_unavailable', message: /ENOENT$/ } }],
+  )
+  t.ok((await kept()).has(2), 'signed and kept all the same')
+  t.throws(() => readdirSync(directory), { code: 'ENOENT' })
+})

@@ -6,7 +6,7 @@ import type { ProblemCode } from './problem.ts'
  * documented and what is done cannot differ (plugins/idempotency.ts looks for it).
  */
 export const idempotencyHeaders = Type.Object({
-  'idempotency-key': Type.Optional(
+  'Idempotency-Key': Type.Optional(
     Type.String({
       minLength: 1,
       maxLength: 255,

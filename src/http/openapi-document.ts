@@ -104,7 +104,7 @@ function operationsOf(document: Json): Json[] {
 
 function isIdempotent(operation: Json): boolean {
   const parameters = (operation['parameters'] ?? []) as readonly Json[]
-  return parameters.some(({ name }) => String(name).toLowerCase() === 'idempotency-key')
+  return parameters.some(({ name }) => name === 'Idempotency-Key')
 }
 
 function take<T>(operation: Json, key: string): T | undefined {

@@ -182,7 +182,7 @@ t.test('every operation that changes something takes a key, and says what it may
   for (const [path, { post: operation }] of Object.entries<Record<string, never>>(paths)) {
     if (operation === undefined) continue
     const { parameters = [], responses } = operation as { parameters?: { name: string }[]; responses: object }
-    const takesKey = parameters.some(({ name }) => name === 'idempotency-key')
+    const takesKey = parameters.some(({ name }) => name === 'Idempotency-Key')
     t.equal(takesKey, !answersValues.includes(path), path)
     if (takesKey) {
       const text = JSON.stringify(responses)

@@ -12,6 +12,8 @@ import { normalizeValue } from './tokenizer.ts'
 
 /** Most events of one page. */
 export const maxSearchPage = 1000
+/** Most events that are held in memory in full. */
+const eventsAtOnce = 100
 
 /** What is looked for: a token, or whatever tokens a value has. */
 export type Sought = { readonly token: string } | { readonly field: string; readonly value: string }
@@ -56,9 +58,25 @@ export function createSearchAudit(
     return readEvidence(deps, { operation: 'audit_search', principal, requestId, purpose }, async () => {
       const tokens = tokensOf(sought, fields, keys)
       const digests = keys.digests.flatMap(digest => digest.digest(tokens))
-      const events = await search.findEvents(digests, { before, limit: Math.min(limit, maxSearchPage) })
-      return { found: events.map(describeEvent), sought: tokens }
+      return { found: await findAll(search, digests, before, Math.min(limit, maxSearchPage)), sought: tokens }
     })
+  }
+}
+
+/** Few at a time: an event about 10,000 tokens has a quarter of a megabyte, of which one line is shown. */
+async function findAll(
+  search: AuditSearch,
+  digests: readonly string[],
+  before: number | undefined,
+  limit: number,
+): Promise<readonly FoundEvent[]> {
+  const found: FoundEvent[] = []
+  for (let next = before; ; ) {
+    const wanted = Math.min(limit - found.length, eventsAtOnce)
+    const events = await search.findEvents(digests, { before: next, limit: wanted })
+    found.push(...events.map(describeEvent))
+    if (events.length < wanted || found.length === limit) return found
+    next = events.at(-1)!.sequence
   }
 }
 

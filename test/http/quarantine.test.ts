@@ -6,6 +6,7 @@ import { createRecordAct } from '../../src/vault/audit.ts'
 import type { ActLog } from '../../src/vault/evidence-ports.ts'
 import { loginFields } from '../../src/vault/fields.ts'
 import { createOpenQuarantined } from '../../src/vault/open-quarantined.ts'
+import { parsePolicyFile } from '../../src/vault/policy-file.ts'
 import { createQuarantineVerbs } from '../../src/vault/quarantine.ts'
 import { noQuarantine, post, startApp } from '../helpers/http-app.ts'
 import { signJwt } from '../helpers/jwks-server.ts'
@@ -16,10 +17,9 @@ import { shippedPolicy } from '../helpers/shipped-policy.ts'
 import { createVaultDatabase } from '../helpers/vault-database.ts'
 
 /** The real app over a real database, as the API's role; tokens of both verbs are not asked for. */
-async function build(t: Test, change: (log: ActLog) => ActLog = log => log) {
+async function build(t: Test, change: (log: ActLog) => ActLog = log => log, policy = () => shippedPolicy) {
   const vault = await createVaultDatabase(t)
   const database = vault.database('tokenvault_api', 2)
-  const policy = () => shippedPolicy
   const verbs = createQuarantineVerbs({
     fields: loginFields,
     clearProperties,
@@ -145,6 +145,34 @@ t.test('opening gives the body as it was sent, audited like a detokenization', a
   t.match((await call('GET', `/${id}`)).json, { shape: { json: 'unreadable' } })
   t.notMatch(app.logged() + JSON.stringify(await evidence()), /canary/)
 })
+
+t.test(
+  'a body is as privileged as the values in it may be: level, second person and budget of the policy count',
+  async t => {
+    const policyOf = (investigator: string) =>
+      parsePolicyFile(
+        `version: 1\nroles: { operator: { quarantine: true }, investigator: { purposes: ["*"], ${investigator} } }`,
+        {
+          source: 'policy.yaml',
+          fields: loginFields,
+        },
+      )
+    let investigator = 'reveal: { "*": full }, budget: { per_minute: 3 }'
+    const { vault, call, evidence } = await build(t, undefined, () => policyOf(investigator))
+    const [id, other] = await quarantine(vault, ['canary-body', 'canary-other'])
+    const open = (id: string | undefined) =>
+      call('POST', `/${id}/open`, { roles: ['operator', 'investigator'], body: { purpose: 'producer_fault' } })
+    t.match(await open(id), { status: 200 })
+    const refused = await open(other)
+    t.match(refused, { status: 429, json: { code: 'budget_exceeded', window: 'minute' } })
+    t.notMatch(refused.text, /canary/)
+    t.match(await evidence(), [{ decision: 'permitted' }, { decision: 'refused', code: 'budget_exceeded', granted: 0 }])
+    const others = ['ip: full', '"*": full, ip: partial'].map(reveal => `reveal: { ${reveal} }`)
+    const strict = ['ticket: required', 'approval: { fields: [ip] }'].map(rule => `reveal: { "*": full }, ${rule}`)
+    for (investigator of [...others, ...strict])
+      t.match(await open(id), { status: 403, json: { code: 'role_not_permitted' } }, investigator)
+  },
+)
 
 t.test('without evidence no body is given, nothing is redriven and nothing discarded', async t => {
   const { vault, call } = await build(t, () => ({

@@ -17,7 +17,7 @@ import { openApi } from './plugins/openapi.ts'
 import { overload } from './plugins/overload.ts'
 import { problems, sendProblem } from './plugins/problems.ts'
 import { rateLimiting } from './plugins/rate-limit.ts'
-import { replyHeaders } from './plugins/reply-headers.ts'
+import { fixedHeaders, replyHeaders } from './plugins/reply-headers.ts'
 import { logRequest, type RequestLog, requestLog } from './plugins/request-log.ts'
 import { decideApprovalRoute } from './routes/approvals/decide.ts'
 import { listApprovalsRoute } from './routes/approvals/list.ts'
@@ -56,6 +56,7 @@ export interface AppOptions {
   /** What /readyz asks. */
   readonly health: readonly HealthCheck[]
   readonly jwt: JwtOptions
+  readonly clientTimeouts?: ClientTimeouts
   /** CIDRs of proxies whose X-Forwarded-For is believed; nobody's by default. */
   readonly trustProxy?: readonly string[]
   /** Requests a minute for one client address. */
@@ -63,6 +64,25 @@ export interface AppOptions {
   /** Version of the software, shown by /healthz. */
   readonly version: string
 }
+
+/** How long clients may take, in milliseconds. Tests are less patient. */
+export interface ClientTimeouts {
+  /** For all headers of a request, from the first byte of the connection or the end of the request before. */
+  readonly headersMilliseconds: number
+  /** For headers and body, however steadily they trickle in. */
+  readonly requestMilliseconds: number
+  /** Without a byte in either direction, such as by a client that does not read its reply. */
+  readonly silenceMilliseconds: number
+}
+
+const usualTimeouts: ClientTimeouts = {
+  headersMilliseconds: 10_000,
+  requestMilliseconds: 30_000,
+  silenceMilliseconds: 60_000,
+}
+
+/** After a reply to what is hardly HTTP, before the connection is cut whether or not the client closes it. */
+const lingerMilliseconds = 500
 
 /** The API, listening or not. */
 export type App = FastifyInstance
@@ -77,26 +97,38 @@ const bodyLimitBytes = 4 * 1024 * 1024
  * @throws TokenvaultError `config_invalid` when the accepted JWT algorithms are not asymmetric
  */
 export async function createApp(options: AppOptions): Promise<App> {
+  const { headersMilliseconds, requestMilliseconds, silenceMilliseconds } = options.clientTimeouts ?? usualTimeouts
   const app = Fastify({
     // fastify logs URLs and error messages, both of which can hold a value; the plugin requestLog logs instead.
     logger: false,
     genReqId: () => randomUUID(),
     bodyLimit: bodyLimitBytes,
     trustProxy: options.trustProxy === undefined ? false : [...options.trustProxy],
-    http: { headersTimeout: 10_000, maxHeaderSize: 16_384 },
-    requestTimeout: 30_000,
-    connectionTimeout: 60_000,
+    http: {
+      headersTimeout: headersMilliseconds,
+      // Node looks for overdue connections so often, and every 30 seconds by itself: too seldom for a limit of 10.
+      connectionsCheckingInterval: Math.min(1000, headersMilliseconds / 4),
+      maxHeaderSize: 16_384,
+    },
+    requestTimeout: requestMilliseconds,
+    connectionTimeout: silenceMilliseconds,
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
     return503OnClosing: false,
     // A URL that does not decode is refused before any hook runs.
     frameworkErrors: (error, request, reply) => {
+      reply.headers(fixedHeaders)
       sendProblem(error, request, reply)
       logRequest(options.log, request, reply)
     },
     clientErrorHandler: refuseConnection,
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: false } },
   })
+
+  // Their bytes are bounded above. A bound on their number would hide the second of two Authorization headers.
+  app.server.maxHeadersCount = 0
+  // Node answers an expectation that it does not know with 417 and a bare reply; here it is ignored, as any may be.
+  app.server.on('checkExpectation', (request, response) => app.routing(request, response))
 
   await app.register(requestLog, { log: options.log })
   await app.register(problems)
@@ -138,4 +170,6 @@ function refuseConnection(error: Error & { code?: string }, socket: Socket): voi
         ? '408 Request Timeout'
         : '400 Bad Request'
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
+  // A client that neither closes nor stops sending would keep its connection; one cut at once may not read the status.
+  setTimeout(() => socket.destroy(), lingerMilliseconds).unref()
 }

@@ -16,7 +16,16 @@ const schema = {
   response: {
     200: Type.Object({ id: entryIdSchema, state: Type.Literal('discarded') }, { title: 'DiscardReply' }),
   },
-  'x-problems': [...operatorProblems, ...idempotencyProblems, 'quarantine_unknown', 'quarantine_settled'],
+  'x-problems': [
+    ...operatorProblems,
+    ...idempotencyProblems,
+    // It takes no body; one that comes is read all the same before it is passed over.
+    'body_malformed',
+    'body_too_large',
+    'content_type_unsupported',
+    'quarantine_unknown',
+    'quarantine_settled',
+  ],
   'x-reply-examples': { discarded: { summary: 'Discarded', value: { id: exampleEntry.id, state: 'discarded' } } },
 } as const
 

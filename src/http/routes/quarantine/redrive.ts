@@ -23,7 +23,16 @@ const oneSchema = {
   params: entryParams,
   headers: idempotencyHeaders,
   response: { 200: oneReply },
-  'x-problems': [...operatorProblems, ...idempotencyProblems, 'quarantine_unknown', 'quarantine_settled'],
+  'x-problems': [
+    ...operatorProblems,
+    ...idempotencyProblems,
+    // It takes no body; one that comes is read all the same before it is passed over.
+    'body_malformed',
+    'body_too_large',
+    'content_type_unsupported',
+    'quarantine_unknown',
+    'quarantine_settled',
+  ],
   'x-reply-examples': { requested: { summary: 'Requested', value: { requested: 1 } } },
 } as const
 

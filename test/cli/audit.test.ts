@@ -125,6 +125,7 @@ t.test('audit prove and check: what an outsider is given, and checks without any
   )
 
   const stranger = createNoteSigner('tokenvault/default', Buffer.alloc(32, 9)).verifierKey
+  t.equal((await offline('audit', 'check', proof, '--key', key, '--checkpoint', kept)).code, 0, 'one of a directory')
   const other = await offline('audit', 'check', bare, '--key', key, '--checkpoint', join(kept, '10.note'))
   t.match(other, { code: 1, stdout: '', stderr: /^tokenvault: receipt_invalid: the proof is by another checkpoint/ })
   t.match(await offline('audit', 'check', proof, '--key', stranger), {
@@ -169,6 +170,8 @@ t.test('audit key: migrate prints the verifier key, and who opens the keyset get
   const asApi = { ...environment, DATABASE_URL: vault.urlFor('tokenvault_api') }
   t.strictSame(await runInProcess(['audit', 'key'], asApi), { code: 0, stdout: `${key}\n`, stderr: '' })
   const named = await runInProcess(['audit', 'key'], { ...asApi, AUDIT_ORIGIN: 'log.example.com/eu' })
+  const refused = await runInProcess(['audit', 'key'], { ...asApi, AUDIT_ORIGIN: 'two words' })
+  t.match(refused, { code: 2, stderr: /^tokenvault: config_invalid: AUDIT_ORIGIN / })
   t.match(named.stdout, /^log\.example\.com\/eu\+[0-9a-f]{8}\+\S{44}\n$/)
 })
 

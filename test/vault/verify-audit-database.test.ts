@@ -38,7 +38,7 @@ async function startLog(t: Test) {
     notes.push(note)
   }
   await api.query('SELECT pii_vault.index_audit(100000)')
-  return { admin, reader, notes }
+  return { admin, reader, notes, other: createAuditReader(vault.database('tokenvault_api', 1)) }
 }
 
 /** What the owner of the tables does once the triggers are out of its way. */
@@ -150,4 +150,28 @@ t.test('the auditor proves any event of the real log, and how checkpoints follow
   })
   t.match(checkProof(await prover.proveConsistency(150), verifier), { from: { treeSize: 150 }, to: { treeSize: 600 } })
   await t.rejects(prover.proveInclusion(600), { code: 'audit_event_unknown' })
+})
+
+t.test('a log that grows while it is verified is intact', async t => {
+  const { admin, reader, other } = await startLog(t)
+  let appended = 0
+  let isVerifying = true
+  const growing = (async () => {
+    while (isVerifying) {
+      await admin.query('SELECT pii_vault.append_audit($1)', [[eventOf(size + appended++)]])
+      if (appended % 3 === 0) await admin.query('SELECT pii_vault.index_audit(2)')
+      const { treeSize, subtreeRoots } = await other.readHead()
+      const note = signCheckpoint(signer, { treeSize, root: foldRoots(subtreeRoots) })
+      await admin.query('SELECT pii_vault.insert_checkpoint($1, $2)', [treeSize, note])
+    }
+  })()
+  const sizes = new Set<number>()
+  while (sizes.size < 4) {
+    const { isIntact, events, findings } = await reader.snapshot(view => verifyAudit(view, { verifier }))
+    if (!isIntact) t.fail(`at ${events} events`, { found: findings })
+    sizes.add(events)
+  }
+  isVerifying = false
+  await growing
+  t.ok(appended > 3, `${appended} events came meanwhile`)
 })

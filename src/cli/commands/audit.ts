@@ -41,7 +41,7 @@ export function addAuditCommand(program: Command): void {
   addDataDir(audit.command('check <file>'))
     .description('check a proof with the verifier key alone, without database or API; - reads standard input')
     .option('--key <key>', 'verifier key of the log, or a file that holds it')
-    .option('--checkpoint <file>', 'the proof must be by this checkpoint, or grow out of it')
+    .option('--checkpoint <path>', 'the proof must be by this checkpoint, or by one of this directory')
     .option('--json', 'print one JSON line')
     .action(check)
   addDataDir(audit.command('key'))
@@ -80,14 +80,19 @@ function check(file: string, options: { key?: string; checkpoint?: string; json?
   const verifier = needVerifierKey(options.key, options.dataDir)
   const proven = checkProof(readJsonFile(file, 'the proof'), verifier)
   if (options.checkpoint !== undefined)
-    for (const { note } of readKeptCheckpoints([options.checkpoint])) checkIsBy(proven, openCheckpoint(note, verifier))
+    checkIsBy(
+      proven,
+      readKeptCheckpoints([options.checkpoint]).map(({ note }) => openCheckpoint(note, verifier)),
+    )
   process.stdout.write(options.json ? `${JSON.stringify(summarize(proven))}\n` : describe(proven, verifier.name))
 }
 
 /** A proof proves something about its own checkpoint; who kept one wants to know whether it is that. */
-function checkIsBy(proven: Proven, kept: Checkpoint): void {
+function checkIsBy(proven: Proven, kept: readonly Checkpoint[]): void {
   const own = proven.kind === 'inclusion' ? [proven.checkpoint] : [proven.from, proven.to]
-  const isBy = own.some(({ treeSize, root }) => treeSize === kept.treeSize && Buffer.compare(root, kept.root) === 0)
+  const isBy = own.some(({ treeSize, root }) =>
+    kept.some(other => other.treeSize === treeSize && Buffer.compare(other.root, root) === 0),
+  )
   if (!isBy) throw new TokenvaultError('receipt_invalid', 'the proof is by another checkpoint than the one given')
 }
 

@@ -34,10 +34,7 @@ export const idempotency = fp<{ store: IdempotencyStore; log: RequestLog }>(asyn
     const key = digest(header)
     const found = await store.claim(principal, key, fingerprintOf(request))
     if (found.state === 'other_request') throw new TokenvaultError('idempotency_key_reused')
-    if (found.state === 'in_progress') {
-      reply.header('retry-after', '1')
-      throw new TokenvaultError('idempotency_in_progress')
-    }
+    if (found.state === 'in_progress') throw new TokenvaultError('idempotency_in_progress')
     if (found.state === 'claimed') {
       request.idempotencyClaim = { principal, key }
       return

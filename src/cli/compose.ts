@@ -4,7 +4,7 @@ import { startDepthWatch } from '../ingest/depth-watch.ts'
 import { clearProperties } from '../ingest/login-event.ts'
 import type { Observe } from '../ingest/observe.ts'
 import { createRedriver } from '../ingest/redrive.ts'
-import { workAndRedrive } from '../ingest/work-and-redrive.ts'
+import { type IngestWorker, workAndRedrive } from '../ingest/work-and-redrive.ts'
 import { createWorker, type WorkerTotals } from '../ingest/worker.ts'
 import type { Log } from '../log.ts'
 import { openDeadLetterQueue, type SqsDeadLetterQueue } from '../queue/dead-letters.ts'
@@ -47,7 +47,7 @@ export async function composeWorker(
     readonly onBatch?: ((totals: WorkerTotals) => void) | undefined
     readonly observe?: Observe | undefined
   },
-): Promise<Composed<ReturnType<typeof createWorker>>> {
+): Promise<Composed<IngestWorker>> {
   const { log, environment, onBatch, observe } = options
   // Before the database, which would stay open if this failed.
   const queue = composeQueue(config, log, environment, (mark, body) => originSeal.open(mark, body, Date.now()))

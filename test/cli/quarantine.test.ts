@@ -76,6 +76,32 @@ t.test('two workers redrive at once and one is killed: every event is stored onc
   t.ok(states.every(({ state, redrives }) => state === 'redriven' && redrives === 1))
 })
 
+t.test('a drain sums up its redrives, in one process and in several', { timeout: 60_000 }, async t => {
+  const vault = await createVaultDatabase(t)
+  const server = await startFauxqs({ port: 0, logger: false })
+  t.teardown(() => server.stop())
+  const { queueUrl } = server.createQueue('logins')
+  const store = createQuarantineStore(vault.database('tokenvault_api', 1))
+  const environment = {
+    DATABASE_URL: vault.urlFor('tokenvault_worker'),
+    KEK_FILE: vault.kekFile,
+    SQS_QUEUE_URL: queueUrl,
+    AWS_ENDPOINT_URL_SQS: `http://127.0.0.1:${server.port}`,
+  }
+  const [event, none] = [loginBodies(1)[0]!, '{"no":"event"}']
+  server.sendMessage('logins', event)
+  await store.requestRedrive(await quarantine(vault, [...loginBodies(3), none]))
+  t.match(await runCommand(t, ['worker', '--drain', '--json'], environment), {
+    code: 0,
+    stdout: '{"received":1,"stored":4,"quarantined":0,"duplicates":0,"released":0,"undeleted":0,"redriven":3}\n',
+  })
+  await store.requestRedrive(await quarantine(vault, [`[${event},${none}]`], { prefix: 'again' }))
+  t.match(await runCommand(t, ['worker', '--drain', '--processes', '2'], environment), {
+    code: 0,
+    stdout: '0 received, 1 stored, 1 quarantined, 0 duplicates, 1 redriven\n',
+  })
+})
+
 t.test('the dead-letter queue from the shell', { timeout: 60_000 }, async t => {
   const vault = await createVaultDatabase(t)
   const server = await startFauxqs({ port: 0, logger: false })

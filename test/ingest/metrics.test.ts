@@ -69,6 +69,19 @@ t.test('each failure ends in a metric of its own', async t => {
   t.equal(value('duplicates_total'), 1)
 })
 
+t.test('redrives are counted: what left the quarantine, what came back, what failed', async t => {
+  const metrics = createIngestMetrics()
+  metrics.observe({ kind: 'redriven', entries: 3, rows: 4, returned: 2, reasons: new Map([['ip_invalid', 1]]) })
+  metrics.observe({ kind: 'redrive_failed', code: 'store_refused' })
+  const { value } = await readMetrics(metrics)
+  t.equal(value('redriven_total'), 3)
+  t.equal(value('rows_stored_total'), 4)
+  t.equal(value('redrives_returned_total'), 2)
+  t.equal(value('quarantined_total{reason="ip_invalid"}'), 1)
+  t.equal(value('redrive_failures_total{code="store_refused"}'), 1)
+  t.equal(value('store_failures_total{code="store_refused"}'), 0, 'a metric of its own')
+})
+
 t.test(
   'failures that have not happened yet are there as zero, so that the first one is seen as an increase',
   async t => {
@@ -76,6 +89,7 @@ t.test(
     for (const operation of ['receive', 'extend', 'settle', 'depth'])
       t.equal(value(`queue_failures_total{operation="${operation}"}`), 0)
     t.equal(value('store_failures_total{code="store_unavailable"}'), 0)
+    t.equal(value('redrive_failures_total{code="store_unavailable"}'), 0)
   },
 )
 

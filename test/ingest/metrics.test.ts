@@ -152,6 +152,9 @@ t.test('alert rules and dashboard name metrics that exist', async t => {
   const snapshots = [await createIngestMetrics().snapshot(), await createSupervisorMetrics().snapshot()]
   const exposed = await formatMetrics(snapshots)
   const kinds = new Map([...exposed.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, kind]) => [name!, kind!]))
+  // What Prometheus adds to every series, and the two that have no sample before something happens.
+  const labels = new Set(['job', 'instance', 'reason', 'state'])
+  for (const [, label] of exposed.matchAll(/[{,](\w+)="/g)) labels.add(label!)
   const read = (path: string) => readFileSync(new URL(`../../deploy/${path}`, import.meta.url), 'utf8')
   const rules = parse(read('alerts.yml')).groups.flatMap((group: { rules: object[] }) => group.rules)
   const panels = JSON.parse(read('dashboard.json')).panels
@@ -167,6 +170,9 @@ t.test('alert rules and dashboard name metrics that exist', async t => {
       const base = name.replace(/_(bucket|sum|count)$/, '')
       t.ok(kinds.has(name) || kinds.get(base) === 'histogram', name)
     }
+    const grouped = [...expression.matchAll(/\bby \(([^)]+)\)/g)].flatMap(([, list]) => list!.split(/,\s*/))
+    const selected = [...expression.matchAll(/[{,]\s*(\w+)\s*(?:=~?|!=|!~)/g)].map(([, label]) => label!)
+    for (const label of [...grouped, ...selected]) t.ok(labels.has(label), `label ${label} of ${expression}`)
   }
   for (const rule of rules) t.match(rule, { alert: /^Tokenvault/, annotations: { summary: /./, description: /./ } })
 })

@@ -100,8 +100,12 @@ export function composeQueue(
 }
 
 /** The dead-letter queue of the queue. @throws TokenvaultError `dead_letter_queue_missing`, `queue_unavailable` */
-export function composeDeadLetterQueue(config: QueueConfig, environment: Environment): Promise<SqsDeadLetterQueue> {
-  return openDeadLetterQueue(queueOptions(config, environment))
+export function composeDeadLetterQueue(
+  config: QueueConfig,
+  log: Log,
+  environment: Environment,
+): Promise<SqsDeadLetterQueue> {
+  return openDeadLetterQueue({ ...queueOptions(config, environment), log })
 }
 
 function queueOptions(config: QueueConfig, environment: Environment): SqsClientOptions {

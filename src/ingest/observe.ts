@@ -28,7 +28,7 @@ export type IngestEvent =
       readonly reasons: ReadonlyMap<string, number>
       readonly seconds: number
     }
-  /** A fault of ours ended a batch, and the run with it. */
+  /** A fault of ours ended a batch, and the run with it; of a Lambda function, whatever failed an event as a whole. */
   | { readonly kind: 'batch_failed' }
   /** Quarantined entries were tried again as operators asked. */
   | {

@@ -22,8 +22,8 @@ async function readMetrics(metrics: { snapshot: ReturnType<typeof createIngestMe
 
 t.test('what the worker does is counted, poison by its reason, and no label holds anything that came in', async t => {
   const metrics = createIngestMetrics()
-  const { queue, drain } = await buildWorker(t, { options: { observe: metrics.observe } })
-  await queue.send([...loginBodies(30), ...poison.map(({ body }) => body)])
+  const { drain, send } = await buildWorker(t, { options: { observe: metrics.observe } })
+  send([...loginBodies(30), ...poison.map(({ body }) => body)])
   await drain()
   const { text, value } = await readMetrics(metrics)
   t.equal(value('messages_received_total'), 42)
@@ -45,7 +45,7 @@ t.test('each failure ends in a metric of its own', async t => {
     return commit()
   })
   let receives = 0
-  const { queue, drain } = await buildWorker(t, {
+  const { drain, send } = await buildWorker(t, {
     store,
     options: { observe: metrics.observe },
     intercept: async call => {
@@ -59,7 +59,7 @@ t.test('each failure ends in a metric of its own', async t => {
     attributes: { VisibilityTimeout: '1' },
     queue: real => ({ ...real, receive: asked => real.receive({ ...asked, visibilityTimeoutSeconds: 1 }) }),
   })
-  await queue.send(loginBodies(1))
+  send(loginBodies(1))
   await drain()
   const { value } = await readMetrics(metrics)
   t.equal(value('store_failures_total{code="store_unavailable"}'), 1)

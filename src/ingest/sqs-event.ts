@@ -6,6 +6,7 @@ import type { Tokenizer } from '../vault/tokenizer.ts'
 import { MessagesInHand } from './in-hand.ts'
 import type { Observe } from './observe.ts'
 import { storeBatch } from './store-batch.ts'
+import { tellBatch } from './tell-batch.ts'
 
 /** What AWS Lambda hands to a function that an SQS event source mapping invokes; what we do not read is left out. */
 export interface SqsEvent {
@@ -77,23 +78,10 @@ export async function ingestSqsEvent(event: SqsEvent, deps: SqsEventIngest): Pro
   inHand.add(messages)
   const { tokenizer, store, log, observe } = deps
   const context = { tokenizer, store, log, observe, inHand, stop: stopping.signal, maxAttempts: storeAttempts, fail }
-  const { counts, outcomes, reasons, unstorable } = await storeBatch(messages, context)
-  const durationMs = Math.round(performance.now() - startedAtMs)
-  const failed = [...outcomes].filter(([, { kind }]) => kind !== 'delete')
-  observe({
-    kind: 'batch',
-    messages: messages.length,
-    rows: counts.rows,
-    duplicates: counts.duplicates,
-    released: failed.length,
-    // Lambda deletes, and says nothing of it.
-    undeleted: 0,
-    unstorable: unstorable.length,
-    reasons,
-    seconds: durationMs / 1000,
-  })
-  log.info({ event: 'batch', messages: messages.length, ...counts, durationMs })
-  for (const [reason, count] of reasons) log.info({ event: 'quarantined', reason, count })
+  const stored = await storeBatch(messages, context)
+  const failed = [...stored.outcomes].filter(([, { kind }]) => kind !== 'delete')
+  // Lambda deletes, and says nothing of it.
+  tellBatch(stored, { messages: messages.length, startedAtMs, released: failed.length, undeleted: 0 }, deps)
   if (failure !== undefined) throw failure
   return { batchItemFailures: failed.map(([messageId]) => ({ itemIdentifier: messageId })) }
 }

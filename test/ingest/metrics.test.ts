@@ -45,14 +45,20 @@ t.test('each failure ends in a metric of its own', async t => {
     return commit()
   })
   let receives = 0
+  let undeleted = 0
+  const observe = (event: IngestEvent) => {
+    metrics.observe(event)
+    if (event.kind === 'batch') undeleted += event.undeleted
+  }
   const { drain, send } = await buildWorker(t, {
     store,
-    options: { observe: metrics.observe },
+    options: { observe },
     intercept: async call => {
       if (call.action === 'ReceiveMessage' && receives++ === 0) return { status: 400, output: {} }
       if (call.action === 'DeleteMessageBatch') {
         const Failed = call.input.Entries.map(({ Id }: { Id: string }) => ({ Id, Code: 'InternalError' }))
-        return commits > 2 ? { output: await call.forward() } : { output: { Failed } }
+        // Until one was given up; how often the message is in hand by then, nobody knows.
+        return undeleted > 0 ? { output: await call.forward() } : { output: { Failed } }
       }
       return { output: await call.forward() }
     },
@@ -64,9 +70,9 @@ t.test('each failure ends in a metric of its own', async t => {
   const { value } = await readMetrics(metrics)
   t.equal(value('store_failures_total{code="store_unavailable"}'), 1)
   t.ok(value('queue_failures_total{operation="receive"}')! >= 1)
-  t.equal(value('delete_failures_total'), 1)
+  t.ok(value('delete_failures_total')! >= 1)
   t.equal(value('rows_stored_total'), 1)
-  t.equal(value('duplicates_total'), 1)
+  t.ok(value('duplicates_total')! >= 1)
 })
 
 t.test('redrives are counted: what left the quarantine, what came back, what failed', async t => {

@@ -2,9 +2,11 @@ import { type Drained, openSetting, type Runner, type Setting, startRunner } fro
 import { median } from './measure.ts'
 
 const rounds = 5
-/** Rounds that warm up; V8 needs some 30,000 messages until it has compiled what matters. */
-const warmups = 3
-const messages = 10_000
+/** Rounds that warm up; V8 needs some 50,000 messages until it has compiled what matters. */
+const warmups = 2
+const messages = 30_000
+/** Messages of one short queue when memory is measured. */
+const shortQueue = 10_000
 /** The naive loop commits and deletes one by one; more messages would only take longer. */
 const naiveMessages = 500
 const arrayMessages = 300
@@ -73,11 +75,11 @@ async function measureSpeed(setting: Setting) {
  */
 async function measureMemory(setting: Setting) {
   const few = startRunner('worker')
-  let small = await few.drain(await setting.fill(messages), messages)
-  for (let queue = 1; queue < 10; queue++) small = await few.drain(await setting.fill(messages), messages)
+  let small = await few.drain(await setting.fill(shortQueue), shortQueue)
+  for (let queue = 1; queue < 10; queue++) small = await few.drain(await setting.fill(shortQueue), shortQueue)
   few.close()
   const many = startRunner('worker')
-  const large = await many.drain(await setting.fill(1_000_000), 10 * messages)
+  const large = await many.drain(await setting.fill(1_000_000), 10 * shortQueue)
   many.close()
   return { rssMb10k: small.peakRssMb, rssMb1M: large.peakRssMb, rss1MTo10k: large.peakRssMb / small.peakRssMb }
 }

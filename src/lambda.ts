@@ -1,6 +1,8 @@
 import { openIngestVault } from './cli/open-vault.ts'
 import { type Environment, loadConfig } from './config.ts'
 import { TokenvaultError } from './errors.ts'
+import { createMetricLine } from './ingest/metric-line.ts'
+import type { Observe } from './ingest/observe.ts'
 import { ingestSqsEvent, type SqsBatchResponse, type SqsEvent, type SqsRecord } from './ingest/sqs-event.ts'
 import { createLog } from './log.ts'
 import { originAttribute } from './queue/origin-attribute.ts'
@@ -17,23 +19,33 @@ export interface LambdaFunction {
 /**
  * Configured as the worker is, but for the queue, which is the mapping's. Keys are unwrapped and connections opened by the first
  * event, and reused by those that follow; where that fails, the next event tries again.
+ *
+ * @param writeMetrics takes one line an event, whatever came of it
  */
-export function createLambdaFunction(environment: Environment): LambdaFunction {
+export function createLambdaFunction(
+  environment: Environment,
+  writeMetrics: (line: string) => void = line => process.stdout.write(line),
+): LambdaFunction {
+  const functionName = environment['AWS_LAMBDA_FUNCTION_NAME'] ?? 'tokenvault'
   let opening: ReturnType<typeof open> | undefined
   return {
     async handler(event) {
+      const metrics = createMetricLine(functionName)
       opening ??= open(environment)
       try {
         const { ingest } = await opening.catch((error: unknown) => {
           opening = undefined
           throw error
         })
-        return await ingest(event)
+        return await ingest(event, metrics.observe)
       } catch (error) {
+        metrics.observe({ kind: 'batch_failed' })
+        createLog('error').error({ event: 'batch_failed', err: error })
         // Lambda logs what is thrown. Text of a library may quote what it was given.
         if (error instanceof TokenvaultError) throw error
-        createLog('error').error({ event: 'batch_failed', err: error })
         throw new TokenvaultError('internal')
+      } finally {
+        writeMetrics(metrics.format(Date.now()))
       }
     },
     async close() {
@@ -52,7 +64,8 @@ async function open(environment: Environment) {
     return mark === undefined ? undefined : originSeal.open(mark, body, Date.now())
   }
   return {
-    ingest: (event: SqsEvent) => ingestSqsEvent(event, { tokenizer, store, log, readOrigin }),
+    ingest: (event: SqsEvent, observe: Observe) =>
+      ingestSqsEvent(event, { tokenizer, store, log, readOrigin, observe }),
     close: () => database.destroy(),
   }
 }

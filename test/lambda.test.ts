@@ -55,14 +55,17 @@ async function start(t: Test, changes: Record<string, string> = {}) {
     LOG_LEVEL: 'fatal',
     ...changes,
   }
-  const lambda = createLambdaFunction(environment)
+  const lines: string[] = []
+  const lambda = createLambdaFunction(environment, line => lines.push(line))
   t.teardown(() => lambda.close())
+  /** What the last event gave CloudWatch. */
+  const metrics = () => JSON.parse(lines.at(-1)!)
   const owner = await vault.connect()
   const users = async () => {
     const { rows } = await owner.query<{ user_id: string }>('SELECT user_id FROM user_logins ORDER BY 1')
     return rows.map(row => row.user_id)
   }
-  return { vault, lambda, owner, users, environment }
+  return { vault, lambda, owner, users, environment, metrics, lines }
 }
 
 /** Server processes that serve the function. */
@@ -104,6 +107,43 @@ t.test('events become rows, what is none goes to quarantine, and nothing fails',
   t.equal((await users()).length, 4, 'and stored once')
   t.same(await backends(owner), before, 'over the connections of before')
   t.same(await lambda.handler({ Records: [] }), { batchItemFailures: [] })
+})
+
+t.test('each event is one line of metrics, which the embedded metric format takes', async t => {
+  const { lambda, vault, metrics, lines } = await start(t, { AWS_LAMBDA_FUNCTION_NAME: 'ingest' })
+  await lambda.handler({ Records: [record(1, loginEvent(1)), record(2, loginEvent(2), tooOld), record(3, '{}')] })
+  const { _aws, batch_duration_seconds, ...values } = metrics()
+  t.ok(batch_duration_seconds > 0)
+  t.strictSame(values, {
+    function: 'ingest',
+    messages_received: 3,
+    rows_stored: 1,
+    duplicates: 0,
+    quarantined: 1,
+    messages_failed: 1,
+    messages_unstorable: 1,
+    // The batch, one half of it, and the message alone.
+    store_failures: 3,
+    batch_failures: 0,
+  })
+  const [{ Namespace, Dimensions, Metrics }] = _aws.CloudWatchMetrics
+  t.ok(Math.abs(Date.now() - _aws.Timestamp) < 60_000)
+  t.strictSame([Namespace, Dimensions], ['tokenvault', [['function']]])
+  const named = Metrics.map(({ Name }: { Name: string }) => Name)
+  t.strictSame(
+    named.toSorted(),
+    Object.keys({ ...values, batch_duration_seconds })
+      .filter(name => name !== 'function')
+      .toSorted(),
+  )
+  for (const line of lines) t.match(line, /^[^\n]*\n$/)
+
+  await goAway(t, vault)
+  await t.rejects(lambda.handler({ Records: [record(4, loginEvent(4))] }), { code: 'store_unavailable' })
+  t.match(metrics(), { rows_stored: 0, messages_failed: 1, store_failures: 4, batch_failures: 1 })
+  await t.rejects(lambda.handler({} as SqsEvent), { code: 'event_invalid' })
+  t.match(metrics(), { messages_received: 0, batch_failures: 1 })
+  t.equal(lines.length, 3)
 })
 
 t.test('a message that cannot be stored fails alone', async t => {
@@ -149,7 +189,7 @@ t.test('while the store is away the whole event fails, and afterwards it is stor
 
 t.test('a start that fails is tried again by the next event', async t => {
   const { vault, environment } = await start(t)
-  const lambda = createLambdaFunction(environment)
+  const lambda = createLambdaFunction(environment, () => {})
   t.teardown(() => lambda.close())
   const comeBack = await goAway(t, vault)
   const event = { Records: [record(1, loginEvent(1))] }
@@ -159,7 +199,7 @@ t.test('a start that fails is tried again by the next event', async t => {
 })
 
 t.test('what is missing in the configuration is told at once', async t => {
-  const lambda = createLambdaFunction({})
+  const lambda = createLambdaFunction({}, () => {})
   await t.rejects(lambda.handler({ Records: [] }), {
     code: 'config_invalid',
     message: /DATABASE_URL is not set[\s\S]*KEK_FILE/,
@@ -224,7 +264,12 @@ t.test('the handler that is deployed, in a process of its own, logs no value', a
   child.stdin.end(JSON.stringify({ Records: [good, bad, ...poison.map(({ body }, n) => record(100 + n, body))] }))
   const [out, err] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
   const failures = { batchItemFailures: [{ itemIdentifier: bad.messageId }] }
-  t.same(JSON.parse(out), [failures, failures], err)
+  const lines = out.split('\n')
+  t.same(JSON.parse(lines.pop()!), [failures, failures], err)
+  t.match(
+    lines.map(line => JSON.parse(line)),
+    [{ rows_stored: 1 }, { rows_stored: 0, duplicates: 1 + poison.length }],
+  )
   t.same(await users(), ['user-1'])
   t.match(err, /"event":"batch"/)
   t.notMatch(err, /canary|593-47|10\.0\.0/)

@@ -5,7 +5,7 @@ import { startDepthWatch } from '../ingest/depth-watch.ts'
 import { clearProperties } from '../ingest/login-event.ts'
 import type { Observe } from '../ingest/observe.ts'
 import { createRedriver } from '../ingest/redrive.ts'
-import { workAndRedrive } from '../ingest/work-and-redrive.ts'
+import { type IngestWorker, workAndRedrive } from '../ingest/work-and-redrive.ts'
 import { createWorker, type WorkerTotals } from '../ingest/worker.ts'
 import type { Log } from '../log.ts'
 import { type ApprovalWebhook, createApprovalWebhook } from '../publish/approval-webhook.ts'
@@ -59,7 +59,7 @@ export async function composeWorker(
     readonly onBatch?: ((totals: WorkerTotals) => void) | undefined
     readonly observe?: Observe | undefined
   },
-): Promise<Composed<ReturnType<typeof createWorker>>> {
+): Promise<Composed<IngestWorker>> {
   const { log, environment, onBatch, observe } = options
   // Before the database, which would stay open if this failed.
   const queue = composeQueue(config, log, environment, (mark, body) => originSeal.open(mark, body, Date.now()))
@@ -112,8 +112,12 @@ export function composeQueue(
 }
 
 /** The dead-letter queue of the queue. @throws TokenvaultError `dead_letter_queue_missing`, `queue_unavailable` */
-export function composeDeadLetterQueue(config: QueueConfig, environment: Environment): Promise<SqsDeadLetterQueue> {
-  return openDeadLetterQueue(queueOptions(config, environment))
+export function composeDeadLetterQueue(
+  config: QueueConfig,
+  log: Log,
+  environment: Environment,
+): Promise<SqsDeadLetterQueue> {
+  return openDeadLetterQueue({ ...queueOptions(config, environment), log })
 }
 
 function queueOptions(config: QueueConfig, environment: Environment): SqsClientOptions {

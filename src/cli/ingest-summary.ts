@@ -1,12 +1,13 @@
+import type { IngestTotals } from '../ingest/work-and-redrive.ts'
 import type { WorkerTotals } from '../ingest/worker.ts'
 
 /** Prints what a run did: one JSON line, or one for people. The last line on standard output. */
-export function writeSummary(totals: WorkerTotals, { json }: { json?: boolean }): void {
-  const { received, stored, quarantined, duplicates, released, undeleted } = totals
-  const summary = { received, stored, quarantined, duplicates, released, undeleted }
+export function writeSummary(totals: IngestTotals, { json }: { json?: boolean }): void {
+  const { received, stored, quarantined, duplicates, released, undeleted, redriven } = totals
+  const summary = { received, stored, quarantined, duplicates, released, undeleted, redriven }
   const text = json
     ? JSON.stringify(summary)
-    : `${received} received, ${stored} stored, ${quarantined} quarantined, ${duplicates} duplicates`
+    : `${received} received, ${stored} stored, ${quarantined} quarantined, ${duplicates} duplicates, ${redriven} redriven`
   process.stdout.write(`${text}\n`)
 }
 

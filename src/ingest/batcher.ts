@@ -57,27 +57,9 @@ export function createBatcher(options: {
     )
   }
   const take = (): readonly ReceivedMessage[] => {
-    let count = 0
-    let taken = 0
-    while (count < Math.min(buffer.length, options.messages) && (count === 0 || taken < options.characters)) {
-      taken += buffer[count]!.body.length
-      count++
-    }
-    const batch = buffer.slice(0, count)
-    buffer = buffer.slice(count)
-    // Batches are stored side by side, so what must keep its order stands in one. A FIFO queue gives no more of a group
-    // before its messages in hand are settled: all of them came in one receive, and are nine more at most.
-    const groups = new Set(batch.map(({ groupId }) => groupId))
-    groups.delete(undefined)
-    if (groups.size > 0) {
-      const { true: same = [], false: others = [] } = Object.groupBy(buffer, ({ groupId }) =>
-        String(groups.has(groupId)),
-      )
-      for (const message of same) taken += message.body.length
-      batch.push(...same)
-      buffer = others
-    }
-    characters -= taken
+    const { batch, rest } = cut(buffer, options)
+    buffer = rest
+    for (const { body } of batch) characters -= body.length
     startWaiting()
     notify()
     return batch
@@ -113,4 +95,23 @@ export function createBatcher(options: {
       notify()
     },
   }
+}
+
+/** The first messages, as many as the limits allow and at least one, and whatever shares a group with one of them. */
+function cut(
+  buffer: readonly ReceivedMessage[],
+  limits: { readonly messages: number; readonly characters: number },
+): { batch: ReceivedMessage[]; rest: ReceivedMessage[] } {
+  let count = 0
+  for (let characters = 0; count < Math.min(buffer.length, limits.messages) && characters < limits.characters; count++)
+    characters += buffer[count]!.body.length
+  const batch = buffer.slice(0, count)
+  const others = buffer.slice(count)
+  // Batches are stored side by side, so what must keep its order stands in one. A FIFO queue gives no more of a group
+  // before its messages in hand are settled: all of them came in one receive, and are nine more at most.
+  const groups = new Set(batch.map(({ groupId }) => groupId))
+  groups.delete(undefined)
+  if (groups.size === 0) return { batch, rest: others }
+  const { true: same = [], false: rest = [] } = Object.groupBy(others, ({ groupId }) => String(groups.has(groupId)))
+  return { batch: [...batch, ...same], rest }
 }

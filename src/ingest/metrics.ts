@@ -61,6 +61,7 @@ export function createIngestMetrics(worker?: number): IngestMetrics {
   const queueFailures = labelled('queue_failures_total', 'Failed calls to the queue', 'operation', operations)
   const storeCodes = ['store_unavailable', 'store_refused', 'internal']
   const storeFailures = labelled('store_failures_total', 'Commits that failed, by error code', 'code', storeCodes)
+  const redriveFailures = labelled('redrive_failures_total', 'Redrives that failed, by error code', 'code', storeCodes)
   const batchMessages = histogram('batch_messages', 'Deliveries in a batch', batchBuckets)
   const batchSeconds = histogram('batch_duration_seconds', 'From taking a batch to having settled it', durationBuckets)
   const tokenizeSeconds = histogram('tokenize_duration_seconds', 'Parsing, tokenizing and sealing', durationBuckets)
@@ -121,6 +122,10 @@ export function createIngestMetrics(worker?: number): IngestMetrics {
         redriven.inc(event.entries)
         stored.inc(event.rows)
         returned.inc(event.returned)
+        for (const [reason, count] of event.reasons) quarantined.inc({ reason }, count)
+        break
+      case 'redrive_failed':
+        redriveFailures.inc({ code: event.code })
         break
       case 'batch_failed':
         batchFailures.inc()

@@ -28,10 +28,21 @@ export type IngestEvent =
       readonly reasons: ReadonlyMap<string, number>
       readonly seconds: number
     }
-  /** A fault of ours ended a batch, and the run with it. */
+  /** A fault of ours ended a batch, and the run with it; of a Lambda function, whatever failed an event as a whole. */
   | { readonly kind: 'batch_failed' }
-  /** Quarantined entries were tried again as operators asked: those that left the quarantine, their rows, those that did not. */
-  | { readonly kind: 'redriven'; readonly entries: number; readonly rows: number; readonly returned: number }
+  /** Quarantined entries were tried again as operators asked. */
+  | {
+      readonly kind: 'redriven'
+      /** Those that left the quarantine, and the rows that they gave. */
+      readonly entries: number
+      readonly rows: number
+      /** Those that are still no event. */
+      readonly returned: number
+      /** What is no event in those that left, by reason: it has entries of its own now. */
+      readonly reasons: ReadonlyMap<string, number>
+    }
+  /** A redrive changed nothing; it is tried again, with fewer entries or later, or the run ends. */
+  | { readonly kind: 'redrive_failed'; readonly code: ErrorCode }
   | { readonly kind: 'depth'; readonly visible: number; readonly inFlight: number; readonly delayed: number }
 
 /** What a worker asks of its queue. `extend` is the heartbeat, `settle` a delete or a release. */

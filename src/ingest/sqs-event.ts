@@ -4,7 +4,9 @@ import type { IngestStore } from '../vault/ports.ts'
 import type { MessageOrigin, ReceivedMessage } from '../vault/queue-ports.ts'
 import type { Tokenizer } from '../vault/tokenizer.ts'
 import { MessagesInHand } from './in-hand.ts'
+import type { Observe } from './observe.ts'
 import { storeBatch } from './store-batch.ts'
+import { tellBatch } from './tell-batch.ts'
 
 /** What AWS Lambda hands to a function that an SQS event source mapping invokes; what we do not read is left out. */
 export interface SqsEvent {
@@ -41,6 +43,7 @@ export interface SqsEventIngest {
   readonly log: Log
   /** The identity under which a message was sent first, where it carries a genuine mark of that. */
   readonly readOrigin: (record: SqsRecord) => MessageOrigin | undefined
+  readonly observe: Observe
 }
 
 /** Tries before an unavailable store is given up: about a second of waiting, and what each try takes. */
@@ -73,14 +76,13 @@ export async function ingestSqsEvent(event: SqsEvent, deps: SqsEventIngest): Pro
   }
   const inHand = new MessagesInHand(hiddenSeconds)
   inHand.add(messages)
-  const { tokenizer, store, log } = deps
-  const context = { tokenizer, store, log, inHand, stop: stopping.signal, maxAttempts: storeAttempts, fail }
-  const { counts, outcomes, reasons } = await storeBatch(messages, context)
-  const durationMs = Math.round(performance.now() - startedAtMs)
-  log.info({ event: 'batch', messages: messages.length, ...counts, durationMs })
-  for (const [reason, count] of reasons) log.info({ event: 'quarantined', reason, count })
+  const { tokenizer, store, log, observe } = deps
+  const context = { tokenizer, store, log, observe, inHand, stop: stopping.signal, maxAttempts: storeAttempts, fail }
+  const stored = await storeBatch(messages, context)
+  const failed = [...stored.outcomes].filter(([, { kind }]) => kind !== 'delete')
+  // Lambda deletes, and says nothing of it.
+  tellBatch(stored, { messages: messages.length, startedAtMs, released: failed.length, undeleted: 0 }, deps)
   if (failure !== undefined) throw failure
-  const failed = [...outcomes].filter(([, { kind }]) => kind !== 'delete')
   return { batchItemFailures: failed.map(([messageId]) => ({ itemIdentifier: messageId })) }
 }
 

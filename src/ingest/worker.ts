@@ -8,9 +8,8 @@ import { createDrainWatch } from './drain.ts'
 import { startHeartbeat } from './heartbeat.ts'
 import { MessagesInHand } from './in-hand.ts'
 import type { Observe } from './observe.ts'
+import { processBatch } from './process-batch.ts'
 import { runReceiver } from './receiver.ts'
-import { settle } from './settle.ts'
-import { storeBatch } from './store-batch.ts'
 
 export interface WorkerOptions {
   readonly queue: MessageQueue
@@ -97,51 +96,26 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
   const maxAttempts = drain ? drainAttempts : Number.POSITIVE_INFINITY
   const inHand = new MessagesInHand(visibilityTimeoutSeconds)
   const heartbeat = startHeartbeat({ queue, inHand, visibilityTimeoutSeconds, log, observe })
-  const drainWatch = createDrainWatch(queue, inHand)
+  const drainWatch = drain ? createDrainWatch(queue, inHand) : undefined
   const batcher = createBatcher({
     messages: options.batchMessages,
     characters: batchCharacters,
     milliseconds: options.batchMilliseconds,
     stop,
   })
-  const context = { ...options, inHand, heartbeat, stop, maxAttempts, fail }
+  const context = { ...options, inHand, heartbeat, drainWatch, stop, maxAttempts, fail }
 
-  const processBatch = async (batch: readonly ReceivedMessage[]) => {
-    const startedAtMs = performance.now()
-    const { counts, outcomes, reasons, unstorable, heldBack } = await storeBatch(batch, context)
-    if (drain) {
-      drainWatch.done(outcomes.keys())
-      const refusedGroups = new Set(unstorable.map(({ groupId }) => groupId))
-      drainWatch.setAside([...unstorable, ...heldBack.filter(({ groupId }) => refusedGroups.has(groupId))])
-    }
-    const { released, undeleted } = await settle(batch, outcomes, context)
-    totals.batches++
-    totals.stored += counts.rows
-    totals.quarantined += counts.quarantined
-    totals.duplicates += counts.duplicates
-    totals.released += released
-    totals.undeleted += undeleted
-    const durationMs = Math.round(performance.now() - startedAtMs)
-    const { rows, duplicates } = counts
-    observe?.({
-      kind: 'batch',
-      messages: batch.length,
-      rows,
-      duplicates,
-      released,
-      undeleted,
-      unstorable: unstorable.length,
-      reasons,
-      seconds: durationMs / 1000,
-    })
-    log.info({ event: 'batch', messages: batch.length, ...counts, durationMs })
-    for (const [reason, count] of reasons) log.info({ event: 'quarantined', reason, count })
-    options.onBatch?.({ ...totals })
-  }
   const runProcessor = async () => {
     for (let batch = await batcher.next(); batch !== undefined; batch = await batcher.next()) {
       try {
-        await processBatch(batch)
+        const { rows, quarantined, duplicates, released, undeleted } = await processBatch(batch, context)
+        totals.batches++
+        totals.stored += rows
+        totals.quarantined += quarantined
+        totals.duplicates += duplicates
+        totals.released += released
+        totals.undeleted += undeleted
+        options.onBatch?.({ ...totals })
       } catch (err) {
         // A fault of ours, not of a message: the run ends, and the messages come again.
         log.error({ event: 'batch_failed', messages: batch.length, err })
@@ -153,7 +127,7 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
 
   let drained = false
   const lookIfDrained = async () => {
-    if (await drainWatch.isDrained(totals.received)) drained = true
+    if (await drainWatch?.isDrained(totals.received)) drained = true
   }
   const receiver = {
     queue,
@@ -178,7 +152,7 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
   const processors = Array.from({ length: batchesInFlight }, runProcessor)
   // One receiver looks, so that two looks are always a long poll apart.
   const receivers = Array.from({ length: options.receivers }, (_, index) =>
-    runReceiver({ ...receiver, onEmpty: drain && index === 0 ? lookIfDrained : async () => {} }),
+    runReceiver({ ...receiver, onEmpty: index === 0 ? lookIfDrained : async () => {} }),
   )
   await Promise.all(receivers)
   batcher.close()

@@ -16,6 +16,8 @@ interface Service {
   readonly environment?: Readonly<Record<string, string>>
   readonly volumes?: readonly string[]
   readonly ports?: readonly string[]
+  readonly networks?: unknown
+  readonly network_mode?: string
   readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>
   readonly healthcheck?: unknown
   readonly user?: string
@@ -64,6 +66,12 @@ t.test('each process starts with the environment and the secrets that it is give
     })
     t.doesNotThrow(() => loadConfig(name, Object.fromEntries(here)), name)
   }
+})
+
+t.test('the worker serves metrics inside the network, and nowhere else', async t => {
+  const { environment = {}, ports, networks, network_mode } = compose.services['worker']!
+  t.match(environment, { METRICS_HOST: '0.0.0.0', METRICS_PORT: /^\d+$/ })
+  t.strictSame([ports, networks, network_mode], [undefined, undefined, undefined], 'the network of the others only')
 })
 
 t.test('no secret stands in the file', async t => {

@@ -11,6 +11,8 @@ export interface QueueUnderTest {
   readonly log: Log
   /** Lines logged so far. */
   readonly logged: string[]
+  /** Puts messages into the server without a call, which could be given up under load, and then be made twice. */
+  send(bodies: readonly string[]): void
   /** Messages in the server, whatever their state. */
   count(): number
 }
@@ -58,5 +60,8 @@ export async function startQueue(
     const { ready, delayed, inflight } = server.inspectQueue(name)!.messages
     return ready.length + delayed.length + inflight.length
   }
-  return { server, queue, queueUrl, log, logged, count }
+  const send = (bodies: readonly string[]) => {
+    for (const body of bodies) server.sendMessage(name, body)
+  }
+  return { server, queue, queueUrl, log, logged, send, count }
 }

@@ -18,15 +18,21 @@ export interface Setup {
   readonly store?: MemoryStore
   readonly queue?: (queue: SqsQueue) => WorkerOptions['queue']
   readonly attributes?: Record<string, string>
+  /** What a call may take beyond its wait. Only for calls that hang: under load an honest one is slow, too. */
+  readonly callTimeoutMilliseconds?: number
   readonly options?: Partial<WorkerOptions>
 }
 
 /** A worker with the real tokenizer over a real queue, and a store that fails on demand. */
 export async function buildWorker(t: Test, setup: Setup = {}) {
-  const { intercept, store = createMemoryStore(), attributes = {} } = setup
+  const { intercept, store = createMemoryStore(), attributes = {}, callTimeoutMilliseconds } = setup
   let stopWhen: (totals: WorkerTotals) => boolean = () => false
   let abort = new AbortController()
-  const server = await startQueue(t, { attributes, callTimeoutMilliseconds: 500, ...(intercept && { intercept }) })
+  const server = await startQueue(t, {
+    attributes,
+    ...(callTimeoutMilliseconds && { callTimeoutMilliseconds }),
+    ...(intercept && { intercept }),
+  })
   const worker = createWorker({
     queue: setup.queue?.(server.queue) ?? server.queue,
     tokenizer,

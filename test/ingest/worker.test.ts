@@ -12,7 +12,7 @@ function onDelete(answer: Intercept): Intercept {
 
 t.test('duplicated deliveries take effect once', async t => {
   // The server forgets that it delivered: every message comes at least twice, some in one batch.
-  const { queue, runUntil, store, count } = await buildWorker(t, {
+  const { runUntil, store, count, send } = await buildWorker(t, {
     intercept: async call => {
       const output = await call.forward()
       if (call.action === 'ReceiveMessage' && output.Messages) output.Messages.push(...output.Messages)
@@ -20,7 +20,7 @@ t.test('duplicated deliveries take effect once', async t => {
     },
     options: { batchMessages: 15 },
   })
-  await queue.send(loginBodies(100))
+  send(loginBodies(100))
   t.match(await runUntil(({ stored }) => stored === 100), { received: 200, stored: 100, duplicates: 100 })
   t.equal(store.rows.length, 100)
   t.equal(count(), 0)
@@ -28,7 +28,7 @@ t.test('duplicated deliveries take effect once', async t => {
 
 t.test('a message whose delete fails comes again, changes nothing and is deleted with its newest handle', async t => {
   let refused = 0
-  const { queue, runUntil, store, count } = await buildWorker(t, {
+  const { runUntil, store, count, send } = await buildWorker(t, {
     intercept: onDelete(async ({ input, forward }) => {
       if (refused >= 4) return { output: await forward() }
       refused++
@@ -37,7 +37,7 @@ t.test('a message whose delete fails comes again, changes nothing and is deleted
     }),
     options: { visibilityTimeoutSeconds: 2 },
   })
-  await queue.send(loginBodies(5))
+  send(loginBodies(5))
   const totals = await runUntil(() => count() === 0)
   t.match(totals, { stored: 5, undeleted: 5, duplicates: totals.received - 5 })
   t.ok(totals.received >= 10)
@@ -52,8 +52,8 @@ t.test('a commit whose outcome is unknown is repeated and takes effect once', as
     if (commits++ % 2 === 0) throw unavailable()
     return counts
   })
-  const { queue, runUntil, count } = await buildWorker(t, { store })
-  await queue.send(loginBodies(50))
+  const { runUntil, count, send } = await buildWorker(t, { store })
+  send(loginBodies(50))
   t.match(await runUntil(() => count() === 0), { received: 50, released: 0 })
   t.equal(store.rows.length, 50)
   t.equal(count(), 0)
@@ -66,7 +66,7 @@ t.test('while the store is away messages wait, and no receive count is spent', a
     return commit()
   })
   const counts: number[] = []
-  const { queue, runUntil, logged } = await buildWorker(t, {
+  const { runUntil, logged, send } = await buildWorker(t, {
     store,
     queue: queue => ({
       ...queue,
@@ -78,7 +78,7 @@ t.test('while the store is away messages wait, and no receive count is spent', a
     }),
     options: { batchMessages: 10 },
   })
-  await queue.send(loginBodies(200))
+  send(loginBodies(200))
   t.match(await runUntil(({ stored }) => stored === 200), { stored: 200, duplicates: 0 })
   t.ok(counts.every(count => count === 1))
   t.match(logged.join(), /batch_not_stored/)
@@ -90,7 +90,7 @@ t.test('messages that no heartbeat could keep are left, come again and are store
     if (!redelivered) throw unavailable()
     return commit()
   })
-  const { queue, runUntil, count, logged } = await buildWorker(t, {
+  const { runUntil, count, logged, send } = await buildWorker(t, {
     store,
     queue: queue => ({
       ...queue,
@@ -105,7 +105,7 @@ t.test('messages that no heartbeat could keep are left, come again and are store
     }),
     options: { visibilityTimeoutSeconds: 1 },
   })
-  await queue.send(loginBodies(6))
+  send(loginBodies(6))
   t.match(await runUntil(() => count() === 0), { stored: 6, released: 0 })
   t.equal(store.rows.length, 6)
   t.match(logged.join(), /visibility_not_extended/)
@@ -118,15 +118,15 @@ t.test('keys that are wrong end the run and blame no message', async t => {
       throw new TokenvaultError('keyset_incomplete')
     },
   }
-  const { queue, drain } = await buildWorker(t, { options: { tokenizer: broken } })
-  await queue.send(loginBodies(5))
+  const { queue, drain, send } = await buildWorker(t, { options: { tokenizer: broken } })
+  send(loginBodies(5))
   await t.rejects(drain(), { code: 'keyset_incomplete' })
   t.match(await queue.depth(), { visible: 5, inFlight: 0 })
 })
 
 t.test('an abort ends the long polls, stores and deletes what is in hand, then resolves', async t => {
   const abort = new AbortController()
-  const { queue, worker, store, count } = await buildWorker(t, {
+  const { worker, store, count, send } = await buildWorker(t, {
     queue: queue => ({
       ...queue,
       async receive(options) {
@@ -138,7 +138,7 @@ t.test('an abort ends the long polls, stores and deletes what is in hand, then r
     }),
     options: { batchMilliseconds: 3_600_000, batchMessages: 1000, receivers: 3 },
   })
-  await queue.send(loginBodies(10))
+  send(loginBodies(10))
   const totals = await worker.run({ drain: false, signal: abort.signal })
   t.ok(totals.received > 0)
   t.equal(store.rows.length, totals.received)
@@ -158,7 +158,7 @@ t.test('a heartbeat keeps hidden what is held, and lets go of what is settled', 
     await held.promise
     return commit()
   })
-  const { queue, runUntil, count } = await buildWorker(t, {
+  const { runUntil, count, send } = await buildWorker(t, {
     store,
     queue: queue => ({
       ...queue,
@@ -171,7 +171,7 @@ t.test('a heartbeat keeps hidden what is held, and lets go of what is settled', 
     }),
     options: { visibilityTimeoutSeconds: 2 },
   })
-  await queue.send(loginBodies(7))
+  send(loginBodies(7))
   t.match(
     await runUntil(() => true),
     { received: 7, stored: 7, duplicates: 0, released: 0 },

@@ -44,14 +44,14 @@ async function build(t: Test, { intercept, fifo = '' }: { intercept?: Intercept;
     },
   })
   const options = { queueUrl, region: 'us-east-1', endpoint: proxy?.endpoint ?? direct, credentials }
-  const { log } = createTestLog()
+  const { log, logged } = createTestLog()
   const source = createSqsQueue({
     ...options,
     endpoint: direct,
     log,
     openOrigin: (mark, body) => seal.open(mark, body, Date.now()),
   })
-  const queue = await openDeadLetterQueue({ ...options, callTimeoutMilliseconds: 500 })
+  const queue = await openDeadLetterQueue({ ...options, callTimeoutMilliseconds: 500, log })
   t.teardown(async () => {
     source.close()
     queue.close()
@@ -87,7 +87,7 @@ async function build(t: Test, { intercept, fifo = '' }: { intercept?: Intercept;
       signal: running(),
       ...change,
     })
-  return { server, source, queue, store, fail, work, redrive }
+  return { server, source, queue, store, fail, work, redrive, logged }
 }
 
 function receiptIds({ receipts }: { receipts: ReadonlyMap<string, number> }): string[] {
@@ -113,7 +113,13 @@ t.test('a queue without a redrive policy has no dead-letter queue', async t => {
   const server = await startFauxqs({ port: 0, logger: false })
   t.teardown(() => server.stop())
   const { queueUrl } = server.createQueue('alone')
-  const options = { queueUrl, region: 'us-east-1', endpoint: `http://127.0.0.1:${server.port}`, credentials }
+  const options = {
+    queueUrl,
+    region: 'us-east-1',
+    endpoint: `http://127.0.0.1:${server.port}`,
+    credentials,
+    ...createTestLog(),
+  }
   await t.rejects(openDeadLetterQueue(options), { code: 'dead_letter_queue_missing' })
   await t.rejects(openDeadLetterQueue({ ...options, queueUrl: `${queueUrl}-gone` }), { code: 'queue_unavailable' })
 })
@@ -155,7 +161,7 @@ t.test('what took effect before it became a dead letter takes none again', async
 
 t.test('a redrive that dies between send and delete sends twice, and the worker stores once', async t => {
   let deletesFail = true
-  const { source, store, fail, work, redrive } = await build(t, {
+  const { source, store, fail, work, redrive, logged } = await build(t, {
     intercept: async ({ action, input, forward }) => {
       if (action === 'DeleteMessageBatch' && deletesFail) return { status: 403, body: '{"__type":"x#AccessDenied"}' }
       // As if the visibility timeout were over whenever somebody looks.
@@ -165,6 +171,7 @@ t.test('a redrive that dies between send and delete sends twice, and the worker 
   await source.send(loginBodies(5))
   await fail()
   t.match(await redrive(), { moved: 5, undeleted: 5 })
+  t.match(logged.join(''), /"event":"dead_letters_not_deleted","count":5,"code":"AccessDenied"/)
   deletesFail = false
   t.match(await redrive(), { moved: 5, undeleted: 0 })
   t.match(await work(), { received: 10, stored: 5, duplicates: 5 })
@@ -233,7 +240,7 @@ t.test('what becomes a dead letter again at once is not moved for ever', async t
 })
 
 t.test('a message that the source does not take stays a dead letter', async t => {
-  const { source, queue, fail, redrive } = await build(t, {
+  const { source, queue, fail, redrive, logged } = await build(t, {
     intercept: async ({ action, input, forward }) => {
       if (action !== 'SendMessageBatch') return { output: await forward() }
       const refused = input.Entries.map(({ Id }: { Id: string }) => ({
@@ -247,5 +254,6 @@ t.test('a message that the source does not take stays a dead letter', async t =>
   await source.send(loginBodies(3))
   await fail()
   t.match(await redrive(), { moved: 0, notSent: 3, undeleted: 0 })
+  t.match(logged.join(''), /"event":"dead_letters_not_sent","count":3,"code":"InvalidMessageContents"/)
   t.match(await queue.status(), { deadLetterDepth: { visible: 3, inFlight: 0 } })
 })

@@ -140,7 +140,7 @@ t.test('the dead-letter queue is found and counted, and what is sent again carri
   })
   server.createQueue('dead')
   server.sendMessage('dead', JSON.stringify(loginEvent(1)))
-  const deadLetters = await openDeadLetterQueue(options)
+  const deadLetters = await openDeadLetterQueue({ ...options, log })
   t.teardown(() => deadLetters.close())
   const counted = { deadLetterQueue: 'dead', maxReceiveCount: 3, deadLetterDepth: { visible: 1 } }
   t.match(await deadLetters.status(), counted)

@@ -15,9 +15,13 @@ t.test('what an operator wants redriven becomes rows, originals and a receipt, a
   const { vault, store } = await build(t)
   const ids = await quarantine(vault, loginBodies(3), { sentAtMs: Date.now() - 86_400_000 })
   const redriver = buildRedriver(vault)
-  t.strictSame(await redriver.drain(running()), { redriven: 0, rows: 0, returned: 0 }, 'nothing is done unasked')
+  t.strictSame(
+    await redriver.drain(running()),
+    { redriven: 0, rows: 0, quarantined: 0, returned: 0 },
+    'nothing is done unasked',
+  )
   t.strictSame(await store.requestRedrive([ids[0]!, ids[2]!, '0'.repeat(32)]), [ids[0], ids[2]].toSorted())
-  t.strictSame(await redriver.drain(running()), { redriven: 2, rows: 2, returned: 0 })
+  t.strictSame(await redriver.drain(running()), { redriven: 2, rows: 2, quarantined: 0, returned: 0 })
   const { states, logins, originals } = await readState(t, vault)
   const sentOn = new Date(Date.now() - 86_400_000).toISOString().slice(0, 10)
   t.strictSame(logins, [
@@ -33,7 +37,7 @@ t.test('what an operator wants redriven becomes rows, originals and a receipt, a
       { state: 'redriven', kept: false, redrives: 1 },
     ],
   )
-  t.strictSame(await redriver.drain(running()), { redriven: 0, rows: 0, returned: 0 })
+  t.strictSame(await redriver.drain(running()), { redriven: 0, rows: 0, quarantined: 0, returned: 0 })
   t.strictSame(await store.requestRedrive(ids), [ids[1]], 'what was redriven is settled')
 })
 
@@ -88,18 +92,38 @@ t.test('a worker that dies after storing and before settling has stored nothing'
   t.equal((await readState(t, vault)).users.length, 50)
 })
 
+t.test('a redrive that fails is counted and logged, and a worker that stays tries it again', async t => {
+  const { vault, store } = await build(t)
+  await store.requestRedrive(await quarantine(vault, loginBodies(3)))
+  let away = 2
+  const done = new AbortController()
+  const { told, logged, ...redriver } = buildRedriver(vault, inner => ({
+    async redrive(most, decide) {
+      if (away-- > 0) throw new TokenvaultError('store_unavailable', 'as the test wants it')
+      const outcomes = await inner.redrive(most, decide)
+      if (outcomes.length === 0) done.abort()
+      return outcomes
+    },
+  }))
+  await t.rejects(redriver.drain(running()), { code: 'store_unavailable' }, 'a drain does not stay')
+  t.match(await redriver.run(done.signal), { redriven: 3, rows: 3 })
+  const failed = { kind: 'redrive_failed', code: 'store_unavailable' }
+  t.match(told, [failed, failed, { kind: 'redriven', entries: 3 }])
+  t.equal(logged.filter(line => line.includes('"redrive_failed"')).length, 2)
+})
+
 t.test('what is still no event goes back with the reason of now, and keeps its seal', async t => {
   const { vault, store } = await build(t)
   const ids = await quarantine(vault, [...poison.map(({ body }) => body), ...loginBodies(1)], { reason: 'old_reason' })
   await store.requestRedrive(ids)
   const redriver = buildRedriver(vault)
-  t.strictSame(await redriver.drain(running()), { redriven: 1, rows: 1, returned: poison.length })
+  t.strictSame(await redriver.drain(running()), { redriven: 1, rows: 1, quarantined: 0, returned: poison.length })
   const { states } = await readState(t, vault)
   const returned = states.filter(({ state }) => state === 'quarantined')
   t.ok(returned.every(({ kept, redrives }) => kept && redrives === 1))
   t.strictSame(returned.map(({ reason }) => reason).toSorted(), poison.map(({ reason }) => reason).toSorted())
   t.notMatch(redriver.logged.join(''), /canary/)
-  t.strictSame(redriver.told, [{ kind: 'redriven', entries: 1, rows: 1, returned: poison.length }])
+  t.strictSame(redriver.told, [{ kind: 'redriven', entries: 1, rows: 1, returned: poison.length, reasons: new Map() }])
 })
 
 t.test('a whole message that has become readable gives its rows, and new entries for the rest', async t => {
@@ -111,7 +135,9 @@ t.test('a whole message that has become readable gives its rows, and new entries
     loginEvent(4, { ip: 'n/a' }),
   ])
   await store.requestRedrive(await quarantine(vault, [body], { reason: 'json_invalid' }))
-  t.strictSame(await buildRedriver(vault).drain(running()), { redriven: 1, rows: 2, returned: 0 })
+  const redriver = buildRedriver(vault)
+  t.strictSame(await redriver.drain(running()), { redriven: 1, rows: 2, quarantined: 2, returned: 0 })
+  t.match(redriver.told, [{ kind: 'redriven', reasons: new Map([['ip_invalid', 2]]) }])
   const { users, states } = await readState(t, vault)
   t.strictSame(users, ['user-1', 'user-3'])
   t.strictSame(states.map(({ state }) => state).toSorted(), ['quarantined', 'quarantined', 'redriven'])
@@ -143,7 +169,7 @@ t.test('an entry whose seal was altered goes back, and its neighbours do not', a
     [ids[1]],
   )
   await store.requestRedrive(ids)
-  t.strictSame(await buildRedriver(vault).drain(running()), { redriven: 2, rows: 2, returned: 1 })
+  t.strictSame(await buildRedriver(vault).drain(running()), { redriven: 2, rows: 2, quarantined: 0, returned: 1 })
   t.strictSame(
     (await readState(t, vault)).states.map(({ reason }) => reason),
     ['ip_invalid', 'seal_invalid', 'ip_invalid'],
@@ -162,7 +188,8 @@ t.test('an entry that the store refuses by itself goes back, and stands in nobod
         return outcomes
       }),
   }))
-  t.strictSame(await redriver.drain(running()), { redriven: 6, rows: 6, returned: 1 })
+  t.strictSame(await redriver.drain(running()), { redriven: 6, rows: 6, quarantined: 0, returned: 1 })
+  t.match(redriver.told, [{ kind: 'redrive_failed', code: 'store_refused' }])
   const { states, users } = await readState(t, vault)
   t.notOk(users.includes('user-3'))
   t.strictSame(

@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { loadConfig } from '../../config.ts'
 import { type DeadLetterTotals, redriveDeadLetters } from '../../ingest/redrive-dead-letters.ts'
+import { createLog } from '../../log.ts'
 import { createOriginSeal } from '../../vault/origin.ts'
 import { composeDeadLetterQueue } from '../compose.ts'
 import { orEmbedded } from '../embedded-environment.ts'
@@ -40,7 +41,7 @@ export function addDlqCommand(program: Command): void {
 
 async function printStatus({ json, dataDir }: { json: boolean; dataDir: string }): Promise<void> {
   const environment = orEmbedded(process.env, dataDir)
-  const queue = await composeDeadLetterQueue(loadConfig('dlq', environment), environment)
+  const queue = await composeDeadLetterQueue(loadConfig('dlq', environment), createLog('warn'), environment)
   try {
     const status = await queue.status()
     if (json) return print(JSON.stringify(status))
@@ -74,7 +75,7 @@ async function redrive({ max = Number.POSITIVE_INFINITY, rate, json, dataDir }: 
   const signal = stopSignal()
   const { database, keys } = await openVault(config, 'tokenvault dlq')
   try {
-    const queue = await composeDeadLetterQueue(config, environment)
+    const queue = await composeDeadLetterQueue(config, createLog(config.LOG_LEVEL), environment)
     try {
       const { visible } = (await queue.status()).deadLetterDepth
       const bar = createProgressBar({
@@ -82,14 +83,23 @@ async function redrive({ max = Number.POSITIVE_INFINITY, rate, json, dataDir }: 
         unit: 'moved',
         isTerminal: process.stderr.isTTY === true,
       })
-      const onProgress = ({ moved }: DeadLetterTotals) => bar.update(moved)
+      let totals: DeadLetterTotals = { moved: 0, back: 0, notSent: 0, undeleted: 0 }
+      const onProgress = (now: DeadLetterTotals) => {
+        totals = now
+        bar.update(now.moved)
+      }
       const seal = createOriginSeal(keys)
-      const totals = await redriveDeadLetters({ queue, seal, max, perSecond: rate, signal, onProgress })
-      bar.end()
-      const left = (await queue.status()).deadLetterDepth.visible
-      print(
-        json ? JSON.stringify({ ...totals, left, stopped: signal.aborted }) : describe(totals, left, signal.aborted),
-      )
+      const end = { left: null as number | null, stopped: false, failed: true }
+      try {
+        await redriveDeadLetters({ queue, seal, max, perSecond: rate, signal, onProgress })
+        end.left = (await queue.status()).deadLetterDepth.visible
+        end.failed = false
+      } finally {
+        // What was moved is moved, whatever ended it.
+        end.stopped = signal.aborted
+        bar.end()
+        print(json ? JSON.stringify({ ...totals, ...end }) : describe(totals, end))
+      }
       if (totals.notSent > 0) process.exitCode = 1
     } finally {
       queue.close()
@@ -99,12 +109,23 @@ async function redrive({ max = Number.POSITIVE_INFINITY, rate, json, dataDir }: 
   }
 }
 
-function describe({ moved, back, notSent, undeleted }: DeadLetterTotals, left: number, stopped: boolean): string {
-  const parts = [`${moved} moved`, `${left} left`]
+interface RedriveEnd {
+  /** Null where it could not be asked. */
+  readonly left: number | null
+  readonly stopped: boolean
+  readonly failed: boolean
+}
+
+function describe(
+  { moved, back, notSent, undeleted }: DeadLetterTotals,
+  { left, stopped, failed }: RedriveEnd,
+): string {
+  const parts = [`${moved} moved`]
+  if (left !== null) parts.push(`${left} left`)
   if (back > 0) parts.push(`${back} came back and were left`)
   if (notSent > 0) parts.push(`${notSent} not taken by the queue`)
   if (undeleted > 0) parts.push(`${undeleted} not deleted, to be moved again without effect`)
-  return `${stopped ? 'stopped: ' : ''}${parts.join(', ')}`
+  return `${failed ? 'failed: ' : stopped ? 'stopped: ' : ''}${parts.join(', ')}`
 }
 
 function counts({ visible, inFlight, delayed }: { visible: number; inFlight: number; delayed: number }): string[] {

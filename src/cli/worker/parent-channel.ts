@@ -1,4 +1,5 @@
 import type { MetricsSnapshot } from '../../ingest/metrics.ts'
+import type { IngestTotals } from '../../ingest/work-and-redrive.ts'
 import type { WorkerTotals } from '../../ingest/worker.ts'
 
 /** What a supervisor asks of a worker process. */
@@ -6,7 +7,8 @@ export type SupervisorRequest = { readonly kind: 'stop' } | { readonly kind: 'me
 
 /** What a worker process tells its supervisor. */
 export type WorkerReport =
-  | { readonly kind: 'totals'; readonly totals: WorkerTotals }
+  /** After each batch, and at the end with the redrives. */
+  | { readonly kind: 'totals'; readonly totals: WorkerTotals | IngestTotals }
   | { readonly kind: 'metrics'; readonly request: number; readonly snapshot: MetricsSnapshot }
 
 /** The worker process's end of the channel to its supervisor. */
@@ -15,7 +17,7 @@ export interface ParentChannel {
   readonly stop: AbortSignal
   tell(report: WorkerReport): void
   /** Says the last totals; afterwards the process can end. */
-  close(totals?: WorkerTotals): Promise<void>
+  close(totals?: IngestTotals): Promise<void>
 }
 
 export function openParentChannel(snapshot: () => Promise<MetricsSnapshot>): ParentChannel {

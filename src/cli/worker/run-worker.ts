@@ -1,5 +1,6 @@
 import type { Config } from '../../config.ts'
 import { createIngestMetrics } from '../../ingest/metrics.ts'
+import type { IngestTotals } from '../../ingest/work-and-redrive.ts'
 import type { WorkerTotals } from '../../ingest/worker.ts'
 import type { Log } from '../../log.ts'
 import { composeWorker } from '../compose.ts'
@@ -15,7 +16,7 @@ export interface RunOptions {
 }
 
 /** One worker in this process, with metrics of its own where METRICS_PORT asks for them. */
-export async function runAlone(options: RunOptions): Promise<WorkerTotals> {
+export async function runAlone(options: RunOptions): Promise<IngestTotals> {
   const { config, log } = options
   if (config.METRICS_PORT === undefined) return runComposed(options)
   const metrics = createIngestMetrics()
@@ -35,7 +36,7 @@ export async function runSupervised(options: Omit<RunOptions, 'onBatch'>, worker
   const log = options.log.child({ worker })
   const signal = AbortSignal.any([options.signal, parent.stop])
   const onBatch = (totals: WorkerTotals) => parent.tell({ kind: 'totals', totals })
-  let totals: WorkerTotals | undefined
+  let totals: IngestTotals | undefined
   try {
     totals = await runComposed({ ...options, log, signal, onBatch }, metrics)
   } finally {
@@ -46,7 +47,7 @@ export async function runSupervised(options: Omit<RunOptions, 'onBatch'>, worker
 async function runComposed(
   { config, log, drain, signal, onBatch }: RunOptions,
   metrics?: ReturnType<typeof createIngestMetrics>,
-): Promise<WorkerTotals> {
+): Promise<IngestTotals> {
   const worker = await composeWorker(config, { log, environment: process.env, onBatch, observe: metrics?.observe })
   log.info({
     event: 'worker_started',

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { TokenvaultError } from '../../errors.ts'
 import { backoffMilliseconds, pause } from '../../ingest/backoff.ts'
 import { createSupervisorMetrics, type MetricsSnapshot } from '../../ingest/metrics.ts'
+import type { IngestTotals } from '../../ingest/work-and-redrive.ts'
 import type { WorkerTotals } from '../../ingest/worker.ts'
 import type { Log } from '../../log.ts'
 import { workerHeapFlags } from '../worker-heap.ts'
@@ -23,7 +24,7 @@ const entry = fileURLToPath(new URL('../tokenvault.js', import.meta.url))
 
 export interface Supervised {
   /** Sums over all processes; of one that was killed, what it had told by its last batch. */
-  readonly totals: WorkerTotals
+  readonly totals: IngestTotals
   /** 2 when a process refused its configuration, 1 when a draining one failed, else 0. */
   readonly exitCode: 0 | 1 | 2
 }
@@ -140,7 +141,7 @@ export function createSupervisor(options: {
   }
 }
 
-const nothing: WorkerTotals = {
+const nothing: IngestTotals = {
   received: 0,
   stored: 0,
   quarantined: 0,
@@ -148,11 +149,12 @@ const nothing: WorkerTotals = {
   released: 0,
   undeleted: 0,
   batches: 0,
+  redriven: 0,
 }
 
-function sum(totals: Iterable<WorkerTotals>): WorkerTotals {
+function sum(totals: Iterable<WorkerTotals>): IngestTotals {
   const result: Record<string, number> = { ...nothing }
   for (const each of totals)
     for (const [name, count] of Object.entries(each)) result[name] = (result[name] ?? 0) + count
-  return result as unknown as WorkerTotals
+  return result as unknown as IngestTotals
 }

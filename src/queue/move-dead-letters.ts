@@ -1,0 +1,176 @@
+import {
+  ChangeMessageVisibilityBatchCommand,
+  DeleteMessageBatchCommand,
+  type Message,
+  type MessageAttributeValue,
+  ReceiveMessageCommand,
+  SendMessageBatchCommand,
+  type SQSClient,
+} from '@aws-sdk/client-sqs'
+import type { Log } from '../log.ts'
+import type { DeadLetterMove, OriginSeal } from '../vault/queue-ports.ts'
+import { callInChunks, type NotDone } from './call-in-chunks.ts'
+import { chunk } from './chunk.ts'
+import { originAttribute } from './origin-attribute.ts'
+import { queueError } from './queue-error.ts'
+import { isFifo } from './sqs-client.ts'
+
+/** Time for a batch to be sent and deleted; what is not deleted by then may be received, and sent, again. */
+const visibilityTimeoutSeconds = 60
+const waitSeconds = 1
+const maxBatchBytes = 256 * 1024
+/** SQS takes 10 attributes a message; one is ours. */
+const maxForeignAttributes = 9
+
+export interface MovingQueues {
+  readonly client: SQSClient
+  readonly sourceUrl: string
+  readonly deadLetterUrl: string
+  readonly callTimeoutMilliseconds: number
+  readonly log: Log
+}
+
+interface Letter {
+  readonly message: Message
+  readonly originId: string
+  readonly mark: string
+}
+
+/**
+ * Receive, send, delete: a message is deleted only after the source has taken it, so none is lost.
+ *
+ * @see DeadLetterQueue.move
+ */
+export async function moveDeadLetters(
+  queues: MovingQueues,
+  most: number,
+  seal: OriginSeal,
+  tried: Set<string>,
+): Promise<DeadLetterMove> {
+  const letters = (await receive(queues, most)).map(message => toLetter(message, seal))
+  // Back again within one run: it cannot be taken yet, and sending it once more would go on for ever.
+  const back = letters.filter(({ originId }) => tried.has(originId))
+  const fresh = letters.filter(letter => !back.includes(letter))
+  for (const { originId } of fresh) tried.add(originId)
+  const notSent = await send(queues, fresh)
+  const sent = fresh.filter(letter => !notSent.includes(letter))
+  const undeleted = await remove(queues, sent)
+  await release(queues, [...back, ...notSent])
+  return { moved: sent.length, back: back.length, notSent: notSent.length, undeleted }
+}
+
+async function receive(
+  { client, deadLetterUrl, callTimeoutMilliseconds }: MovingQueues,
+  most: number,
+): Promise<Message[]> {
+  try {
+    const { Messages: messages = [] } = await client.send(
+      new ReceiveMessageCommand({
+        QueueUrl: deadLetterUrl,
+        MaxNumberOfMessages: Math.min(most, 10),
+        WaitTimeSeconds: waitSeconds,
+        VisibilityTimeout: visibilityTimeoutSeconds,
+        MessageSystemAttributeNames: ['SentTimestamp', 'MessageGroupId'],
+        MessageAttributeNames: ['All'],
+      }),
+      { requestTimeout: waitSeconds * 1000 + callTimeoutMilliseconds },
+    )
+    return messages
+  } catch (error) {
+    throw queueError('ReceiveMessage', error)
+  }
+}
+
+/** A letter that was sent again before goes on under its first identity. */
+function toLetter(message: Message, seal: OriginSeal): Letter {
+  const { MessageId: messageId = '', Body: body = '', Attributes: attributes } = message
+  const mark = message.MessageAttributes?.[originAttribute]?.StringValue
+  const origin = mark === undefined ? undefined : seal.open(mark, body, Date.now())
+  if (mark !== undefined && origin !== undefined) return { message, originId: origin.messageId, mark }
+  const sentAtMs = Number(attributes?.SentTimestamp)
+  return { message, originId: messageId, mark: seal.seal({ messageId, sentAtMs }, body) }
+}
+
+/** @returns the letters that the source did not take */
+async function send({ client, sourceUrl, log }: MovingQueues, letters: readonly Letter[]): Promise<Letter[]> {
+  const inOrder = isFifo(sourceUrl)
+  const sizeOf = ({ message }: Letter) => Buffer.byteLength(message.Body ?? '') + 1024
+  const notDone = await callInChunks(
+    // In a FIFO queue each goes alone: a batch may fail in its middle and go on.
+    chunk(letters, sizeOf, inOrder ? 0 : maxBatchBytes),
+    entries =>
+      client.send(
+        new SendMessageBatchCommand({
+          QueueUrl: sourceUrl,
+          Entries: entries.map(({ message, mark }, index) => ({
+            Id: String(index),
+            MessageBody: message.Body,
+            MessageAttributes: {
+              ...foreignAttributes(message),
+              [originAttribute]: { DataType: 'String', StringValue: mark },
+            },
+            ...(inOrder
+              ? {
+                  MessageGroupId: message.Attributes?.MessageGroupId ?? 'tokenvault',
+                  // Of two sendings of one letter within 5 minutes SQS itself then takes one.
+                  MessageDeduplicationId: `tokenvault-redrive-${message.MessageId}`,
+                }
+              : {}),
+          })),
+        }),
+      ),
+    { inOrder },
+  )
+  warn(log, 'dead_letters_not_sent', notDone)
+  return notDone.map(({ entry }) => entry)
+}
+
+function foreignAttributes({ MessageAttributes: attributes = {} }: Message): Record<string, MessageAttributeValue> {
+  const foreign = Object.entries(attributes).filter(([name]) => name !== originAttribute)
+  return Object.fromEntries(
+    foreign
+      .slice(0, maxForeignAttributes)
+      .map(([name, { DataType, StringValue, BinaryValue }]) => [
+        name,
+        { DataType, ...(BinaryValue === undefined ? { StringValue } : { BinaryValue }) },
+      ]),
+  )
+}
+
+/** @returns how many the dead-letter queue did not delete: they are received again, and then take effect no second time */
+async function remove({ client, deadLetterUrl, log }: MovingQueues, letters: readonly Letter[]): Promise<number> {
+  const notDone = await callInChunks(
+    chunk(letters),
+    entries =>
+      client.send(
+        new DeleteMessageBatchCommand({
+          QueueUrl: deadLetterUrl,
+          Entries: entries.map(({ message }, index) => ({ Id: String(index), ReceiptHandle: message.ReceiptHandle })),
+        }),
+      ),
+    { repeatSenderFaults: true },
+  )
+  warn(log, 'dead_letters_not_deleted', notDone)
+  return notDone.length
+}
+
+/** What was not moved is visible to others at once; where that fails, its visibility timeout does it. */
+async function release({ client, deadLetterUrl, log }: MovingQueues, letters: readonly Letter[]): Promise<void> {
+  const notDone = await callInChunks(chunk(letters), entries =>
+    client.send(
+      new ChangeMessageVisibilityBatchCommand({
+        QueueUrl: deadLetterUrl,
+        Entries: entries.map(({ message }, index) => ({
+          Id: String(index),
+          ReceiptHandle: message.ReceiptHandle,
+          VisibilityTimeout: 0,
+        })),
+      }),
+    ),
+  )
+  warn(log, 'dead_letters_not_released', notDone)
+}
+
+function warn(log: Log, event: string, notDone: readonly NotDone<Letter>[]): void {
+  if (notDone.length > 0) log.warn({ event, count: notDone.length, code: notDone[0]?.code })
+}

@@ -29,7 +29,12 @@ export function listMatrix(policy: Policy, fields: FieldSchema): readonly Matrix
         const { level, needsApproval } = decide(policy, fields, { ...question, operation: 'detokenize' })
         const tokenize = decide(policy, fields, { ...question, operation: 'tokenize' }).level === 'full'
         return {
-          ...{ role, field, purpose, detokenize: level, tokenize, ticket: ticketRequired ? 'required' : 'optional' },
+          role,
+          field,
+          purpose,
+          detokenize: level,
+          tokenize,
+          ticket: ticketRequired ? 'required' : 'optional',
           approval: needsApproval ? 'always' : level === 'none' ? 'never' : (approval.above ?? 'never'),
         }
       }),

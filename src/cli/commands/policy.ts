@@ -78,7 +78,12 @@ function addMatrix(parent: Command): void {
 
 function formatRows(rows: readonly MatrixRow[]): string {
   const cells = rows.map(({ role, field, purpose, detokenize, tokenize, ticket, approval }) => [
-    ...[role, field, purpose, detokenize, tokenize ? 'yes' : 'no', ticket],
+    role,
+    field,
+    purpose,
+    detokenize,
+    tokenize ? 'yes' : 'no',
+    ticket,
     typeof approval === 'number' ? `above ${approval}` : approval,
   ])
   const header = ['role', 'field', 'purpose', 'detokenize', 'tokenize', 'ticket', 'approval']
@@ -95,7 +100,11 @@ function formatRoles(
   }[],
 ): string {
   const cells = roles.map(({ role, batchLimit, perMinute, perDay, capabilities }) => [
-    ...[role, `${batchLimit}`, `${perMinute ?? 'any'}`, `${perDay ?? 'any'}`, capabilities.join(', ')],
+    role,
+    `${batchLimit}`,
+    `${perMinute ?? 'any'}`,
+    `${perDay ?? 'any'}`,
+    capabilities.join(', '),
   ])
   return formatTextTable(['role', 'items a call', 'values a minute', 'values a day', 'may besides'], cells)
 }
@@ -127,8 +136,8 @@ function describe(
   operation: Operation,
   limits: Limits | undefined,
 ): string {
-  const by = rule === undefined ? 'the policy knows none of the roles' : `role ${rule}, ${at}`
-  if (code !== undefined) return `refused: ${code}. ${errorCatalogue[code].meaning} (${by})`
+  const by = rule === undefined ? '' : ` (role ${rule}, ${at})`
+  if (code !== undefined) return `refused: ${code}. ${errorCatalogue[code].meaning}${by}`
   const { batchLimit, perMinute, perDay, approvalAbove } = limits!
   const budgets = [
     ...(perMinute === undefined ? [] : [`${perMinute} values a minute`]),
@@ -140,5 +149,5 @@ function describe(
       ? []
       : [`a second person approves above ${approvalAbove} values`]
   const bounds = [`${batchLimit} items a call`, ...budgets, ...(operation === 'tokenize' ? [] : approval)]
-  return `${operation === 'tokenize' ? 'permitted' : level} (${by})\nlimits: ${bounds.join(', ')}`
+  return `${operation === 'tokenize' ? 'permitted' : level}${by}\nlimits: ${bounds.join(', ')}`
 }

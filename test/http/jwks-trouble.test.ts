@@ -188,16 +188,39 @@ t.test('a withdrawn key is refused once the set is as old as it may be', async t
       jwksPatience: { maxAgeSeconds: 0.3, fetchTimeoutSeconds: 5 },
     },
   })
-  t.equal(await ask(), 200)
+  const jwt = await signJwt(key)
+  t.equal(await ask(jwt), 200)
   const next = await createIssuerKey('key-2')
   issuer.answerWith(keySet(next.publicJwk))
+  // The very token that was accepted before, whose signature is remembered.
   let status = 200
-  while (status === 200) status = await ask()
+  while (status === 200) status = await ask(jwt)
   t.equal(status, 401)
   t.equal(issuer.fetches(), 2)
   t.equal(await ask(await signJwt(next)), 200)
   t.ok(running.calls.length >= 2)
 })
+
+t.test(
+  'a remembered token is refused once its kid names other bytes, and accepted once it names its own again',
+  async t => {
+    const { issuer, ask } = await start(t, good, {
+      jwtChange: { jwksPatience: { maxAgeSeconds: 0, fetchTimeoutSeconds: 5 } },
+    })
+    const jwt = await signJwt(key)
+    const replaced = await createIssuerKey('key-1')
+    for (const [set, status] of [
+      [good, 200],
+      [keySet(replaced.publicJwk), 401],
+      [keySet({ ...key.publicJwk, use: 'enc' }), 401],
+      [keySet(), 401],
+      [good, 200],
+    ] as const) {
+      issuer.answerWith(set)
+      t.equal(await ask(jwt), status)
+    }
+  },
+)
 
 t.test('an issuer that is down when the set is too old: 503, for a withdrawal may be what is missed', async t => {
   const { issuer, ask } = await start(t, good, {

@@ -66,8 +66,10 @@ t.test('access tokens', async t => {
       t.equal(Object.keys(accepted).length, passing)
       t.equal(Object.keys(refused).length, failing)
       for (const [variant, makeHeaders] of Object.entries(accepted)) {
-        const reply = await ask(running, await makeHeaders(issued))
-        t.equal(reply.status, 200, `accepted: ${variant}`)
+        const headers = await makeHeaders(issued)
+        t.equal((await ask(running, headers)).status, 200, `accepted: ${variant}`)
+        // What was verified once is remembered.
+        t.equal((await ask(running, headers)).status, 200, `accepted again: ${variant}`)
       }
       const before = running.calls.length
       for (const [attack, makeHeaders] of Object.entries(refused)) {

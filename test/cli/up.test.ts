@@ -41,6 +41,9 @@ t.test(
     t.equal(fromShell.code, 0)
     t.equal(fromShell.stdout, `${welcome.token}\t${reply.body.results[0]!.value}\n`)
 
+    const verified = await runCommand(t, ['audit', 'verify', '--data-dir', dataDir])
+    t.match(verified, { code: 0, stdout: /^log +tokenvault\/default\n[\s\S]*\nintact\n$/ })
+
     const second = await runCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
     t.equal(second.code, 2)
     t.match(second.stderr, /^tokenvault: already_running: /)

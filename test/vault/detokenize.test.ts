@@ -89,28 +89,34 @@ t.test('each way to fail has a code of its own and leaves its neighbours alone',
   })
 })
 
-t.test('every call looks up as many ids as it has different tokens, and none of a token refused from its text', async t => {
-  const world = createWorld()
-  const [email] = world.store('email', ['a@example.org']) as [string]
-  const [good] = world.store('ip', ['203.0.113.7']) as [string]
-  const payload = email.slice('email_v1_'.length)
-  const asked = async (...tokens: string[]) => {
-    world.originals.asked.length = 0
-    await answers(world, tokens)
-    return [...world.originals.asked]
-  }
-  const refused = await asked(email, `phone_v1_${payload}`, `ip_v7_${payload}`, 'nonsense')
-  t.equal(new Set(refused).size, 4)
-  t.ok(refused.every(id => /^[0-9a-f]{32}$/.test(id) && id !== idOf(email)), 'random ids stand in')
-  t.same(
-    (await asked(email, `phone_v1_${payload}`)).filter(id => refused.includes(id)),
-    [],
-    'and others each time',
-  )
-  const mixed = await asked(good, email, good, altered(good))
-  t.equal(mixed.length, 3, 'also where two tokens have one identity')
-  t.equal(mixed[0], idOf(good), 'and a token that stands twice is looked up once')
-})
+t.test(
+  'every call looks up as many ids as it has different tokens, and none of a token refused from its text',
+  async t => {
+    const world = createWorld()
+    const [email] = world.store('email', ['a@example.org']) as [string]
+    const [good] = world.store('ip', ['203.0.113.7']) as [string]
+    const payload = email.slice('email_v1_'.length)
+    const asked = async (...tokens: string[]) => {
+      world.originals.asked.length = 0
+      await answers(world, tokens)
+      return [...world.originals.asked]
+    }
+    const refused = await asked(email, `phone_v1_${payload}`, `ip_v7_${payload}`, 'nonsense')
+    t.equal(new Set(refused).size, 4)
+    t.ok(
+      refused.every(id => /^[0-9a-f]{32}$/.test(id) && id !== idOf(email)),
+      'random ids stand in',
+    )
+    t.same(
+      (await asked(email, `phone_v1_${payload}`)).filter(id => refused.includes(id)),
+      [],
+      'and others each time',
+    )
+    const mixed = await asked(good, email, good, altered(good))
+    t.equal(mixed.length, 3, 'also where two tokens have one identity')
+    t.equal(mixed[0], idOf(good), 'and a token that stands twice is looked up once')
+  },
+)
 
 t.test('a token of a forbidden field that exists cannot be told from one that does not', async t => {
   const world = createWorld()

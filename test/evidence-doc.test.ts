@@ -9,7 +9,7 @@ import { buildAuditTables, memoryEvent, readerOf } from './helpers/memory-audit-
 
 const doc = readFileSync(new URL('../docs/evidence.md', import.meta.url), 'utf8')
 const example = (language: string) =>
-  new RegExp(`\`\`\`${language}\\n(import base64[^]*?|field\\(\\)[^]*?)\`\`\``).exec(doc)![1]!
+  new RegExp(`\`\`\`${language}\\n(import base64[\\s\\S]*?|field\\(\\)[\\s\\S]*?)\`\`\``).exec(doc)![1]!
 
 function has(command: string, ...args: string[]): boolean {
   return spawnSync(command, args).status === 0

@@ -7,7 +7,7 @@ import type { Effect, Ruling } from './evidence-ports.ts'
 import type { FieldKeys } from './field-keys.ts'
 import type { FieldSchema } from './fields.ts'
 import { openTokens } from './open-tokens.ts'
-import { type Decision, decideCall, type Limits, limitsOf, type Policy } from './policy.ts'
+import { type Decision, decideCall, type Limits, limitsOfCall, type Policy } from './policy.ts'
 import type { OriginalReader, Principal } from './ports.ts'
 import { checkApprovalId, checkBatchSize, checkPurpose, checkTicket } from './request-form.ts'
 
@@ -94,7 +94,12 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
     if (decided.refusal !== undefined) return refuse(decided.refusal)
     const distinct = new Map(tokens.map(token => [token, parse(token)]))
     const asked = countPermitted(distinct, decided.byField)
-    const limits = limitsOfCall(policy, asked, decided.byField)
+    // Where the call asks for nothing that is granted, of all that is: it is bounded, too.
+    const concerned = asked.size > 0 ? [...asked.keys()] : [...decided.byField.keys()]
+    const limits = limitsOfCall(
+      policy,
+      concerned.map(field => decided.byField.get(field)!),
+    )
     if (tokens.length > limits.batchLimit) {
       return refuse('batch_over_role_limit', `at most ${limits.batchLimit} items in one call`)
     }
@@ -160,15 +165,6 @@ function countPermitted(distinct: ReadonlyMap<string, ParsedToken | undefined>, 
     asked.set(parsed.field, (asked.get(parsed.field) ?? 0) + 1)
   }
   return asked
-}
-
-/** Of the roles that grant something in the call; where it asks for nothing that they grant, of those that could. */
-function limitsOfCall(policy: Policy, asked: ReadonlyMap<string, number>, byField: ByField): Limits {
-  const fields = asked.size > 0 ? asked.keys() : byField.keys()
-  return limitsOf(
-    policy,
-    [...fields].flatMap(field => byField.get(field)!.grantedBy),
-  )
 }
 
 function needsApproval(asked: ReadonlyMap<string, number>, byField: ByField, limits: Limits): boolean {

@@ -66,7 +66,7 @@ export interface Decision {
   /** The role whose rule made the decision, and the line it stands on; absent where the policy knows none of the roles. */
   readonly rule?: string
   readonly line?: number
-  /** Every role that decides the same by itself. The limits of a call are the most generous among theirs. */
+  /** Every role that decides the same by itself. The limits for the field are the most generous among theirs. */
   readonly grantedBy: readonly string[]
 }
 
@@ -131,7 +131,7 @@ export interface Limits {
   readonly approvalAbove?: number
 }
 
-/** The most generous limits among the roles: those that grant something in the call (`grantedBy`), at least one. */
+/** The most generous limits among the roles that grant a field (`grantedBy`), at least one. */
 export function limitsOf(policy: Policy, roles: readonly string[]): Limits {
   const held = rolesOf(policy, roles)
   const widest = (limit: (role: RolePolicy) => number | undefined) =>
@@ -143,6 +143,21 @@ export function limitsOf(policy: Policy, roles: readonly string[]): Limits {
   }
   const finite = Object.entries(bounded).filter(([, limit]) => Number.isFinite(limit))
   return { batchLimit: widest(role => role.batchLimit), ...Object.fromEntries(finite) }
+}
+
+/**
+ * Limits of a call about several fields: for each field the most generous among the roles that grant it, and of the fields
+ * the tightest, so that nothing that is added to a call loosens what bounds the rest of it.
+ *
+ * @param decisions about the fields concerned, of which at least one is granted
+ */
+export function limitsOfCall(policy: Policy, decisions: Iterable<Decision>): Limits {
+  const granted = [...decisions].filter(({ grantedBy }) => grantedBy.length > 0)
+  const all = granted.map(({ grantedBy }) => limitsOf(policy, grantedBy))
+  const tightest = (name: keyof Limits) => Math.min(...all.map(limits => limits[name] ?? Number.POSITIVE_INFINITY))
+  const bounds = (['perMinute', 'perDay', 'approvalAbove'] as const).map(name => [name, tightest(name)] as const)
+  const finite = bounds.filter(([, limit]) => Number.isFinite(limit))
+  return { batchLimit: tightest('batchLimit'), ...Object.fromEntries(finite) }
 }
 
 function rolesOf(policy: Policy, roles: readonly string[]): RolePolicy[] {

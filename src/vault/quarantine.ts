@@ -3,7 +3,7 @@ import type { RecordAct } from './audit.ts'
 import type { Charge } from './evidence-ports.ts'
 import type { FieldSchema } from './fields.ts'
 import type { OpenQuarantined } from './open-quarantined.ts'
-import { decideCall, limitsOf, may, type Policy } from './policy.ts'
+import { decideCall, limitsOfCall, may, type Policy } from './policy.ts'
 import type { AuditEvent, Principal } from './ports.ts'
 import type { QuarantineEntry, QuarantineFilter, QuarantineStore } from './quarantine-ports.ts'
 import { type BodyShape, describeShape } from './quarantine-shape.ts'
@@ -169,10 +169,7 @@ function chargeOfBody(
   const { byField } = decideCall(policy, fields, { roles, operation: 'detokenize', purpose, hasTicket: false })
   const decisions = [...byField.values()]
   if (decisions.some(({ level, needsApproval }) => level !== 'full' || needsApproval)) return undefined
-  const { perMinute, perDay } = limitsOf(
-    policy,
-    decisions.flatMap(({ grantedBy }) => grantedBy),
-  )
+  const { perMinute, perDay } = limitsOfCall(policy, decisions)
   return { values: fields.size, perMinute, perDay }
 }
 

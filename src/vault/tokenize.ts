@@ -3,7 +3,7 @@ import { type ErrorCode, TokenvaultError } from '../errors.ts'
 import type { RecordAct } from './audit.ts'
 import type { FieldKeys } from './field-keys.ts'
 import type { FieldSchema } from './fields.ts'
-import { decideCall, limitsOf, type Policy } from './policy.ts'
+import { decideCall, limitsOfCall, type Policy } from './policy.ts'
 import type { Principal } from './ports.ts'
 import { checkBatchSize, checkPurpose, checkTicket } from './request-form.ts'
 import { normalizeValue } from './tokenizer.ts'
@@ -67,9 +67,9 @@ export function createTokenize(deps: {
     } as const
     const { byField, refusal } = decideCall(policy, fields, question)
     if (refusal !== undefined) return refuse(refusal)
-    const granting = (names: Iterable<string>) => [...names].flatMap(name => byField.get(name)?.grantedBy ?? [])
-    const grantedBy = granting(new Set(values.map(({ field }) => field)))
-    const limits = limitsOf(policy, grantedBy.length > 0 ? grantedBy : granting(byField.keys()))
+    const named = [...new Set(values.map(({ field }) => field))].flatMap(field => byField.get(field) ?? [])
+    const isGranted = named.some(({ grantedBy }) => grantedBy.length > 0)
+    const limits = limitsOfCall(policy, isGranted ? named : byField.values())
     if (values.length > limits.batchLimit) {
       return refuse('batch_over_role_limit', `at most ${limits.batchLimit} items in one call`)
     }

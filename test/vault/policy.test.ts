@@ -7,6 +7,7 @@ import {
   decide,
   decideCall,
   limitsOf,
+  limitsOfCall,
   may,
   type Policy,
   type Question,
@@ -225,6 +226,15 @@ t.test('limits are the most generous of the roles that grant, and what one leave
   t.strictSame(limitsOf(policy, ['guarded']), { batchLimit: 10_000, perMinute: 50, perDay: 500, approvalAbove: 5 })
   t.strictSame(limitsOf(policy, ['full', 'guarded']), { batchLimit: 10_000, perMinute: 50 })
   t.strictSame(limitsOf(policy, ['full', 'ticketed']), { batchLimit: 1000 })
+})
+
+t.test('a field of another role in the same call never loosens what bounds the first', async t => {
+  const question = { purpose: 'fraud', hasTicket: true, operation: 'detokenize' } as const
+  const { byField } = decideCall(policy, fields, { ...question, roles: ['full', 'doubly'] })
+  const [ip, email] = [byField.get('ip')!, byField.get('email')!]
+  t.strictSame(limitsOfCall(policy, [ip]), { batchLimit: 100, perMinute: 10 })
+  t.strictSame(limitsOfCall(policy, [email]), { batchLimit: 10_000 })
+  t.strictSame(limitsOfCall(policy, [ip, email]), { batchLimit: 100, perMinute: 10 })
 })
 
 t.test('capabilities', async t => {

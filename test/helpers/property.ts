@@ -15,7 +15,7 @@ export async function checkProperty<Values>(
 ): Promise<void> {
   t.comment(`FC_SEED=${seed}`)
   const details = await fc.check(property as fc.IAsyncProperty<Values>, { seed, numRuns })
-  if (details.failed) t.fail(title, { found: fc.defaultReportMessage(details) })
+  if (details.failed) t.fail(title, { found: fc.defaultReportMessage(details), cause: String(details.errorInstance) })
   else t.pass(title)
 }
 

@@ -15,13 +15,29 @@ declare module 'fastify' {
 export const problems = fp(async app => {
   app.decorateRequest('failure', null)
   app.setErrorHandler(sendProblem)
+  const patterns = new Map<string, Set<string>>()
+  app.addHook('onRoute', ({ url, method }) => {
+    const methods = patterns.get(url) ?? new Set()
+    for (const name of [method].flat()) methods.add(name)
+    patterns.set(url, methods)
+  })
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?', 1)[0]!
-    const allowed = ['GET', 'HEAD', 'POST'].filter(method => app.hasRoute({ method, url: path }))
+    // Not hasRoute: it takes the path for a pattern, and throws where a caller writes one that is none.
+    const methods = [...patterns].flatMap(([pattern, methods]) => (isMatch(pattern, path) ? [...methods] : []))
+    const allowed = [...new Set(methods)].sort()
     if (allowed.length > 0) reply.header('allow', allowed.join(', '))
     throw new TokenvaultError(allowed.length > 0 ? 'method_not_allowed' : 'route_not_found')
   })
 })
+
+/** Whether a path is one of a route, as `/v1/quarantine/7a` is of `/v1/quarantine/:id`. */
+function isMatch(pattern: string, path: string): boolean {
+  const wanted = pattern.split('/')
+  const given = path.split('/')
+  if (wanted.length !== given.length) return false
+  return wanted.every((segment, index) => (segment.startsWith(':') ? given[index] !== '' : segment === given[index]))
+}
 
 /** Sends the problem that names the error, and leaves the error at the request for the log. */
 export function sendProblem(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): void {

@@ -1,4 +1,4 @@
-import { signJwt } from '../../helpers/jwks-server.ts'
+import { signJwt } from '../jwks-server.ts'
 import {
   base64url,
   bearer,

@@ -1,4 +1,4 @@
-import { nowSeconds } from '../../helpers/jwks-server.ts'
+import { nowSeconds } from '../jwks-server.ts'
 import { type Case, claims, each, eachJson, type Family, rawPayload } from './forge.ts'
 
 const now = nowSeconds()

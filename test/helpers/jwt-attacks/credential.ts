@@ -1,4 +1,4 @@
-import { signJwt } from '../../helpers/jwks-server.ts'
+import { signJwt } from '../jwks-server.ts'
 import { bearer, type Case, type Family } from './forge.ts'
 
 /** Header lines around a token that is good. */

@@ -1,5 +1,5 @@
 import { deflateRawSync } from 'node:zlib'
-import { signJwt } from '../../helpers/jwks-server.ts'
+import { signJwt } from '../jwks-server.ts'
 import {
   base64url,
   bearer,

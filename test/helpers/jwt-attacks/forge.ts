@@ -1,5 +1,5 @@
 import { constants, createHmac, createSign, KeyObject, sign } from 'node:crypto'
-import { acceptedClaims, createIssuerKey, type IssuerKey, signJwt } from '../../helpers/jwks-server.ts'
+import { acceptedClaims, createIssuerKey, type IssuerKey, signJwt } from '../jwks-server.ts'
 
 /** What an attacker has: tokens signed for him, public keys of the issuer, and keys of his own. */
 export interface Issued {

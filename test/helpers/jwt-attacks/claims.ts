@@ -1,4 +1,4 @@
-import { audience, issuer } from '../../helpers/jwks-server.ts'
+import { audience, issuer } from '../jwks-server.ts'
 import { claims, eachJson, type Family, rawPayload } from './forge.ts'
 
 const added = (json: string) => rawPayload(payload => payload.replace('{', `{${json},`))

@@ -5,7 +5,6 @@ import { runCommand, startCommand } from '../helpers/cli.ts'
 import { temporaryDirectory } from '../helpers/embedded-directory.ts'
 import { quarantine, readState } from '../helpers/quarantine.ts'
 import { loginBodies } from '../helpers/queue-events.ts'
-import { startQueueProxy } from '../helpers/queue-proxy.ts'
 import { createVaultDatabase } from '../helpers/vault-database.ts'
 
 t.test('an operator’s first look at what is no event, from the shell', { timeout: 90_000 }, async t => {
@@ -102,65 +101,3 @@ t.test('a drain sums up its redrives, in one process and in several', { timeout:
     stdout: '0 received, 1 stored, 1 quarantined, 0 duplicates, 1 redriven\n',
   })
 })
-
-t.test('the dead-letter queue from the shell', { timeout: 60_000 }, async t => {
-  const vault = await createVaultDatabase(t)
-  const server = await startFauxqs({ port: 0, logger: false })
-  t.teardown(() => server.stop())
-  server.createQueue('dead')
-  const policy = { deadLetterTargetArn: 'arn:aws:sqs:us-east-1:000000000000:dead', maxReceiveCount: 5 }
-  const { queueUrl } = server.createQueue('logins', { attributes: { RedrivePolicy: JSON.stringify(policy) } })
-  for (const body of loginBodies(12)) server.sendMessage('dead', body)
-  const environment = {
-    DATABASE_URL: vault.urlFor('tokenvault_worker'),
-    KEK_FILE: vault.kekFile,
-    SQS_QUEUE_URL: queueUrl,
-    AWS_ENDPOINT_URL_SQS: `http://127.0.0.1:${server.port}`,
-  }
-  const run = (...args: string[]) => runCommand(t, args, environment)
-  const status = await run('dlq', 'status')
-  t.equal(status.code, 0, status.stderr)
-  t.match(status.stdout, /dead +12 +0 +0\nA message becomes a dead letter after 5 receives/)
-  t.match(await run('dlq', 'redrive', '--max', '2', '--json'), {
-    code: 0,
-    stdout: '{"moved":2,"back":0,"notSent":0,"undeleted":0,"left":10,"stopped":false,"failed":false}\n',
-    stderr: '',
-  })
-  t.match(await run('dlq', 'redrive'), { code: 0, stdout: '10 moved, 0 left\n', stderr: '' })
-  t.match(await run('worker', '--drain', '--json'), { stdout: /"stored":12/ })
-  t.match(await run('dlq', 'redrive', '--rate', '0'), { code: 2 })
-})
-
-t.test(
-  'a redrive of dead letters that the queue ends in its middle says what it moved',
-  { timeout: 60_000 },
-  async t => {
-    const vault = await createVaultDatabase(t)
-    const server = await startFauxqs({ port: 0, logger: false })
-    t.teardown(() => server.stop())
-    server.createQueue('dead')
-    const policy = { deadLetterTargetArn: 'arn:aws:sqs:us-east-1:000000000000:dead', maxReceiveCount: 5 }
-    const { queueUrl } = server.createQueue('logins', { attributes: { RedrivePolicy: JSON.stringify(policy) } })
-    for (const body of loginBodies(80)) server.sendMessage('dead', body)
-    let receives = 0
-    const proxy = await startQueueProxy(`http://127.0.0.1:${server.port}`, async ({ action, forward }) =>
-      action === 'ReceiveMessage' && ++receives % 7 === 0
-        ? { status: 400, body: '{"__type":"x#AccessDenied","message":"canary"}' }
-        : { output: await forward() },
-    )
-    t.teardown(() => proxy.close())
-    const environment = {
-      DATABASE_URL: vault.urlFor('tokenvault_worker'),
-      KEK_FILE: vault.kekFile,
-      SQS_QUEUE_URL: queueUrl,
-      AWS_ENDPOINT_URL_SQS: proxy.endpoint,
-    }
-    t.match(await runCommand(t, ['dlq', 'redrive', '--json'], environment), {
-      code: 1,
-      stdout: '{"moved":70,"back":0,"notSent":0,"undeleted":0,"left":null,"stopped":false,"failed":true}\n',
-      stderr: /^tokenvault: queue_unavailable: ReceiveMessage: AccessDenied\./,
-    })
-    receives = 6
-    t.match(await runCommand(t, ['dlq', 'redrive'], environment), { code: 1, stdout: 'failed: 10 moved\n' })
-  },
-)

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { runCommand } from '../helpers/cli.ts'
@@ -30,9 +30,16 @@ t.test('the README’s lines for take-home images, against a queue that speaks Q
     SQS_PROTOCOL: 'query',
   }
 
-  const migrated = await runCommand(t, ['migrate'], environment)
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+  const lines = /### With the images of a take-home exercise\n.*?```sh\n(.*?)```/s.exec(readme)![1]!
+  const named = [...lines.matchAll(/^export ([A-Z_]+)=/gm)].map(([, name]) => name!)
+  t.strictSame(named.toSorted(), Object.keys(environment).toSorted(), 'the README sets what it takes, and no more')
+  const commands = [...lines.matchAll(/^npx tokenvault (.*?) *#/gm)].map(([, args]) => args!.split(' '))
+  t.strictSame(commands, [['migrate'], ['worker', '--drain']])
+
+  const migrated = await runCommand(t, commands[0]!, environment)
   t.equal(migrated.code, 0, migrated.stderr)
-  const { code, stdout, stderr } = await runCommand(t, ['worker', '--drain', '--json'], environment)
+  const { code, stdout, stderr } = await runCommand(t, [...commands[1]!, '--json'], environment)
   t.equal(code, 0, stderr)
   const { logins } = input
   t.match(JSON.parse(stdout.trim().split('\n').at(-1)!), {

@@ -57,14 +57,15 @@ t.test(`${kills} kill -9 over ${messages} messages, FAULT_SEED=${seed}`, scenari
 
   const died: Record<string, number> = {}
   for (let life = 0; life < kills; life++) {
-    const poisoned = Math.round(messages / kills / 100)
-    await world.sendLogins(messages / kills - poisoned)
-    await world.sendPoison(poisoned)
     const next = plan.pick(Object.keys(moments) as Moment[])
     countdown = 1 + plan.below(moments[next])
     moment = next
     const current = world.start({ WORKER_BATCH_MESSAGES: '100', LOG_LEVEL: 'warn' })
     worker = current
+    // While it starts: a queue is never silent, and nobody waits for either.
+    const poisoned = Math.round(messages / kills / 100)
+    await world.sendLogins(messages / kills - poisoned)
+    await world.sendPoison(poisoned)
     let isIdle = false
     await until(`death ${life} (${next})`, async () => {
       if (!current.isRunning()) return true

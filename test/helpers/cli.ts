@@ -1,9 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 
 const entry = fileURLToPath(new URL('../../src/cli/tokenvault.js', import.meta.url))
+
+/** A command that the suite starts hundreds of times need not compile hundreds of times. */
+export const compiled = { NODE_COMPILE_CACHE: join(tmpdir(), 'tokenvault-test-compiled') }
 
 /** A tokenvault command that runs in a process of its own. */
 export interface Command {
@@ -19,7 +24,7 @@ export interface Command {
 /** Starts a command; one that still runs at the end of the test is stopped, and with it the servers it started. */
 export function startCommand(t: Test, args: readonly string[], environment: NodeJS.ProcessEnv = {}): Command {
   const child = spawn(process.execPath, [entry, ...args], {
-    env: { PATH: process.env['PATH'], TMPDIR: process.env['TMPDIR'], ...environment },
+    env: { PATH: process.env['PATH'], TMPDIR: process.env['TMPDIR'], ...compiled, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let stdout = ''

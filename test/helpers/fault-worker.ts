@@ -1,9 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
+import { compiled } from './cli.ts'
 
 const entry = fileURLToPath(new URL('../../src/cli/tokenvault.js', import.meta.url))
 
@@ -23,11 +22,7 @@ export function startWorker(
   environment: Readonly<Record<string, string>>,
   args: readonly string[] = [],
 ): WorkerProcess {
-  const pairs = Object.entries({
-    // A worker that starts a hundred times need not compile a hundred times.
-    NODE_COMPILE_CACHE: join(tmpdir(), 'tokenvault-test-compiled'),
-    ...environment,
-  }).map(([name, value]) => `${name}=${value}`)
+  const pairs = Object.entries({ ...compiled, ...environment }).map(([name, value]) => `${name}=${value}`)
   // `env -i`, because tap makes every child one of its own.
   const child = spawn('env', ['-i', ...pairs, process.execPath, entry, 'worker', ...args], { cwd: '/' })
   let output = ''

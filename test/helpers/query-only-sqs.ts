@@ -1,6 +1,4 @@
-import { once } from 'node:events'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type ProxyServer, startProxyServer } from './proxy-server.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: whatever the emulator behind it takes and gives
 type Json = any
@@ -30,32 +28,25 @@ const actions = new Set([
  * @param target origin of a server that speaks JSON
  * @param log names of the actions that were asked for
  */
-export async function startQueryOnlySqs(target: string, log: string[] = []) {
-  const server = createServer((request, response) => {
-    const gone = new AbortController()
-    response.on('close', () => gone.abort())
-    answer(request, response, gone.signal).catch(() => response.destroy())
-  })
-  const answer = async (request: IncomingMessage, response: ServerResponse, signal: AbortSignal) => {
-    const chunks: Buffer[] = []
-    for await (const chunk of request) chunks.push(chunk)
+export function startQueryOnlySqs(target: string, log: string[] = []): Promise<ProxyServer> {
+  return startProxyServer(async ({ headers: given, body, response, signal }) => {
     const reply = (status: number, xml: string) => {
       response.writeHead(status, { 'content-type': 'text/xml' }).end(`<?xml version="1.0"?>${xml}`)
     }
-    const parameters = new URLSearchParams(Buffer.concat(chunks).toString())
+    const parameters = new URLSearchParams(body)
     const action = parameters.get('Action') ?? ''
-    const isForm = request.headers['content-type'] === 'application/x-www-form-urlencoded'
-    if (!isForm || 'x-amz-target' in request.headers || !actions.has(action)) {
+    const isForm = given['content-type'] === 'application/x-www-form-urlencoded'
+    if (!isForm || 'x-amz-target' in given || !actions.has(action)) {
       return reply(400, errorXml('InvalidAction', 'Could not find operation'))
     }
     log.push(action)
     const headers = {
       'content-type': 'application/x-amz-json-1.0',
       'x-amz-target': `AmazonSQS.${action}`,
-      authorization: String(request.headers.authorization),
+      authorization: String(given.authorization),
     }
-    const body = JSON.stringify(readInput(parameters))
-    const forwarded = await fetch(target, { method: 'POST', headers, body, signal })
+    const input = JSON.stringify(readInput(parameters))
+    const forwarded = await fetch(target, { method: 'POST', headers, body: input, signal })
     const output: Json = await forwarded.json()
     if (!forwarded.ok) {
       const code = forwarded.headers.get('x-amzn-query-error')?.split(';')[0] ?? output.__type
@@ -65,17 +56,7 @@ export async function startQueryOnlySqs(target: string, log: string[] = []) {
       200,
       `<${action}Response><${action}Result>${writeOutput(action, output)}</${action}Result></${action}Response>`,
     )
-  }
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return {
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async close() {
-      server.close()
-      server.closeAllConnections()
-      await once(server, 'close')
-    },
-  }
+  })
 }
 
 /** `Entry.1.MessageAttribute.2.Value.StringValue=x` and the like, as the JSON protocol has it. */

@@ -1,6 +1,4 @@
-import { once } from 'node:events'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type ProxyServer, startProxyServer } from './proxy-server.ts'
 
 /** One SQS call on the wire. */
 export interface QueueCall {
@@ -19,25 +17,14 @@ export type Answer = { readonly output: unknown } | { readonly status: number; r
 export type Intercept = (call: QueueCall) => Answer | Promise<Answer>
 
 /** An HTTP server before the queue server that may change what passes. */
-export async function startQueueProxy(
-  target: string,
-  intercept: Intercept,
-): Promise<{ endpoint: string; close(): Promise<void> }> {
-  const server = createServer((request, response) => {
-    // A client that goes away takes its forwarded call with it.
-    const gone = new AbortController()
-    response.on('close', () => gone.abort())
-    pass(request, response, gone.signal).catch(() => response.destroy())
-  })
-  const pass = async (request: IncomingMessage, response: ServerResponse, signal: AbortSignal) => {
-    const chunks: Buffer[] = []
-    for await (const chunk of request) chunks.push(chunk)
+export function startQueueProxy(target: string, intercept: Intercept): Promise<ProxyServer> {
+  return startProxyServer(async ({ headers: given, body, response, signal }) => {
     const headers = {
       'content-type': 'application/x-amz-json-1.0',
-      'x-amz-target': String(request.headers['x-amz-target']),
-      authorization: String(request.headers.authorization),
+      'x-amz-target': String(given['x-amz-target']),
+      authorization: String(given.authorization),
     }
-    const input = JSON.parse(Buffer.concat(chunks).toString())
+    const input = JSON.parse(body)
     const forward = async (changed: unknown = input) => {
       const reply = await fetch(target, { method: 'POST', headers, body: JSON.stringify(changed), signal })
       return reply.json()
@@ -47,15 +34,5 @@ export async function startQueueProxy(
     response.setHeader('content-type', 'application/x-amz-json-1.0')
     if ('status' in answer) response.writeHead(answer.status).end(answer.body)
     else response.end(JSON.stringify(answer.output))
-  }
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return {
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async close() {
-      server.close()
-      server.closeAllConnections()
-      await once(server, 'close')
-    },
-  }
+  })
 }

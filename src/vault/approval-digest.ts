@@ -8,7 +8,8 @@ export interface ApprovableRequest {
   readonly tokens: readonly string[]
   readonly purpose: string
   readonly ticket?: string | undefined
-  readonly reveal: 'full' | 'partial'
+  /** What each field that the call reveals is revealed at: of two fields, one must not widen behind the other. */
+  readonly levels: Readonly<Record<string, 'full' | 'partial'>>
 }
 
 /**
@@ -18,9 +19,10 @@ export interface ApprovableRequest {
  * @returns 22 letters of base64url
  */
 export function digestRequest(keys: FieldKeys, request: ApprovableRequest): string {
-  const { operation, tokens, purpose, ticket, reveal } = request
+  const { operation, tokens, purpose, ticket, levels } = request
   // JSON is injective; hashed first, because CMAC works on many short texts faster than on a long one.
-  const text = JSON.stringify([operation, [...new Set(tokens)].sort(), purpose, ticket ?? null, reveal])
+  const sortedLevels = Object.entries(levels).sort(([a], [b]) => (a < b ? -1 : 1))
+  const text = JSON.stringify([operation, [...new Set(tokens)].sort(), purpose, ticket ?? null, sortedLevels])
   const hash = createHash('sha256').update(text).digest('hex')
   // A token never begins so: no digest of a request is that of a token.
   return keys.digest.digest([`tokenvault approval v1 ${hash}`])[0]!

@@ -1,6 +1,7 @@
 import { TokenvaultError } from '../errors.ts'
 import type { AuditedAct, RecordAct, RecordedAct } from './audit.ts'
-import { may, type Policy } from './policy.ts'
+import type { Charge } from './evidence-ports.ts'
+import { limitsOf, may, type Policy } from './policy.ts'
 import type { AuditEvent, Principal } from './ports.ts'
 
 /** Every way to read the evidence passes here: only who has the capability `audit` may, and each call is evidence itself. */
@@ -22,28 +23,36 @@ export interface AuditCall {
  * Runs a permitted reading of the evidence and commits that it took place before anything of it is told. What is asked
  * for and not there is on record as withheld.
  *
- * @param read tells what it found, and the tokens that it looked for
- * @throws TokenvaultError `role_not_permitted`, `principal_suspended`, `audit_unavailable`; whatever `read` throws
+ * @param read tells what it found, the tokens that it looked for, and how many values those say something about
+ * @throws TokenvaultError `role_not_permitted`, `budget_exceeded`, `principal_suspended`, `audit_unavailable`; whatever `read` throws
  */
 export async function readEvidence<T>(
   { policy, recordAct }: AuditAccessDependencies,
   call: AuditCall,
-  read: () => Promise<{ readonly found: T; readonly sought?: readonly string[] }>,
+  read: () => Promise<{ readonly found: T; readonly sought?: readonly string[]; readonly values?: number }>,
 ): Promise<T> {
   const decided = policy()
-  const record = (rest: Pick<AuditedAct, 'grantedTokens' | 'withheld' | 'refusal'>): Promise<RecordedAct> =>
+  const record = (rest: Pick<AuditedAct, 'grantedTokens' | 'withheld' | 'refusal' | 'charge'>): Promise<RecordedAct> =>
     recordAct({ ...call, requested: 1, policy: decided, ...rest })
   if (!may(decided, call.principal.roles, 'audit')) {
     await record({ grantedTokens: [], withheld: [], refusal: 'role_not_permitted' })
     throw new TokenvaultError('role_not_permitted')
   }
   try {
-    const { found, sought = [] } = await read()
-    await record({ grantedTokens: sought, withheld: [] })
+    const { found, sought = [], values = 0 } = await read()
+    await record({ grantedTokens: sought, withheld: [], charge: chargeOf(decided, call.principal, values) })
     return found
   } catch (error) {
     if (error instanceof TokenvaultError && error.code === 'audit_event_unknown')
       await record({ grantedTokens: [], withheld: [error.code] })
     throw error
   }
+}
+
+/** Against the budget of the roles that make an auditor of the caller. */
+function chargeOf(policy: Policy, { roles }: Principal, values: number): Charge | undefined {
+  if (values === 0) return undefined
+  const auditing = roles.filter(role => may(policy, [role], 'audit'))
+  const { perMinute, perDay } = limitsOf(policy, auditing)
+  return { values, perMinute, perDay }
 }

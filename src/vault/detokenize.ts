@@ -186,7 +186,10 @@ function describeApproval(
   byField: ByField,
 ) {
   // What the policy gives now, and not what was asked: one that becomes more generous meanwhile voids the approval.
-  const reveal = [...asked.keys()].some(field => byField.get(field)!.level === 'full') ? 'full' : 'partial'
-  const digest = digestRequest(keys, { operation: 'detokenize', tokens, purpose, ticket, reveal })
+  const levels = Object.fromEntries(
+    [...asked.keys()].map(field => [field, byField.get(field)!.level === 'full' ? 'full' : 'partial'] as const),
+  )
+  const reveal = Object.values(levels).includes('full') ? 'full' : 'partial'
+  const digest = digestRequest(keys, { operation: 'detokenize', tokens, purpose, ticket, levels })
   return { digest, ticket, reveal, values: sum(asked), fields: Object.fromEntries(asked) } as const
 }

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { packBytes, packText, unpackText } from '../crypto/byte-column.ts'
 import type { ParsedToken } from '../crypto/token.ts'
 import type { ErrorCode } from '../errors.ts'
@@ -74,8 +74,7 @@ interface Member {
 
 /** Made for every token, needed or not, so that making them costs every call the same. */
 function randomIds(count: number): TokenId[] {
-  const hex = randomBytes(count * 16).toString('hex')
-  return Array.from({ length: count }, (_, index) => hex.slice(index * 32, (index + 1) * 32))
+  return Array.from({ length: count }, () => randomUUID().replaceAll('-', ''))
 }
 
 /** What a token's text alone decides; nothing here depends on whether the vault holds it. */

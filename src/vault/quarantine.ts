@@ -169,7 +169,8 @@ function chargeOfBody(
   const { byField } = decideCall(policy, fields, { roles, operation: 'detokenize', purpose, hasTicket: false })
   const decisions = [...byField.values()]
   if (decisions.some(({ level, needsApproval }) => level !== 'full' || needsApproval)) return undefined
-  const { perMinute, perDay } = limitsOfCall(policy, decisions)
+  const { perMinute, perDay, approvalAbove = Number.POSITIVE_INFINITY } = limitsOfCall(policy, decisions)
+  if (fields.size > approvalAbove) return undefined
   return { values: fields.size, perMinute, perDay }
 }
 

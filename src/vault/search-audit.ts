@@ -39,8 +39,8 @@ export type FoundEvent = Partial<Omit<AuditEvent, 'tokens' | 'withheld' | 'quara
  * names what it looked for too, by keyed digest like all of them: neither token nor value is on record.
  *
  * @throws TokenvaultError `purpose_missing`, `purpose_invalid`, `request_invalid` where the text is no token, the field
- *   is not configured or the value not of its shape; `role_not_permitted`, `principal_suspended`, `audit_unavailable`,
- *   `store_unavailable`; `audit_invalid` where an event was altered
+ *   is not configured or the value not of its shape; `role_not_permitted`, `budget_exceeded`, `principal_suspended`,
+ *   `audit_unavailable`, `store_unavailable`; `audit_invalid` where an event was altered
  */
 export type SearchAudit = (principal: Principal, request: SearchRequest) => Promise<readonly FoundEvent[]>
 
@@ -58,7 +58,9 @@ export function createSearchAudit(
     return readEvidence(deps, { operation: 'audit_search', principal, requestId, purpose }, async () => {
       const tokens = tokensOf(sought, fields, keys)
       const digests = keys.digests.flatMap(digest => digest.digest(tokens))
-      return { found: await findAll(search, digests, before, Math.min(limit, maxSearchPage)), sought: tokens }
+      const found = await findAll(search, digests, before, Math.min(limit, maxSearchPage))
+      // Who searches by value may be guessing it: an event that names its token says that the guess was right.
+      return { found, sought: tokens, values: 'value' in sought ? 1 : 0 }
     })
   }
 }

@@ -7,6 +7,7 @@ import { createEvidenceVerbs } from '../../src/vault/evidence.ts'
 import type { ActLog } from '../../src/vault/evidence-ports.ts'
 import type { FieldKeys } from '../../src/vault/field-keys.ts'
 import { loginFields } from '../../src/vault/fields.ts'
+import type { Policy } from '../../src/vault/policy.ts'
 import { createProver } from '../../src/vault/prove.ts'
 import { createSearchAudit } from '../../src/vault/search-audit.ts'
 import { startEvidence } from './evidence.ts'
@@ -15,11 +16,14 @@ import { signJwt } from './jwks-server.ts'
 import { investigator, worldPolicy } from './vault-world.ts'
 
 /** The real app over a real log, for who reads the evidence. */
-export async function startEvidenceApp(t: Test, change: { keys?: FieldKeys; log?: (log: ActLog) => ActLog } = {}) {
+export async function startEvidenceApp(
+  t: Test,
+  change: { keys?: FieldKeys; log?: (log: ActLog) => ActLog; policy?: Policy } = {},
+) {
   const evidence = await startEvidence(t)
   const { apiDatabase, reader, signer } = evidence
   const keys = change.keys ?? evidence.keys
-  const policy = () => worldPolicy
+  const policy = () => change.policy ?? worldPolicy
   const log = createActLog(apiDatabase)
   const recordAct = createRecordAct((change.log ?? (same => same))(log), keys, () => new Date(), policy)
   const prover = createProver(reader, createNoteVerifier(signer.verifierKey))

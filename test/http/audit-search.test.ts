@@ -4,6 +4,7 @@ import { generateKey, type KeyPurpose, Keyset } from '../../src/crypto/keyset.ts
 import { FieldKeys } from '../../src/vault/field-keys.ts'
 import { createChoices } from '../helpers/audit-mutations.ts'
 import { startEvidenceApp } from '../helpers/evidence-app.ts'
+import { parsePolicy } from '../helpers/vault-world.ts'
 
 const purpose = 'data_subject_request'
 
@@ -232,6 +233,19 @@ t.test('every way to the evidence is for auditors, is evidence itself, and tells
     t.equal((await fetch(`${app.origin}/v1/audit${path}`, init)).status, 401, `${path} without a JWT`)
   }
 })
+
+t.test(
+  'values cannot be guessed without end: a search by value counts against a budget, one by token does not',
+  async t => {
+    const policy = parsePolicy('version: 1\nroles: { auditor: { audit: true, budget: { per_minute: 2, per_day: 3 } } }')
+    const { call } = await startEvidenceApp(t, { policy })
+    const byToken = { purpose, token: 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w' }
+    const guess = (n: number) => call('/search', { body: { purpose, field: 'ip', value: `203.0.113.${n}` } })
+    for (const n of [1, 2]) t.equal((await guess(n)).status, 200)
+    t.match(await guess(3), { status: 429, json: { code: 'budget_exceeded', window: 'minute' } })
+    for (let time = 0; time < 3; time++) t.equal((await call('/search', { body: byToken })).status, 200)
+  },
+)
 
 t.test('hostile searches are refused by name and repeat nothing', async t => {
   const { call, reveal } = await startEvidenceApp(t)

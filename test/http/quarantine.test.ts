@@ -168,7 +168,9 @@ t.test(
     t.notMatch(refused.text, /canary/)
     t.match(await evidence(), [{ decision: 'permitted' }, { decision: 'refused', code: 'budget_exceeded', granted: 0 }])
     const others = ['ip: full', '"*": full, ip: partial'].map(reveal => `reveal: { ${reveal} }`)
-    const strict = ['ticket: required', 'approval: { fields: [ip] }'].map(rule => `reveal: { "*": full }, ${rule}`)
+    const strict = ['ticket: required', 'approval: { fields: [ip] }', 'approval: { above: 1 }'].map(
+      rule => `reveal: { "*": full }, ${rule}`,
+    )
     for (investigator of [...others, ...strict])
       t.match(await open(id), { status: 403, json: { code: 'role_not_permitted' } }, investigator)
   },

@@ -259,3 +259,17 @@ t.test('a call is decided by one policy from beginning to end', async t => {
   await t.rejects(world.detokenize(as('lead'), { ...request, tokens: [ip] }), { code: 'role_not_permitted' })
   t.equal(world.audit.events[1]!.policy, policies[1]!.digest)
 })
+
+t.test('an approval does not stretch: a field that was to be shown in part stays so', async t => {
+  const narrow = 'mix: { reveal: { ip: full, device_id: partial }, purposes: [fraud], approval: { fields: ["*"] } }'
+  const wide = 'wide: { reveal: { device_id: full }, purposes: [fraud], approval: { fields: ["*"] } }'
+  const { detokenize, audit, ip, device } = build({
+    policy: parsePolicy(`version: 1\nroles:\n  ${narrow}\n  ${wide}\n`),
+  })
+  const digestOf = async (...roles: string[]) => {
+    audit.ruling = { allowed: true, approvalId: 'x', approvalState: 'pending', approvalExpiresAt: 'y' }
+    await detokenize(as(...roles), { ...request, tokens: [ip, device] })
+    return (audit.acts.at(-1)!.effect as Extract<Effect, { kind: 'request_approval' }>).digest
+  }
+  t.not(await digestOf('mix'), await digestOf('mix', 'wide'))
+})

@@ -91,7 +91,7 @@ const schema = {
   security: [{ accessToken: [] }],
   body,
   response: { 200: reply },
-  'x-problems': [...auditorProblems, ...bodyProblems, 'purpose_missing', 'purpose_invalid'],
+  'x-problems': [...auditorProblems, ...bodyProblems, 'purpose_missing', 'purpose_invalid', 'budget_exceeded'],
   'x-request-examples': {
     value: { summary: 'By value', value },
     token: {

@@ -11,6 +11,7 @@ import { createMakeCheckpoint } from '../vault/checkpoint.ts'
 import { createEvidenceVerbs, type EvidenceVerbs } from '../vault/evidence.ts'
 import { createProver } from '../vault/prove.ts'
 import { createSearchAudit, type SearchAudit } from '../vault/search-audit.ts'
+import { followLog } from './follow-log.ts'
 import type { SigningVault } from './open-vault.ts'
 
 /** What becomes of the audit log outside of requests, and who may read it inside of them. */
@@ -33,7 +34,6 @@ export function composeEvidence(
   const search = createAuditSearch(database)
   const sink = openSink(config)
   const makeCheckpoint = createMakeCheckpoint({ reader, store: createCheckpointStore(database), signer, sink })
-  let closing = false
   let stop = async () => {}
   return {
     verbs: {
@@ -47,22 +47,16 @@ export function composeEvidence(
     },
     start() {
       if (sink === undefined) log.warn({ event: 'checkpoints_not_published' })
-      const schedule = startCheckpoints({
-        async makeCheckpoint() {
-          try {
-            return await makeCheckpoint()
-          } finally {
-            // A search then has a minute's events to index, and not those of a year.
-            if (!closing) await search.indexEvents()
-          }
-        },
-        intervalMilliseconds: config.CHECKPOINT_SECONDS * 1000,
-        log,
-      })
-      stop = () => schedule.stop()
+      const intervalMilliseconds = config.CHECKPOINT_SECONDS * 1000
+      const schedule = startCheckpoints({ makeCheckpoint, intervalMilliseconds, log })
+      // Beside the checkpoints and never before one: an index may have much to catch up with.
+      const stopIndexing = followLog({ search, intervalMilliseconds, log })
+      stop = () => {
+        stopIndexing()
+        return schedule.stop()
+      }
     },
     async close() {
-      closing = true
       await stop()
       sink?.close()
     },

@@ -10,7 +10,7 @@ const indexedAtOnce = 1000
 /** Events by the tokens that they name. The index follows the log only when somebody searches, or asks for it. */
 export function createAuditSearch(database: TokenvaultDatabase): AuditSearch {
   return {
-    indexEvents: () => namingFailures(() => indexEvents(database)),
+    indexEvents: signal => namingFailures(() => indexEvents(database, signal)),
 
     findEvents: (digests, { before, limit }) =>
       namingFailures(async () => {
@@ -32,10 +32,10 @@ export function createAuditSearch(database: TokenvaultDatabase): AuditSearch {
 }
 
 /** Up to the events that were committed when this began; others may come as fast as they are indexed. */
-async function indexEvents(database: TokenvaultDatabase): Promise<void> {
+async function indexEvents(database: TokenvaultDatabase, signal?: AbortSignal): Promise<void> {
   const head = await sql<{ tree_size: string }>`select tree_size from pii_vault.audit_head`.execute(database)
   const target = Number(head.rows[0]?.tree_size ?? 0)
-  for (let next = 0, last = -1; next < target && next > last; ) {
+  for (let next = 0, last = -1; next < target && next > last && !signal?.aborted; ) {
     last = next
     const { rows } = await sql<{ next: string }>`select pii_vault.index_audit(${indexedAtOnce}) as next`.execute(
       database,

@@ -154,8 +154,13 @@ export interface CheckpointSink {
 }
 
 export interface AuditSearch {
-  /** Brings the index up to date, so that the next search has less to do. @throws `store_unavailable` */
-  indexEvents(): Promise<void>
+  /**
+   * Brings the index up to date in bounded steps, so that the next search has less to do.
+   *
+   * @param signal ends it after the step under way
+   * @throws `store_unavailable`
+   */
+  indexEvents(signal?: AbortSignal): Promise<void>
   /**
    * Events that name any of the digests, newest first. Brings the index up to date first.
    *

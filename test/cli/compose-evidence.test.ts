@@ -68,3 +68,48 @@ t.test('a directory that is missing is told once, and the API goes on', async t 
   t.ok((await kept()).has(2), 'signed and kept all the same')
   t.throws(() => readdirSync(directory), { code: 'ENOENT' })
 })
+
+t.test('an index that is far behind holds up no checkpoint, and the last one least', async t => {
+  const { composed, append, kept, admin, connect, logged } = await compose(t, { CHECKPOINT_SECONDS: '1' })
+  await append(20_000)
+  const gate = await connect()
+  await gate.query('BEGIN; SELECT 1 FROM pii_vault.audit_tokens_head FOR UPDATE')
+  composed.start()
+  await until('indexing waits at the gate', async () => {
+    const { rows } = await admin.query(
+      `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%index_audit%'`,
+    )
+    return rows.length > 0
+  })
+  for (let size = 20_000; size < 20_003; size++) {
+    await until(`a checkpoint of ${size}`, async () => (await kept()).has(size))
+    await append(1)
+  }
+  await composed.close()
+  t.ok((await kept()).has(20_003), 'the last one is made by closing')
+  await gate.query('COMMIT')
+  t.equal(logged.length, 1, 'nothing failed')
+})
+
+t.test('an index that cannot be brought up to date is told once, and again when it can; checkpoints go on', async t => {
+  const { composed, append, kept, admin, logged } = await compose(t, { CHECKPOINT_SECONDS: '1' })
+  await append(1)
+  await admin.query('REVOKE EXECUTE ON FUNCTION pii_vault.index_audit(integer) FROM tokenvault_api')
+  composed.start()
+  await until('the failure is told', () => logged.length === 2)
+  await append(1)
+  await until('a checkpoint is made', async () => (await kept()).has(2))
+  await append(1)
+  await until('another is made', async () => (await kept()).has(3))
+  await admin.query('GRANT EXECUTE ON FUNCTION pii_vault.index_audit(integer) TO tokenvault_api')
+  await until('that it is over is told', () => logged.length === 3)
+  await composed.close()
+  t.match(
+    logged.map(line => JSON.parse(line)),
+    [
+      { level: 'warn', event: 'checkpoints_not_published' },
+      { level: 'warn', event: 'search_index_failed', err: { code: 'store_unavailable', message: /42501/ } },
+      { level: 'info', event: 'search_index_recovered' },
+    ],
+  )
+})

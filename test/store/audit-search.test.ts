@@ -3,6 +3,7 @@ import { createActLog } from '../../src/store/act-log.ts'
 import { createAuditReader } from '../../src/store/audit-reader.ts'
 import { createAuditSearch } from '../../src/store/audit-search.ts'
 import { makeAct } from '../helpers/acts.ts'
+import { until } from '../helpers/fault-plan.ts'
 import { createVaultDatabase } from '../helpers/vault-database.ts'
 
 const digestOf = (n: number) => `token-${n}`.padEnd(22, '_')
@@ -47,6 +48,29 @@ t.test('a log of more events than are indexed at once is indexed whole', async t
   t.strictSame(await find([3599, 100]), [3499, 0])
   t.strictSame(await compare(), { missing: 0, surplus: 0 })
   await search.indexEvents()
+})
+
+t.test('indexing that is stopped ends with the step under way', async t => {
+  const { admin, search, connect } = await startSearch(t)
+  await admin.query(`SELECT pii_vault.append_audit(array_fill('{}'::bytea, ARRAY[3500]))`)
+  const indexed = async () =>
+    (await admin.query('SELECT next_sequence::int AS next FROM pii_vault.audit_tokens_head')).rows[0].next
+  await search.indexEvents(AbortSignal.abort())
+  t.equal(await indexed(), 0)
+  const gate = await connect()
+  await gate.query('BEGIN; SELECT 1 FROM pii_vault.audit_tokens_head FOR UPDATE')
+  const stopping = new AbortController()
+  const indexing = search.indexEvents(stopping.signal)
+  await until('a step waits at the gate', async () => {
+    const { rows } = await admin.query(
+      `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%index_audit%'`,
+    )
+    return rows.length > 0
+  })
+  stopping.abort()
+  await gate.query('COMMIT')
+  await indexing
+  t.equal(await indexed(), 1000)
 })
 
 t.test('searches at once, while acts are committed, leave the index right', async t => {

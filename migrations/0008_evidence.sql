@@ -1,5 +1,11 @@
 SET LOCAL ROLE tokenvault_owner;
 
+-- Before anything reads the log: what the append_audit of before has under way is committed first, and seen below, and
+-- what waits here for its turn fails afterwards, since it looks for a column that is gone. Without a subtree of its own,
+-- an event of the old way would leave the log broken for ever.
+LOCK TABLE pii_vault.audit_head IN ACCESS EXCLUSIVE MODE;
+ALTER TABLE pii_vault.audit_head RENAME COLUMN subtree_roots TO frontier;
+
 -- The key that signs checkpoints and receipts.
 ALTER TABLE pii_vault.keys DROP CONSTRAINT keys_purpose_check,
   ADD CONSTRAINT keys_purpose_check CHECK (purpose IN ('token', 'data', 'quarantine', 'audit', 'signing'));
@@ -44,7 +50,7 @@ DECLARE
   merges bigint;
   height integer;
 BEGIN
-  SELECT tree_size, subtree_roots INTO STRICT first_sequence, roots FROM pii_vault.audit_head FOR UPDATE;
+  SELECT tree_size, frontier INTO STRICT first_sequence, roots FROM pii_vault.audit_head FOR UPDATE;
   next_sequence := first_sequence;
   IF events IS NULL THEN
     RAISE EXCEPTION 'events are missing' USING ERRCODE = 'null_value_not_allowed';
@@ -73,7 +79,7 @@ BEGIN
     roots := roots || node;
     next_sequence := next_sequence + 1;
   END LOOP;
-  UPDATE pii_vault.audit_head SET tree_size = next_sequence, subtree_roots = roots;
+  UPDATE pii_vault.audit_head SET tree_size = next_sequence, frontier = roots;
   RETURN first_sequence;
 END
 $$;

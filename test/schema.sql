@@ -148,7 +148,7 @@ view pii_vault.audit_events owner tokenvault_owner
 table pii_vault.audit_head owner tokenvault_owner
   column only_row boolean not null default true
   column tree_size bigint not null
-  column subtree_roots bytea[] not null
+  column frontier bytea[] not null
   constraint audit_head_only_row_check CHECK (only_row)
   constraint audit_head_pkey PRIMARY KEY (only_row)
   CREATE UNIQUE INDEX audit_head_pkey ON pii_vault.audit_head USING btree (only_row)
@@ -431,7 +431,7 @@ DECLARE
   merges bigint;
   height integer;
 BEGIN
-  SELECT tree_size, subtree_roots INTO STRICT first_sequence, roots FROM pii_vault.audit_head FOR UPDATE;
+  SELECT tree_size, frontier INTO STRICT first_sequence, roots FROM pii_vault.audit_head FOR UPDATE;
   next_sequence := first_sequence;
   IF events IS NULL THEN
     RAISE EXCEPTION 'events are missing' USING ERRCODE = 'null_value_not_allowed';
@@ -460,7 +460,7 @@ BEGIN
     roots := roots || node;
     next_sequence := next_sequence + 1;
   END LOOP;
-  UPDATE pii_vault.audit_head SET tree_size = next_sequence, subtree_roots = roots;
+  UPDATE pii_vault.audit_head SET tree_size = next_sequence, frontier = roots;
   RETURN first_sequence;
 END
 $function$

@@ -106,12 +106,12 @@ function viewOf(snapshot: TokenvaultDatabase): AuditView {
 }
 
 async function readHead(database: TokenvaultDatabase): Promise<AuditHead> {
-  const rows = await read<{ tree_size: string; subtree_roots: Buffer[] }>(
+  const rows = await read<{ tree_size: string; frontier: Buffer[] }>(
     database,
-    sql`select tree_size, subtree_roots from pii_vault.audit_head`,
+    sql`select tree_size, frontier from pii_vault.audit_head`,
   )
   // Without a head there is a tree of nothing, which no event fits in.
-  return { treeSize: Number(rows[0]?.tree_size ?? 0), subtreeRoots: rows[0]?.subtree_roots ?? [] }
+  return { treeSize: Number(rows[0]?.tree_size ?? 0), subtreeRoots: rows[0]?.frontier ?? [] }
 }
 
 /** Ties stay together: where somebody took the unique key away to store a sequence twice, both are read. */

@@ -52,22 +52,26 @@ export async function migrate(
   let failed: string | undefined
   try {
     return await namingFailures(() =>
-      database.transaction().execute(async transaction => {
-        await checkServer(transaction)
-        await sql`select pg_advisory_xact_lock(hashtextextended('tokenvault/migrate', 0))`.execute(transaction)
-        const migrator = new Migrator({
-          db: transaction,
-          provider: { getMigrations: async () => migrations },
-          migrationTableSchema: 'tokenvault_migrations',
-        })
-        const { error, results = [] } = await migrator.migrateToLatest()
-        failed = results.find(({ status }) => status === 'Error')?.migrationName
-        // The migrator compares names before it runs anything, and says so in an error of its own.
-        if (error instanceof Error && error.message.startsWith('corrupted migrations'))
-          throw new TokenvaultError('migration_failed', 'the database was migrated by another version of tokenvault')
-        if (error !== undefined) throw error
-        return results.map(({ migrationName }) => migrationName)
-      }),
+      database
+        .transaction()
+        // A statement after a lock sees what was committed before it.
+        .setIsolationLevel('read committed')
+        .execute(async transaction => {
+          await checkServer(transaction)
+          await sql`select pg_advisory_xact_lock(hashtextextended('tokenvault/migrate', 0))`.execute(transaction)
+          const migrator = new Migrator({
+            db: transaction,
+            provider: { getMigrations: async () => migrations },
+            migrationTableSchema: 'tokenvault_migrations',
+          })
+          const { error, results = [] } = await migrator.migrateToLatest()
+          failed = results.find(({ status }) => status === 'Error')?.migrationName
+          // The migrator compares names before it runs anything, and says so in an error of its own.
+          if (error instanceof Error && error.message.startsWith('corrupted migrations'))
+            throw new TokenvaultError('migration_failed', 'the database was migrated by another version of tokenvault')
+          if (error !== undefined) throw error
+          return results.map(({ migrationName }) => migrationName)
+        }),
     )
   } catch (error) {
     if (failed === undefined || !(error instanceof TokenvaultError)) throw error

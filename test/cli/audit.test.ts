@@ -75,7 +75,7 @@ t.test('audit verify: a log that was altered and made to fit, found by a kept ch
   await admin.query(`SET search_path = pii_vault; ALTER TABLE audit_log DISABLE TRIGGER USER;
     ALTER TABLE checkpoints DISABLE TRIGGER USER;
     CREATE TEMP TABLE rewritten AS SELECT sequence, event FROM audit_log; DELETE FROM audit_log; DELETE FROM checkpoints;
-    UPDATE rewritten SET event = '\\x7b7d' WHERE sequence = 7; UPDATE audit_head SET tree_size = 0, subtree_roots = '{}';
+    UPDATE rewritten SET event = '\\x7b7d' WHERE sequence = 7; UPDATE audit_head SET tree_size = 0, frontier = '{}';
     SELECT append_audit((SELECT array_agg(event ORDER BY sequence) FROM rewritten))`)
   t.equal((await run('audit', 'verify', '--key', key)).code, 0, 'without one it fits')
   const people = await run('audit', 'verify', '--key', key, '--checkpoint', kept)

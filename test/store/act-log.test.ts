@@ -18,8 +18,8 @@ async function startAudit(t: Test) {
   }
   const requestIds = async () => (await stored()).map(({ event }) => JSON.parse(event.toString()).requestId)
   const head = async () => {
-    const { rows } = await admin.query('SELECT tree_size::int AS size, subtree_roots FROM pii_vault.audit_head')
-    return rows[0] as { size: number; subtree_roots: Buffer[] }
+    const { rows } = await admin.query('SELECT tree_size::int AS size, frontier FROM pii_vault.audit_head')
+    return rows[0] as { size: number; frontier: Buffer[] }
   }
   return { ...vault, admin, newLog, stored, requestIds, head }
 }
@@ -40,22 +40,22 @@ t.test('the head is that of RFC 9162 for every size from 0 to 70, however the ev
   const { connect, stored, head } = await startAudit(t)
   const api = await connect('tokenvault_api')
   const entries: Buffer[] = []
-  t.same(foldSubtreeRoots((await head()).subtree_roots), treeHead([]))
+  t.same(foldSubtreeRoots((await head()).frontier), treeHead([]))
   for (let group = 1; entries.length < 70; group = (group % 4) + 1) {
     const events = Array.from({ length: group }, (_, n) => Buffer.from(JSON.stringify({ n: entries.length + n })))
     await api.query('SELECT pii_vault.append_audit($1)', [events])
     for (const event of events) entries.push(event)
-    const { size, subtree_roots } = await head()
+    const { size, frontier } = await head()
     t.equal(size, entries.length)
-    t.same(foldSubtreeRoots(subtree_roots), treeHead(entries), `of ${size} events`)
+    t.same(foldSubtreeRoots(frontier), treeHead(entries), `of ${size} events`)
   }
   // Sizes that a group passed over.
   const one = await startAudit(t)
   const single = await one.connect('tokenvault_api')
   for (const [index, event] of entries.entries()) {
     await single.query('SELECT pii_vault.append_audit($1)', [[event]])
-    const { subtree_roots } = await one.head()
-    t.same(foldSubtreeRoots(subtree_roots), treeHead(entries.slice(0, index + 1)))
+    const { frontier } = await one.head()
+    t.same(foldSubtreeRoots(frontier), treeHead(entries.slice(0, index + 1)))
   }
   for (const { event, leaf_hash } of await stored()) t.same(leaf_hash, leafHash(event))
 })

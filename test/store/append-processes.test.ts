@@ -38,9 +38,9 @@ t.test(`${processes} processes with ${appendsEach} acts each: one tree without a
   })
   t.strictSame(wrong, [], 'every caller was told the place and the leaf hash of its own event')
 
-  const { rows: heads } = await admin.query('SELECT tree_size::int AS size, subtree_roots FROM pii_vault.audit_head')
+  const { rows: heads } = await admin.query('SELECT tree_size::int AS size, frontier FROM pii_vault.audit_head')
   t.equal(heads[0].size, size)
-  t.same(foldSubtreeRoots(heads[0].subtree_roots), treeHead(rows.map(({ event }) => event)))
+  t.same(foldSubtreeRoots(heads[0].frontier), treeHead(rows.map(({ event }) => event)))
 
   const { rows: subtrees } = await admin.query(
     'SELECT level, index::int, root FROM pii_vault.audit_subtrees ORDER BY level, index',

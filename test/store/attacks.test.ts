@@ -215,7 +215,7 @@ t.test('names that a caller puts in the way reach no function that runs as the o
     CREATE FUNCTION ${schema}.to_char(date, text) RETURNS text LANGUAGE sql AS $$SELECT 'hijacked'$$;
     CREATE FUNCTION ${schema}.concat(bytea, bytea) RETURNS bytea LANGUAGE sql AS 'SELECT $1';
     CREATE OPERATOR ${schema}.|| (LEFTARG = bytea, RIGHTARG = bytea, FUNCTION = ${schema}.concat);
-    CREATE TABLE ${schema}.audit_head (tree_size bigint, subtree_roots bytea[]);
+    CREATE TABLE ${schema}.audit_head (tree_size bigint, frontier bytea[]);
     CREATE TABLE ${schema}.audit_log (sequence bigint, event bytea, leaf_hash bytea);
     CREATE TABLE ${schema}.audit_tokens (digest text, sequence bigint);
     CREATE TABLE ${schema}.spending (principal uuid, slot_seconds integer, slot timestamptz, "values" bigint);
@@ -276,8 +276,8 @@ t.test('settings that change how SQL is read do not change what is hashed', asyn
     log.map(row => row.leaf_hash),
     Array(6).fill(leafHash(event)),
   )
-  const { rows } = await admin.query('SELECT subtree_roots FROM pii_vault.audit_head')
-  t.same(foldSubtreeRoots(rows[0].subtree_roots), treeHead(Array(6).fill(event)))
+  const { rows } = await admin.query('SELECT frontier FROM pii_vault.audit_head')
+  t.same(foldSubtreeRoots(rows[0].frontier), treeHead(Array(6).fill(event)))
 })
 
 t.test('a role that only reads cannot hold up ingestion by taking the locks it can name', async t => {

@@ -103,16 +103,16 @@ t.test('a log that was rewritten, cut or forged gets no signature', async t => {
       message: /has not grown out/,
     },
     'the head is another one': {
-      statement: `UPDATE pii_vault.audit_head SET subtree_roots[1] = sha256('x')`,
+      statement: `UPDATE pii_vault.audit_head SET frontier[1] = sha256('x')`,
       message: /has not grown out/,
     },
     'the head does not fit': {
-      statement: `UPDATE pii_vault.audit_head SET subtree_roots = subtree_roots || sha256('x')`,
+      statement: `UPDATE pii_vault.audit_head SET frontier = frontier || sha256('x')`,
       message: /does not fit its own size/,
     },
     'a row is gone': { statement: 'DELETE FROM pii_vault.audit_log WHERE sequence = 300', message: /are missing/ },
     'the log begins anew': {
-      statement: `DELETE FROM pii_vault.audit_log; UPDATE pii_vault.audit_head SET tree_size = 0, subtree_roots = '{}';
+      statement: `DELETE FROM pii_vault.audit_log; UPDATE pii_vault.audit_head SET tree_size = 0, frontier = '{}';
         DELETE FROM pii_vault.audit_subtrees`,
       message: /0 events, and a checkpoint of 300/,
     },
@@ -160,7 +160,7 @@ t.test('where another history was published under a size, nothing more is signed
   await one.append(20)
   await one.startMaker()()
   await one.tamper(`UPDATE pii_vault.checkpoints SET note = ''; DELETE FROM pii_vault.checkpoints;
-    DELETE FROM pii_vault.audit_log; UPDATE pii_vault.audit_head SET tree_size = 0, subtree_roots = '{}'`)
+    DELETE FROM pii_vault.audit_log; UPDATE pii_vault.audit_head SET tree_size = 0, frontier = '{}'`)
   await one.append(10)
   await one.admin.query(`SELECT pii_vault.append_audit(array_fill('another'::bytea, ARRAY[10]))`)
   const make = one.startMaker()

@@ -71,7 +71,7 @@ const changes: Readonly<Record<string, string>> = {
 const hidden = `
   CREATE TEMP TABLE rewritten AS SELECT event FROM audit_log ORDER BY sequence;
   DELETE FROM audit_log; DELETE FROM audit_subtrees; DELETE FROM checkpoints; DELETE FROM audit_tokens;
-  UPDATE audit_head SET tree_size = 0, subtree_roots = '{}';
+  UPDATE audit_head SET tree_size = 0, frontier = '{}';
   UPDATE audit_tokens_head SET next_sequence = 0;
   SELECT pii_vault.append_audit((SELECT coalesce(array_agg(event), '{}') FROM rewritten));
   SELECT pii_vault.index_audit(100000);
@@ -79,9 +79,9 @@ const hidden = `
 
 /** Changes of what follows from the events; there is no hiding them, for making it anew mends them. */
 const derivedChanges: Readonly<Record<string, string>> = {
-  'the head set back': 'UPDATE audit_head SET tree_size = 512, subtree_roots = subtree_roots[1:1]',
+  'the head set back': 'UPDATE audit_head SET tree_size = 512, frontier = frontier[1:1]',
   'the head set forward': 'UPDATE audit_head SET tree_size = 601',
-  'the head’s roots': `UPDATE audit_head SET subtree_roots[2] = sha256('x')`,
+  'the head’s roots': `UPDATE audit_head SET frontier[2] = sha256('x')`,
   'no head': 'DELETE FROM audit_head',
   'a subtree root': `UPDATE audit_subtrees SET root = sha256('x') WHERE index = 1`,
   'subtree roots deleted': 'DELETE FROM audit_subtrees',

@@ -33,7 +33,13 @@ export function composeEvidence(
   const reader = createAuditReader(database)
   const search = createAuditSearch(database)
   const sink = openSink(config)
-  const makeCheckpoint = createMakeCheckpoint({ reader, store: createCheckpointStore(database), signer, sink })
+  const makeCheckpoint = createMakeCheckpoint({
+    reader,
+    store: createCheckpointStore(database),
+    signer,
+    sink,
+    onInvalid: err => log.error({ event: 'checkpoint_invalid', err }),
+  })
   let stop = async () => {}
   return {
     verbs: {

@@ -1,6 +1,6 @@
 import { type Checkpoint, openCheckpoint, signCheckpoint } from '../crypto/checkpoint.ts'
 import { foldRoots, verifyConsistency } from '../crypto/merkle.ts'
-import { createNoteVerifier, type NoteSigner } from '../crypto/signed-note.ts'
+import { createNoteVerifier, type NoteSigner, type NoteVerifier } from '../crypto/signed-note.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { AuditHead, AuditReader, CheckpointSink, CheckpointStore, StoredCheckpoint } from './evidence-ports.ts'
 import { readConsistencyPath } from './prove.ts'
@@ -10,67 +10,80 @@ import { readConsistencyPath } from './prove.ts'
  * that is kept is published first where this process has not done so, so that a crash in between loses none. Those made while a
  * sink was away are not published later: the one after them says all that they say.
  *
- * Before it signs, it proves that the tree has grown out of the newest checkpoint, whose signature it checks: a log that
- * was rewritten gets no fresh signature.
+ * Before it signs, it proves that the tree has grown out of the newest checkpoint that this vault signed, and out of all that
+ * were kept since the last one that this process knows: a log that was rewritten gets no fresh signature. Whoever has
+ * the API's password can keep notes that nobody signed, too; these are reported and passed over. Where one takes the
+ * place of the checkpoint that is due, the next size gets one.
  *
  * Not to be called again before it has settled. Any number of processes may do so at once.
  *
- * @returns the newest checkpoint, kept and published; undefined while the log is empty
+ * @returns the newest checkpoint, kept and published; undefined while there is none
  * @throws TokenvaultError `audit_invalid`, and nothing was signed; `checkpoint_unavailable` where it is kept in the
  *   database only; `store_unavailable`
  */
 export type MakeCheckpoint = () => Promise<StoredCheckpoint | undefined>
 
-/** @param deps.sink absent: checkpoints stay in the database */
+/**
+ * @param deps.sink absent: checkpoints stay in the database
+ * @param deps.onInvalid told `audit_invalid` when stored notes are found that are no checkpoints of this vault, and again only
+ *   when others are
+ */
 export function createMakeCheckpoint(deps: {
   readonly reader: AuditReader
   readonly store: CheckpointStore
   readonly signer: NoteSigner
   readonly sink?: CheckpointSink | undefined
+  readonly onInvalid?: ((error: TokenvaultError) => void) | undefined
 }): MakeCheckpoint {
-  const { reader, store, signer, sink } = deps
+  const { reader, store, signer, sink, onInvalid } = deps
   const verifier = createNoteVerifier(signer.verifierKey)
   /** The newest one that this process knows of, whatever happens to the database. */
   let remembered: Checkpoint | undefined
   let publishedSize: number | undefined
+  let reported: string | undefined
 
   const publish = async (checkpoint: StoredCheckpoint) => {
     if (publishedSize === checkpoint.treeSize) return
     await sink?.publish(checkpoint)
     publishedSize = checkpoint.treeSize
   }
-  const readNewest = async () => {
-    const stored = await reader.latestCheckpoint()
-    if (stored === undefined) return undefined
-    let checkpoint: Checkpoint
-    try {
-      checkpoint = openCheckpoint(stored.note, verifier)
-    } catch (cause) {
-      throw new TokenvaultError('audit_invalid', 'the newest checkpoint was not signed by this vault', { cause })
-    }
-    if (checkpoint.treeSize !== stored.treeSize)
-      throw new TokenvaultError('audit_invalid', 'the newest checkpoint is not of the size it is kept under')
-    return { stored, checkpoint }
+  const report = ({ invalid, largestInvalid }: KeptCheckpoints) => {
+    const state = invalid === 0 ? undefined : `${invalid} ${largestInvalid}`
+    if (state !== undefined && state !== reported)
+      onInvalid?.(
+        new TokenvaultError(
+          'audit_invalid',
+          `${invalid} stored notes are no checkpoints that this vault signed for their size, the largest of size ${largestInvalid}`,
+        ),
+      )
+    reported = state
+  }
+  /** Keeps it, unless something else is kept under its size already: then nobody ever sees it. */
+  const keep = async (checkpoint: StoredCheckpoint) => {
+    await store.insertCheckpoint(checkpoint)
+    // The same tree always gets the same note.
+    return (await reader.checkpointAt(checkpoint.treeSize))?.note === checkpoint.note
   }
 
   return async () => {
     // In this order: whatever is appended in between only makes the tree larger than the checkpoint.
-    const newest = await readNewest()
+    const kept = await readKept(store, verifier, remembered?.treeSize)
     const head = await reader.readHead()
-    checkRemembered(remembered, newest?.checkpoint)
+    report(kept)
+    checkRemembered(remembered, kept)
     const root = rootOf(head)
-    if (newest !== undefined) await checkGrown(reader, newest.checkpoint, { treeSize: head.treeSize, root })
+    for (const checkpoint of signedOf(kept)) await checkGrown(reader, checkpoint, { treeSize: head.treeSize, root })
     // One that a crash left unpublished comes first; and where another history was published, nothing is signed at all.
     let failure: unknown
-    if (newest !== undefined)
-      await publish(newest.stored).catch(error => {
+    let current = kept.placed[0]?.stored
+    if (current !== undefined)
+      await publish(current).catch(error => {
         if (!isUnavailable(error)) throw error
         failure = error
       })
-    let current = newest?.stored
     if (head.treeSize > (current?.treeSize ?? 0)) {
-      current = { treeSize: head.treeSize, note: signCheckpoint(signer, { treeSize: head.treeSize, root }) }
-      await store.insertCheckpoint(current)
+      const next = { treeSize: head.treeSize, note: signCheckpoint(signer, { treeSize: head.treeSize, root }) }
+      if (await keep(next)) current = next
     }
     if (current === undefined) return undefined
     remembered = openCheckpoint(current.note, verifier)
@@ -81,17 +94,75 @@ export function createMakeCheckpoint(deps: {
   }
 }
 
+/** What is kept from a size on, or from the newest checkpoint on that this vault signed. */
+interface KeptCheckpoints {
+  /** Signed by this vault for the size that they are kept under, largest first. */
+  readonly placed: readonly { readonly stored: StoredCheckpoint; readonly checkpoint: Checkpoint }[]
+  /** The largest that this vault signed, and that is kept under another size than its own. */
+  readonly strayed: Checkpoint | undefined
+  /** How many are neither, or strayed, and the size that the largest of them is kept under. */
+  readonly invalid: number
+  readonly largestInvalid: number | undefined
+}
+
+const pageCheckpoints = 100
+
+async function readKept(
+  store: CheckpointStore,
+  verifier: NoteVerifier,
+  from: number | undefined,
+): Promise<KeptCheckpoints> {
+  const placed: { stored: StoredCheckpoint; checkpoint: Checkpoint }[] = []
+  let strayed: Checkpoint | undefined
+  let invalid = 0
+  let largestInvalid: number | undefined
+  let below: number | undefined
+  while (true) {
+    const page = await store.listCheckpoints({ below, limit: pageCheckpoints })
+    for (const stored of page) {
+      const isEnough = from === undefined ? placed.length > 0 : stored.treeSize < from
+      if (isEnough) return { placed, strayed, invalid, largestInvalid }
+      const checkpoint = openSigned(stored.note, verifier)
+      if (checkpoint?.treeSize === stored.treeSize) {
+        placed.push({ stored, checkpoint })
+        continue
+      }
+      invalid++
+      largestInvalid ??= stored.treeSize
+      if (checkpoint !== undefined && checkpoint.treeSize > (strayed?.treeSize ?? -1)) strayed = checkpoint
+    }
+    below = page.at(-1)?.treeSize
+    if (below === undefined) return { placed, strayed, invalid, largestInvalid }
+  }
+}
+
+function openSigned(note: string, verifier: NoteVerifier): Checkpoint | undefined {
+  try {
+    return openCheckpoint(note, verifier)
+  } catch (error) {
+    if (error instanceof TokenvaultError && error.code === 'checkpoint_invalid') return undefined
+    throw error
+  }
+}
+
+/** What this vault signed once, and the log must have grown out of. A smaller one that strayed says no more than these. */
+function signedOf({ placed, strayed }: KeptCheckpoints): readonly Checkpoint[] {
+  const signed = placed.map(({ checkpoint }) => checkpoint)
+  return strayed !== undefined && strayed.treeSize > (signed[0]?.treeSize ?? 0) ? [strayed, ...signed] : signed
+}
+
 function isUnavailable(error: unknown): boolean {
   return error instanceof TokenvaultError && error.code === 'checkpoint_unavailable'
 }
 
-/** @throws TokenvaultError `audit_invalid` where the newest one of before is gone, or became another */
-function checkRemembered(remembered: Checkpoint | undefined, newest: Checkpoint | undefined): void {
+/** @throws TokenvaultError `audit_invalid` where the newest one of before is gone, or became another: nothing may do that */
+function checkRemembered(remembered: Checkpoint | undefined, { placed }: KeptCheckpoints): void {
   if (remembered === undefined) return
   const { treeSize, root } = remembered
-  if (newest === undefined || newest.treeSize < treeSize)
-    throw new TokenvaultError('audit_invalid', `the checkpoint of size ${treeSize} was removed`)
-  if (newest.treeSize === treeSize && Buffer.compare(newest.root, root) !== 0)
+  const found = placed.find(({ checkpoint }) => checkpoint.treeSize === treeSize)
+  if (found === undefined)
+    throw new TokenvaultError('audit_invalid', `the checkpoint of size ${treeSize} was removed or replaced`)
+  if (Buffer.compare(found.checkpoint.root, root) !== 0)
     throw new TokenvaultError('audit_invalid', `the checkpoint of size ${treeSize} was replaced`)
 }
 

@@ -143,6 +143,15 @@ export interface AuditReader {
 }
 
 export interface CheckpointStore {
+  /**
+   * Stored checkpoints, largest first; of a note that is longer than any of ours, nothing.
+   *
+   * @param options.below only those of smaller trees
+   */
+  listCheckpoints(options: {
+    readonly below?: number | undefined
+    readonly limit: number
+  }): Promise<readonly StoredCheckpoint[]>
   /** Keeps a checkpoint; one of that size that is there already stays. @throws `store_unavailable` */
   insertCheckpoint(checkpoint: StoredCheckpoint): Promise<void>
 }

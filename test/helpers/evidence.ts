@@ -2,11 +2,12 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { createNoteVerifier, type NoteSigner } from '../../src/crypto/signed-note.ts'
+import type { TokenvaultError } from '../../src/errors.ts'
 import { createFileSink } from '../../src/publish/file-sink.ts'
 import { createAuditReader } from '../../src/store/audit-reader.ts'
 import { createCheckpointStore } from '../../src/store/checkpoints.ts'
 import { createMakeCheckpoint } from '../../src/vault/checkpoint.ts'
-import type { CheckpointSink } from '../../src/vault/evidence-ports.ts'
+import type { CheckpointSink, CheckpointStore } from '../../src/vault/evidence-ports.ts'
 import { temporaryDirectory } from './embedded-directory.ts'
 import { createVaultDatabase } from './vault-database.ts'
 
@@ -30,8 +31,13 @@ export async function startEvidence(t: Test) {
     reader,
     store,
     /** As another process would: it knows nothing of what the others did. */
-    startMaker: (change: { sink?: CheckpointSink | undefined } = {}) =>
-      createMakeCheckpoint({ reader, store, signer, sink: createFileSink(directory), ...change }),
+    startMaker: (
+      change: {
+        sink?: CheckpointSink | undefined
+        store?: CheckpointStore
+        onInvalid?: (error: TokenvaultError) => void
+      } = {},
+    ) => createMakeCheckpoint({ reader, store, signer, sink: createFileSink(directory), ...change }),
     /** Appends events that say nothing, many at once. */
     async append(count: number) {
       await admin.query(

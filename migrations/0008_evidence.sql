@@ -50,6 +50,11 @@ DECLARE
   merges bigint;
   height integer;
 BEGIN
+  -- Who got an answer must find the event after a crash, whatever the session's own settings are. This holds for the
+  -- transaction, beyond the end of this function.
+  IF current_setting('synchronous_commit') <> 'remote_apply' THEN -- which is more than on
+    PERFORM set_config('synchronous_commit', 'on', true);
+  END IF;
   SELECT tree_size, frontier INTO STRICT first_sequence, roots FROM pii_vault.audit_head FOR UPDATE;
   next_sequence := first_sequence;
   IF events IS NULL THEN

@@ -195,6 +195,10 @@ DECLARE
   has_charge boolean := false;
   opened integer;
 BEGIN
+  -- Between ruling and append the caller has its turn, and the head stays locked: one that stalls must not stop all others.
+  IF NOT only_plain THEN
+    PERFORM set_config('idle_in_transaction_session_timeout', '3000', true);
+  END IF;
   PERFORM FROM pii_vault.audit_head FOR UPDATE;
   -- Not the time at which the transaction began: it may have waited for the lock.
   moment := clock_timestamp();
@@ -298,7 +302,8 @@ $$;
 
 -- Acts that are all allowed and change nothing else, which is nearly every group: ruled and recorded in one statement, so
 -- that the head is locked for no round trip. Returns the sequence of the first event, or null, with nothing changed, where
--- they are not such acts.
+-- they are not such acts. Nor does it anything under another isolation level than it needs, which a session's default may
+-- be: there, whoever waited for the head would fail. Of a transaction of its own the caller can tell the level.
 CREATE FUNCTION pii_vault.commit_plain_acts(request jsonb, events bytea[]) RETURNS bigint
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -306,7 +311,7 @@ BEGIN
   IF jsonb_array_length(request -> 'acts') IS DISTINCT FROM cardinality(events) THEN
     RAISE EXCEPTION 'each act has one event' USING ERRCODE = 'invalid_parameter_value';
   END IF;
-  IF pii_vault.rule_acts(request, true) IS NULL THEN
+  IF current_setting('transaction_isolation') <> 'read committed' OR pii_vault.rule_acts(request, true) IS NULL THEN
     RETURN NULL;
   END IF;
   RETURN pii_vault.append_audit(events);

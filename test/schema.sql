@@ -431,6 +431,11 @@ DECLARE
   merges bigint;
   height integer;
 BEGIN
+  -- Who got an answer must find the event after a crash, whatever the session's own settings are. This holds for the
+  -- transaction, beyond the end of this function.
+  IF current_setting('synchronous_commit') <> 'remote_apply' THEN -- which is more than on
+    PERFORM set_config('synchronous_commit', 'on', true);
+  END IF;
   SELECT tree_size, frontier INTO STRICT first_sequence, roots FROM pii_vault.audit_head FOR UPDATE;
   next_sequence := first_sequence;
   IF events IS NULL THEN
@@ -596,7 +601,7 @@ BEGIN
   IF jsonb_array_length(request -> 'acts') IS DISTINCT FROM cardinality(events) THEN
     RAISE EXCEPTION 'each act has one event' USING ERRCODE = 'invalid_parameter_value';
   END IF;
-  IF pii_vault.rule_acts(request, true) IS NULL THEN
+  IF current_setting('transaction_isolation') <> 'read committed' OR pii_vault.rule_acts(request, true) IS NULL THEN
     RETURN NULL;
   END IF;
   RETURN pii_vault.append_audit(events);
@@ -834,6 +839,10 @@ DECLARE
   has_charge boolean := false;
   opened integer;
 BEGIN
+  -- Between ruling and append the caller has its turn, and the head stays locked: one that stalls must not stop all others.
+  IF NOT only_plain THEN
+    PERFORM set_config('idle_in_transaction_session_timeout', '3000', true);
+  END IF;
   PERFORM FROM pii_vault.audit_head FOR UPDATE;
   -- Not the time at which the transaction began: it may have waited for the lock.
   moment := clock_timestamp();

@@ -79,18 +79,22 @@ async function commitGroup(database: TokenvaultDatabase, group: readonly Waiting
     if (first !== null) return plainEvents.map((event, index) => place(Number(first) + index, event, plainly))
   }
 
-  return database.transaction().execute(async transaction => {
-    const { rows } = await sql<{ rulings: (StoredRuling | null)[] }>`
+  // Each statement must see what was committed while it waited for the head, whatever the session's default is.
+  return database
+    .transaction()
+    .setIsolationLevel('read committed')
+    .execute(async transaction => {
+      const { rows } = await sql<{ rulings: (StoredRuling | null)[] }>`
       select pii_vault.rule_acts(${request}::jsonb) as rulings`.execute(transaction)
-    const rulings = rows[0]!.rulings.map(toRuling)
-    const events = group.map(({ act, plainEvent }, index) =>
-      rulings[index] === plainly ? plainEvent : serialize(act, rulings[index]!),
-    )
-    const appended = await sql<{ first: string }>`
+      const rulings = rows[0]!.rulings.map(toRuling)
+      const events = group.map(({ act, plainEvent }, index) =>
+        rulings[index] === plainly ? plainEvent : serialize(act, rulings[index]!),
+      )
+      const appended = await sql<{ first: string }>`
       select pii_vault.append_audit(${bytesArray(events)}::bytea[]) as first`.execute(transaction)
-    const first = Number(appended.rows[0]!.first)
-    return events.map((event, index) => place(first + index, event, rulings[index]!))
-  })
+      const first = Number(appended.rows[0]!.first)
+      return events.map((event, index) => place(first + index, event, rulings[index]!))
+    })
 }
 
 /** What `pii_vault.rule_acts` says of an act that is refused, or that has an effect. */

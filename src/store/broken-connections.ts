@@ -28,7 +28,7 @@ export function withoutBroken(pool: Pool): PostgresPool {
   return { connect, end: () => pool.end(), options: pool.options }
 }
 
-/** No answer of the server, or its last one: class 57P, operator intervention. */
+/** No answer of the server, or its last one: class 57P, operator intervention, and a transaction that idled too long. */
 function isBroken(error: unknown): boolean {
-  return !(error instanceof DatabaseError) || error.code?.startsWith('57P') === true
+  return !(error instanceof DatabaseError) || /^(57P|25P03$)/.test(error.code ?? '')
 }

@@ -167,7 +167,11 @@ t.test('a connection that ends at any statement of a transaction leaves nothing 
   t.teardown(() => database.destroy())
   const log = createActLog(database)
   const before = await everything()
-  const answers = ['begin', 'rule_acts($1::jsonb) as rulings', 'append_audit($1::bytea[]) as first']
+  const answers = [
+    'start transaction isolation level read committed',
+    'rule_acts($1::jsonb) as rulings',
+    'append_audit($1::bytea[]) as first',
+  ]
   for (const statement of answers) {
     proxy.cutAnswerTo(statement)
     await t.rejects(log.commit(lift), { code: 'store_unavailable' }, statement)

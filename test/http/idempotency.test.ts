@@ -116,21 +116,42 @@ t.test('while the first is worked on, a repeat is told to wait', async t => {
   t.equal(calls, 1)
 })
 
-t.test('what was refused or failed changed nothing, so the key is free again', async t => {
-  const failures = ['role_not_permitted', 'quarantine_unknown', 'audit_unavailable', 'internal'] as const
-  const left: string[] = [...failures]
+t.test('what was refused changed nothing, so the key is free again', async t => {
+  const refusals = ['role_not_permitted', 'quarantine_unknown', 'quarantine_settled', 'principal_suspended'] as const
+  const left: string[] = [...refusals]
   const { send, keys } = await build(t, {
     discard: async () => {
       const code = left.shift()
       if (code !== undefined) throw new TokenvaultError(code as 'internal')
     },
   })
-  for (const code of failures) {
+  for (const code of refusals) {
     t.match(await send(discard, 'k'), { replayed: null, json: { code } })
     t.strictSame(await keys(), [], code)
   }
   t.match(await send(discard, 'k'), { status: 200, replayed: null })
   t.match(await send(discard, 'k'), { status: 200, replayed: 'true' })
+})
+
+t.test('what failed may have taken effect, so nothing is done again until the claim runs out', async t => {
+  for (const code of ['audit_unavailable', 'store_unavailable', 'internal'] as const) {
+    let calls = 0
+    const { send, keys } = await build(t, {
+      discard: async () => {
+        calls += 1
+        // As after a COMMIT whose reply was lost.
+        if (calls === 1) throw code === 'internal' ? new RangeError('unexpected') : new TokenvaultError(code)
+      },
+    })
+    t.match(await send(discard, 'k'), { replayed: null, json: { code } })
+    t.equal((await keys()).length, 1, `${code}: the claim is kept`)
+    const repeated = await send(discard, 'k')
+    t.match(repeated, { status: 409, retryAfter: '1', json: { code: 'idempotency_in_progress' } }, code)
+    t.equal(calls, 1, code)
+    await admin.query(`UPDATE pii_vault.idempotency SET created_at = created_at - interval '5 minutes'`)
+    t.match(await send(discard, 'k'), { status: 200, replayed: null }, `${code}: then it is taken over`)
+    t.match(await send(discard, 'k'), { status: 200, replayed: 'true' }, code)
+  }
 })
 
 t.test('a key that is none is refused before anything is done', async t => {

@@ -19,9 +19,11 @@ const keyShape = /^[ -~]{1,255}$/
 
 /**
  * Makes a repeat of a state-changing request harmless (draft-ietf-httpapi-idempotency-key-header-07, section 2), on the
- * routes whose schema names `idempotencyHeaders`. Only what succeeded is kept and replayed: an operation that refuses
- * or fails has changed nothing, so its claim is given back and the request may be repeated. A repeat is authenticated as
- * any request is, and tells its own caller what it was told before; it is no act, so it leaves no evidence.
+ * routes whose schema names `idempotencyHeaders`. Only what succeeded is kept and replayed. An operation that refuses has
+ * changed nothing, so its claim is given back and the request may be repeated. Of one that fails nobody knows: a commit may
+ * have taken effect though its reply was lost. So its claim stays until it runs out, and a repeat hears
+ * `idempotency_in_progress` until then. A repeat is authenticated as any request is, and tells its own caller what it
+ * was told before; it is no act, so it leaves no evidence.
  *
  * Register it after authentication and before the routes.
  */
@@ -54,7 +56,7 @@ export const idempotency = fp<{ store: IdempotencyStore; log: RequestLog }>(asyn
     const { statusCode: status } = reply
     try {
       if (status < 300 && typeof payload === 'string') await store.complete(principal, key, { status, body: payload })
-      else await store.release(principal, key)
+      else if (isRefusal(status)) await store.release(principal, key)
     } catch (err) {
       // What was done is done, and is told. A repeat hears `idempotency_in_progress` until the claim runs out.
       log.error({ event: 'idempotency_not_kept', requestId: request.id, err })
@@ -72,6 +74,11 @@ export const idempotency = fp<{ store: IdempotencyStore; log: RequestLog }>(asyn
     })
   })
 })
+
+/** The operation said no, which it does before it changes anything. */
+function isRefusal(status: number): boolean {
+  return status >= 400 && status < 500
+}
 
 function withHook<Hook>(hooks: Hook | Hook[] | undefined, hook: unknown): Hook[] {
   return [...(Array.isArray(hooks) ? hooks : hooks === undefined ? [] : [hooks]), hook as Hook]

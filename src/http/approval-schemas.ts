@@ -1,19 +1,6 @@
 import Type from 'typebox'
 import type { Approval } from '../vault/evidence-ports.ts'
 import { approvalIdPattern, purposePattern, ticketPattern } from '../vault/request-form.ts'
-import { commonProblems } from './operation-problems.ts'
-import type { ProblemCode } from './problem.ts'
-
-/** What any operation on approvals and suspensions may answer. */
-export const securityProblems = [
-  'request_invalid',
-  'unauthenticated',
-  'principal_suspended',
-  'store_unavailable',
-  'audit_unavailable',
-  'jwks_unavailable',
-  ...commonProblems,
-] as const satisfies readonly ProblemCode[]
 
 export const approvalIdSchema = Type.String({
   format: 'uuid',

@@ -1,18 +1,4 @@
 import Type from 'typebox'
-import { commonProblems } from './operation-problems.ts'
-import type { ProblemCode } from './problem.ts'
-
-/** What an auditor's operation may answer. */
-export const auditorProblems = [
-  'request_invalid',
-  'unauthenticated',
-  'role_not_permitted',
-  'principal_suspended',
-  'store_unavailable',
-  'audit_unavailable',
-  'jwks_unavailable',
-  ...commonProblems,
-] as const satisfies readonly ProblemCode[]
 
 /** Sizes and sequences in paths and queries: decimal, without a sign, as short as can be. Nothing coerces them. */
 export const countText = '^(0|[1-9][0-9]{0,15})$'

@@ -3,11 +3,32 @@ import type { ProblemCode } from './problem.ts'
 /** What any operation may answer. */
 export const commonProblems = ['rate_limited', 'overloaded', 'internal'] as const satisfies readonly ProblemCode[]
 
-/** What a guarded operation with a batch in its body may answer besides. */
-export const privilegedProblems = [
-  'body_malformed',
+/** What any guarded operation may answer. */
+export const guardedProblems = [
   'request_invalid',
+  'unauthenticated',
+  'principal_suspended',
+  'store_unavailable',
+  'audit_unavailable',
+  'jwks_unavailable',
+  ...commonProblems,
+] as const satisfies readonly ProblemCode[]
+
+/** What a guarded operation for roles of one capability may answer. */
+export const capabilityProblems = [...guardedProblems, 'role_not_permitted'] as const satisfies readonly ProblemCode[]
+
+/** What an operation with a JSON body may answer besides. */
+export const bodyProblems = [
+  'body_malformed',
   'property_unknown',
+  'body_too_large',
+  'content_type_unsupported',
+] as const satisfies readonly ProblemCode[]
+
+/** What a guarded operation with a batch in its body may answer. */
+export const privilegedProblems = [
+  ...bodyProblems,
+  'request_invalid',
   'purpose_missing',
   'purpose_invalid',
   'ticket_required',
@@ -20,8 +41,6 @@ export const privilegedProblems = [
   'purpose_not_permitted',
   'principal_suspended',
   'budget_exceeded',
-  'body_too_large',
-  'content_type_unsupported',
   'audit_unavailable',
   'jwks_unavailable',
   ...commonProblems,

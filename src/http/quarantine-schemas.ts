@@ -1,26 +1,4 @@
 import Type from 'typebox'
-import { commonProblems } from './operation-problems.ts'
-import type { ProblemCode } from './problem.ts'
-
-/** What an operator's operation may answer. */
-export const operatorProblems = [
-  'request_invalid',
-  'unauthenticated',
-  'role_not_permitted',
-  'principal_suspended',
-  'store_unavailable',
-  'audit_unavailable',
-  'jwks_unavailable',
-  ...commonProblems,
-] as const satisfies readonly ProblemCode[]
-
-/** What an operation with a JSON body may answer besides. */
-export const bodyProblems = [
-  'body_malformed',
-  'property_unknown',
-  'body_too_large',
-  'content_type_unsupported',
-] as const satisfies readonly ProblemCode[]
 
 export const entryIdSchema = Type.String({
   pattern: '^[0-9a-f]{32}$',

@@ -1,10 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { ApprovalVerbs } from '../../../vault/approvals.ts'
-import { approvalIdSchema, exampleApproval, securityProblems } from '../../approval-schemas.ts'
+import { approvalIdSchema, exampleApproval } from '../../approval-schemas.ts'
 import { idempotencyHeaders, idempotencyProblems } from '../../idempotency-header.ts'
+import { bodyProblems, guardedProblems } from '../../operation-problems.ts'
 import { principalOf } from '../../plugins/authentication.ts'
-import { bodyProblems } from '../../quarantine-schemas.ts'
 
 const body = Type.Object(
   {
@@ -34,7 +34,7 @@ const schema = {
     ),
   },
   'x-problems': [
-    ...securityProblems,
+    ...guardedProblems,
     ...bodyProblems,
     ...idempotencyProblems,
     'role_not_permitted',

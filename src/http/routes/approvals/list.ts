@@ -6,9 +6,9 @@ import {
   approvalSchema,
   approvalStateSchema,
   exampleApproval,
-  securityProblems,
   showApproval,
 } from '../../approval-schemas.ts'
+import { guardedProblems } from '../../operation-problems.ts'
 import { pageLimit } from '../../page-limit.ts'
 import { principalOf } from '../../plugins/authentication.ts'
 
@@ -41,7 +41,7 @@ const schema = {
   security: [{ accessToken: [] }],
   querystring,
   response: { 200: reply },
-  'x-problems': [...securityProblems, 'property_unknown'],
+  'x-problems': [...guardedProblems, 'property_unknown'],
   'x-reply-examples': {
     page: { summary: 'A page', value: { approvals: [exampleApproval], next: exampleApproval.id } },
     none: { summary: 'Nothing', value: { approvals: [] } },

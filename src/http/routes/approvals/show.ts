@@ -1,12 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { ApprovalVerbs } from '../../../vault/approvals.ts'
-import {
-  approvalParams,
-  approvalSchema,
-  exampleApproval,
-  securityProblems,
-  showApproval,
-} from '../../approval-schemas.ts'
+import { approvalParams, approvalSchema, exampleApproval, showApproval } from '../../approval-schemas.ts'
+import { guardedProblems } from '../../operation-problems.ts'
 import { principalOf } from '../../plugins/authentication.ts'
 
 const schema = {
@@ -18,7 +13,7 @@ const schema = {
   security: [{ accessToken: [] }],
   params: approvalParams,
   response: { 200: approvalSchema },
-  'x-problems': [...securityProblems, 'approval_unknown'],
+  'x-problems': [...guardedProblems, 'approval_unknown'],
   'x-reply-examples': {
     pending: { summary: 'Waits for a decision', value: exampleApproval },
     approved: {

@@ -1,7 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { EvidenceVerbs } from '../../../vault/evidence.ts'
-import { auditorProblems, exampleCheckpoint, noteSchema } from '../../audit-schemas.ts'
+import { exampleCheckpoint, noteSchema } from '../../audit-schemas.ts'
+import { capabilityProblems } from '../../operation-problems.ts'
 import { principalOf } from '../../plugins/authentication.ts'
 
 const reply = Type.Object(
@@ -25,7 +26,7 @@ const schema = {
   tags: ['evidence'],
   security: [{ accessToken: [] }],
   response: { 200: reply },
-  'x-problems': [...auditorProblems, 'audit_event_unknown'],
+  'x-problems': [...capabilityProblems, 'audit_event_unknown'],
   'x-reply-examples': { newest: { summary: 'The newest', value: exampleCheckpoint } },
 } as const
 

@@ -1,7 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { EvidenceVerbs } from '../../../vault/evidence.ts'
-import { auditorProblems, countText, exampleConsistency, noteSchema, pathSchema } from '../../audit-schemas.ts'
+import { countText, exampleConsistency, noteSchema, pathSchema } from '../../audit-schemas.ts'
+import { capabilityProblems } from '../../operation-problems.ts'
 import { principalOf } from '../../plugins/authentication.ts'
 
 const querystring = Type.Object(
@@ -26,7 +27,7 @@ const schema = {
   security: [{ accessToken: [] }],
   querystring,
   response: { 200: reply },
-  'x-problems': [...auditorProblems, 'property_unknown', 'audit_event_unknown'],
+  'x-problems': [...capabilityProblems, 'property_unknown', 'audit_event_unknown'],
   'x-reply-examples': { proof: { summary: 'Up to the newest checkpoint', value: exampleConsistency } },
 } as const
 

@@ -2,7 +2,6 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { EvidenceVerbs } from '../../../vault/evidence.ts'
 import {
-  auditorProblems,
   countText,
   exampleInclusion,
   leafHashSchema,
@@ -10,6 +9,7 @@ import {
   pathSchema,
   sequenceSchema,
 } from '../../audit-schemas.ts'
+import { capabilityProblems } from '../../operation-problems.ts'
 import { principalOf } from '../../plugins/authentication.ts'
 
 const params = Type.Object({
@@ -47,7 +47,7 @@ const schema = {
   params,
   querystring,
   response: { 200: reply },
-  'x-problems': [...auditorProblems, 'property_unknown', 'audit_event_unknown'],
+  'x-problems': [...capabilityProblems, 'property_unknown', 'audit_event_unknown'],
   'x-reply-examples': { proof: { summary: 'By the newest checkpoint', value: exampleInclusion } },
 } as const
 

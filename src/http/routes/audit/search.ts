@@ -2,9 +2,9 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import { TokenvaultError } from '../../../errors.ts'
 import { maxSearchPage, type SearchAudit, type Sought } from '../../../vault/search-audit.ts'
-import { auditorProblems, exampleEvent, leafHashSchema, sequenceSchema } from '../../audit-schemas.ts'
+import { exampleEvent, leafHashSchema, sequenceSchema } from '../../audit-schemas.ts'
+import { bodyProblems, capabilityProblems } from '../../operation-problems.ts'
 import { principalOf } from '../../plugins/authentication.ts'
-import { bodyProblems } from '../../quarantine-schemas.ts'
 import { purposeSchema } from '../../schemas.ts'
 
 const defaultLimit = 100
@@ -91,7 +91,7 @@ const schema = {
   security: [{ accessToken: [] }],
   body,
   response: { 200: reply },
-  'x-problems': [...auditorProblems, ...bodyProblems, 'purpose_missing', 'purpose_invalid', 'budget_exceeded'],
+  'x-problems': [...capabilityProblems, ...bodyProblems, 'purpose_missing', 'purpose_invalid', 'budget_exceeded'],
   'x-request-examples': {
     value: { summary: 'By value', value },
     token: {

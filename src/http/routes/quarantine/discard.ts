@@ -2,8 +2,9 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { QuarantineVerbs } from '../../../vault/quarantine.ts'
 import { idempotencyHeaders, idempotencyProblems } from '../../idempotency-header.ts'
+import { capabilityProblems } from '../../operation-problems.ts'
 import { principalOf } from '../../plugins/authentication.ts'
-import { entryIdSchema, entryParams, exampleEntry, operatorProblems } from '../../quarantine-schemas.ts'
+import { entryIdSchema, entryParams, exampleEntry } from '../../quarantine-schemas.ts'
 
 const schema = {
   operationId: 'discardQuarantined',
@@ -17,7 +18,7 @@ const schema = {
     200: Type.Object({ id: entryIdSchema, state: Type.Literal('discarded') }, { title: 'DiscardReply' }),
   },
   'x-problems': [
-    ...operatorProblems,
+    ...capabilityProblems,
     ...idempotencyProblems,
     // It takes no body; one that comes is read all the same before it is passed over.
     'body_malformed',

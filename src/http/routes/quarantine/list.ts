@@ -1,15 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import { maxQuarantinePage, type QuarantineVerbs } from '../../../vault/quarantine.ts'
+import { capabilityProblems } from '../../operation-problems.ts'
 import { principalOf } from '../../plugins/authentication.ts'
-import {
-  entryIdSchema,
-  entrySchema,
-  exampleEntry,
-  operatorProblems,
-  reasonSchema,
-  stateSchema,
-} from '../../quarantine-schemas.ts'
+import { entryIdSchema, entrySchema, exampleEntry, reasonSchema, stateSchema } from '../../quarantine-schemas.ts'
 
 const defaultLimit = 100
 
@@ -45,7 +39,7 @@ const schema = {
   security: [{ accessToken: [] }],
   querystring,
   response: { 200: reply },
-  'x-problems': [...operatorProblems, 'property_unknown'],
+  'x-problems': [...capabilityProblems, 'property_unknown'],
   'x-reply-examples': {
     page: { summary: 'A page', value: { entries: [exampleEntry], next: exampleEntry.id } },
     none: { summary: 'Nothing', value: { entries: [] } },

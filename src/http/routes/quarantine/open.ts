@@ -1,8 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { QuarantineVerbs } from '../../../vault/quarantine.ts'
+import { bodyProblems, capabilityProblems } from '../../operation-problems.ts'
 import { principalOf } from '../../plugins/authentication.ts'
-import { bodyProblems, entryIdSchema, entryParams, exampleEntry, operatorProblems } from '../../quarantine-schemas.ts'
+import { entryIdSchema, entryParams, exampleEntry } from '../../quarantine-schemas.ts'
 import { purposeSchema } from '../../schemas.ts'
 
 const schema = {
@@ -18,7 +19,7 @@ const schema = {
   body: Type.Object({ purpose: purposeSchema }, { title: 'OpenQuarantinedRequest', additionalProperties: false }),
   response: { 200: Type.Object({ id: entryIdSchema, body: Type.String() }, { title: 'OpenedBody' }) },
   'x-problems': [
-    ...operatorProblems,
+    ...capabilityProblems,
     ...bodyProblems,
     'purpose_missing',
     'purpose_invalid',

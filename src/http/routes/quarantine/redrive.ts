@@ -2,8 +2,9 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import { maxQuarantinePage, type QuarantineVerbs } from '../../../vault/quarantine.ts'
 import { idempotencyHeaders, idempotencyProblems } from '../../idempotency-header.ts'
+import { bodyProblems, capabilityProblems } from '../../operation-problems.ts'
 import { principalOf } from '../../plugins/authentication.ts'
-import { bodyProblems, entryIdSchema, entryParams, operatorProblems, reasonSchema } from '../../quarantine-schemas.ts'
+import { entryIdSchema, entryParams, reasonSchema } from '../../quarantine-schemas.ts'
 
 const requested = Type.Integer({ minimum: 0, description: 'Entries that a worker will try again.' })
 const oneReply = Type.Object({ requested }, { title: 'RedriveReply' })
@@ -24,7 +25,7 @@ const oneSchema = {
   headers: idempotencyHeaders,
   response: { 200: oneReply },
   'x-problems': [
-    ...operatorProblems,
+    ...capabilityProblems,
     ...idempotencyProblems,
     // It takes no body; one that comes is read all the same before it is passed over.
     'body_malformed',
@@ -48,7 +49,7 @@ const allSchema = {
     { title: 'RedriveQuarantineRequest', additionalProperties: false },
   ),
   response: { 200: allReply },
-  'x-problems': [...operatorProblems, ...idempotencyProblems, ...bodyProblems],
+  'x-problems': [...capabilityProblems, ...idempotencyProblems, ...bodyProblems],
   'x-request-examples': {
     all: { summary: 'Whatever the reason', value: {} },
     reason: { summary: 'Of one reason, after a fix', value: { reason: 'app_version_invalid' } },

@@ -1,7 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { QuarantineVerbs } from '../../../vault/quarantine.ts'
+import { capabilityProblems } from '../../operation-problems.ts'
 import { principalOf } from '../../plugins/authentication.ts'
-import { entryParams, exampleEntry, operatorProblems, shownEntrySchema } from '../../quarantine-schemas.ts'
+import { entryParams, exampleEntry, shownEntrySchema } from '../../quarantine-schemas.ts'
 
 const schema = {
   operationId: 'showQuarantined',
@@ -13,7 +14,7 @@ const schema = {
   security: [{ accessToken: [] }],
   params: entryParams,
   response: { 200: shownEntrySchema },
-  'x-problems': [...operatorProblems, 'quarantine_unknown'],
+  'x-problems': [...capabilityProblems, 'quarantine_unknown'],
   'x-reply-examples': {
     entry: {
       summary: 'An event whose address is missing',

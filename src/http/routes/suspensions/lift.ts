@@ -1,10 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { SuspensionVerbs } from '../../../vault/suspensions.ts'
-import { securityProblems } from '../../approval-schemas.ts'
 import { idempotencyHeaders, idempotencyProblems } from '../../idempotency-header.ts'
+import { bodyProblems, guardedProblems } from '../../operation-problems.ts'
 import { principalOf } from '../../plugins/authentication.ts'
-import { bodyProblems } from '../../quarantine-schemas.ts'
 
 // As an access token's claims: no control or format characters, which evidence and terminals would show as they are.
 const pattern = '^[^\\p{Cc}\\p{Cf}\\p{Cs}\\p{Zl}\\p{Zp}]+$'
@@ -30,7 +29,7 @@ const schema = {
     ),
   },
   'x-problems': [
-    ...securityProblems,
+    ...guardedProblems,
     ...bodyProblems,
     ...idempotencyProblems,
     'role_not_permitted',

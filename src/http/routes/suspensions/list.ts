@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import { maxSuspensions, type SuspensionVerbs } from '../../../vault/suspensions.ts'
-import { securityProblems } from '../../approval-schemas.ts'
+import { guardedProblems } from '../../operation-problems.ts'
 import { pageLimit } from '../../page-limit.ts'
 import { principalOf } from '../../plugins/authentication.ts'
 
@@ -33,7 +33,7 @@ const schema = {
   security: [{ accessToken: [] }],
   querystring,
   response: { 200: reply },
-  'x-problems': [...securityProblems, 'property_unknown', 'role_not_permitted'],
+  'x-problems': [...guardedProblems, 'property_unknown', 'role_not_permitted'],
   'x-reply-examples': {
     one: {
       summary: 'One',

@@ -49,7 +49,11 @@ CREATE TABLE pii_vault.approvals (
   -- What every path through the functions ensures already; it costs nothing to have it twice.
   CONSTRAINT approvals_by_another CHECK (decided_by <> subject)
 );
+-- Rows are never removed, so a list of any kind is read from an index in its order, up to the end of the page.
 CREATE INDEX approvals_by_time ON pii_vault.approvals (created_at, id);
+CREATE INDEX approvals_by_state ON pii_vault.approvals (state, created_at, id);
+CREATE INDEX approvals_by_principal ON pii_vault.approvals (principal, created_at, id);
+CREATE INDEX approvals_by_principal_and_state ON pii_vault.approvals (principal, state, created_at, id);
 CREATE INDEX approvals_open ON pii_vault.approvals (principal, digest) WHERE state IN ('pending', 'approved');
 
 -- Replies of state-changing calls. Without a status the call is still being worked on.
@@ -110,7 +114,8 @@ BEGIN
     ORDER BY approval.created_at LIMIT 1;
     IF NOT FOUND THEN
       IF (SELECT count(*) FROM pii_vault.approvals AS approval
-        WHERE approval.principal = actor AND approval.state = 'pending' AND approval.expires_at > moment) >= 100 THEN
+        WHERE approval.principal = actor AND approval.state = 'pending' AND approval.expires_at > moment
+          AND approval.created_at > moment - interval '24 hours') >= 100 THEN
         RETURN '{"code": "approvals_too_many"}';
       END IF;
       request.id := (effect ->> 'id')::uuid;
@@ -381,7 +386,7 @@ REVOKE ALL ON FUNCTION
   pii_vault.release_idempotency(text, text, text)
   FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-  pii_vault.rule_acts(jsonb, boolean), pii_vault.commit_plain_acts(jsonb, bytea[]),
+  pii_vault.principal_id(text, text), pii_vault.rule_acts(jsonb, boolean), pii_vault.commit_plain_acts(jsonb, bytea[]),
   pii_vault.claim_idempotency(text, text, text, text), pii_vault.complete_idempotency(text, text, text, integer, text),
   pii_vault.release_idempotency(text, text, text)
   TO tokenvault_api;

@@ -76,6 +76,9 @@ table pii_vault.approvals owner tokenvault_owner
   constraint approvals_pkey PRIMARY KEY (id)
   constraint approvals_reveal_check CHECK ((reveal = ANY (ARRAY['full'::text, 'partial'::text])))
   constraint approvals_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'approved'::text, 'refused'::text, 'used'::text])))
+  CREATE INDEX approvals_by_principal ON pii_vault.approvals USING btree (principal, created_at, id)
+  CREATE INDEX approvals_by_principal_and_state ON pii_vault.approvals USING btree (principal, state, created_at, id)
+  CREATE INDEX approvals_by_state ON pii_vault.approvals USING btree (state, created_at, id)
   CREATE INDEX approvals_by_time ON pii_vault.approvals USING btree (created_at, id)
   CREATE INDEX approvals_open ON pii_vault.approvals USING btree (principal, digest) WHERE (state = ANY (ARRAY['pending'::text, 'approved'::text]))
   CREATE UNIQUE INDEX approvals_pkey ON pii_vault.approvals USING btree (id)
@@ -492,7 +495,8 @@ BEGIN
     ORDER BY approval.created_at LIMIT 1;
     IF NOT FOUND THEN
       IF (SELECT count(*) FROM pii_vault.approvals AS approval
-        WHERE approval.principal = actor AND approval.state = 'pending' AND approval.expires_at > moment) >= 100 THEN
+        WHERE approval.principal = actor AND approval.state = 'pending' AND approval.expires_at > moment
+          AND approval.created_at > moment - interval '24 hours') >= 100 THEN
         RETURN '{"code": "approvals_too_many"}';
       END IF;
       request.id := (effect ->> 'id')::uuid;
@@ -715,6 +719,7 @@ CREATE OR REPLACE FUNCTION pii_vault.principal_id(issuer text, subject text)
 AS $function$
   SELECT encode(substr(sha256(convert_to(length(issuer) || ':' || issuer || subject, 'UTF8')), 1, 16), 'hex')::uuid
 $function$
+  grant EXECUTE to tokenvault_api
 
 function pii_vault.reconcile_days() owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.reconcile_days()

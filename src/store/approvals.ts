@@ -1,4 +1,4 @@
-import { sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
 import type { Approval, ApprovalReader } from '../vault/evidence-ports.ts'
 import type { TokenvaultDatabase } from './database.ts'
 import { namingFailures } from './failure.ts'
@@ -29,20 +29,8 @@ const columns = sql`id, ${shownState} as shown_state, issuer, subject, roles, pu
 /** Requests for approval, to be read. They are made, decided and used by acts only; see act-log.ts. */
 export function createApprovalReader(database: TokenvaultDatabase): ApprovalReader {
   return {
-    listApprovals: ({ state, before, requester, limit }) =>
-      namingFailures(async () => {
-        // Rows are never removed, so the last of one page finds the next, whatever became of it in between.
-        const { rows } = await sql<ApprovalRow>`
-          select ${columns} from pii_vault.approvals
-          where ${state === undefined ? sql`true` : sql`${shownState} = ${state}`} ${requestedBy(requester)} ${
-            before === undefined
-              ? sql``
-              : sql`and (created_at, id) <
-                  (select last.created_at, last.id from pii_vault.approvals as last where last.id = ${before}::uuid)`
-          }
-          order by created_at desc, id desc limit ${limit}`.execute(database)
-        return rows.map(toApproval)
-      }),
+    listApprovals: options =>
+      namingFailures(async () => (await listStatement(options).execute(database)).rows.map(toApproval)),
 
     findApproval: id =>
       namingFailures(async () => {
@@ -55,8 +43,42 @@ export function createApprovalReader(database: TokenvaultDatabase): ApprovalRead
 
 type ListOptions = Parameters<ApprovalReader['listApprovals']>[0]
 
-function requestedBy(requester: ListOptions['requester']) {
-  return requester === undefined ? sql`` : sql`and issuer = ${requester.issuer} and subject = ${requester.subject}`
+/**
+ * The rows of a list, newest first, each read from an index in that order: what is there of other states, requesters or
+ * times is not read. Rows are never removed, so the last of one page finds the next, whatever became of it in between.
+ */
+export function listStatement({ state, before, requester, limit }: ListOptions): RawBuilder<ApprovalRow> {
+  const order = sql`order by created_at desc, id desc limit ${limit}`
+  const ofRequester =
+    requester === undefined
+      ? sql``
+      : sql`and principal = pii_vault.principal_id(${requester.issuer}, ${requester.subject})
+          and issuer = ${requester.issuer} and subject = ${requester.subject}`
+  const beyond =
+    before === undefined
+      ? sql``
+      : sql`and (created_at, id) <
+          (select last.created_at, last.id from pii_vault.approvals as last where last.id = ${before}::uuid)`
+  const parts = conditionsOf(state).map(
+    condition => sql`(select * from pii_vault.approvals where ${condition} ${ofRequester} ${beyond} ${order})`,
+  )
+  return sql<ApprovalRow>`select ${columns} from (${sql.join(parts, sql` union all `)}) as approvals ${order}`
+}
+
+/** What a row shows as that state, as conditions that exclude each other and name one stored state each. */
+function conditionsOf(state: ListOptions['state']): readonly RawBuilder<unknown>[] {
+  switch (state) {
+    case undefined:
+      return [sql`true`]
+    case 'expired':
+      return [sql`state = 'pending' and expires_at <= now()`, sql`state = 'approved' and expires_at <= now()`]
+    case 'pending':
+    case 'approved':
+      // A request is open for 24 hours, and a grant for 15 minutes more at most: older ones need not be looked at.
+      return [sql`state = ${sql.lit(state)} and expires_at > now() and created_at > now() - interval '25 hours'`]
+    default:
+      return [sql`state = ${sql.lit(state)}`]
+  }
 }
 
 function toApproval(row: ApprovalRow): Approval {

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { createActLog } from '../../src/store/act-log.ts'
-import { createApprovalReader } from '../../src/store/approvals.ts'
+import { createApprovalReader, listStatement } from '../../src/store/approvals.ts'
 import type { Act, Effect, Ruling } from '../../src/vault/evidence-ports.ts'
 import { makeAct, principalNamed } from '../helpers/acts.ts'
 import { createVaultDatabase } from '../helpers/vault-database.ts'
@@ -200,4 +201,59 @@ t.test('requests are listed newest first, by state, page by page', async t => {
   t.strictSame(await list({ state: 'expired' }), [4, 3, 2])
   t.strictSame(await list({ state: 'approved' }), [])
   t.equal(await reader.findApproval(randomUUID()), undefined)
+})
+
+interface PlanNode {
+  readonly 'Node Type': string
+  readonly 'Shared Hit Blocks': number
+  readonly 'Shared Read Blocks': number
+  readonly 'Rows Removed by Filter'?: number
+  readonly Plans?: readonly PlanNode[]
+}
+
+t.test('no list reads more than its page, however many requests there are of other kinds', async t => {
+  const { owner, database, reader } = await startApprovals(t)
+  // One requester has half of all, casey three of the oldest; few of the newest are open.
+  await owner.query(`INSERT INTO pii_vault.approvals (id, principal, issuer, subject, roles, purpose, reveal, "values",
+      fields, digest, state, created_at, expires_at, decided_by, decided_at)
+    SELECT gen_random_uuid(), pii_vault.principal_id('https://issuer.test', subject), 'https://issuer.test', subject, '[]',
+      'p', 'full', 1, '{}', n::text, state, created_at, created_at + interval '24 hours',
+      CASE WHEN state <> 'pending' THEN 'approver' END, CASE WHEN state <> 'pending' THEN created_at END
+    FROM (
+      SELECT n, now() - n * interval '10 minutes' AS created_at,
+        CASE WHEN n > 59997 THEN 'casey' WHEN n % 2 = 0 THEN 'busy' ELSE 's-' || n % 1000 END AS subject,
+        CASE WHEN n % 3 = 0 THEN 'pending' WHEN n > 59990 THEN 'refused' WHEN n % 5000 = 1 THEN 'approved' ELSE 'used' END
+          AS state
+      FROM generate_series(1, 60000) AS n
+    ) AS requests`)
+  const api = database('tokenvault_api', 1)
+  const [middle] = (await owner.query('SELECT id FROM pii_vault.approvals ORDER BY created_at OFFSET 30000 LIMIT 1'))
+    .rows
+  const nodesOf = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(nodesOf)]
+  await owner.query('ANALYZE pii_vault.approvals')
+  for (const state of [undefined, 'pending', 'approved', 'refused', 'used', 'expired'] as const) {
+    for (const requester of [undefined, casey, principalNamed('busy'), principalNamed('nobody')]) {
+      for (const before of [undefined, middle.id]) {
+        const options = { state, requester, before, limit: 20 }
+        const { rows } = await sql<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>`
+            explain (analyze, buffers, format json) ${listStatement(options)}`.execute(api)
+        const plan = rows[0]!['QUERY PLAN'][0].Plan
+        const nodes = nodesOf(plan)
+        const title = `${state}, ${requester?.subject}, ${before}`
+        t.notOk(
+          nodes.some(node => node['Node Type'] === 'Seq Scan'),
+          `${title}: no scan of the table`,
+        )
+        const removed = Math.max(...nodes.map(node => node['Rows Removed by Filter'] ?? 0))
+        const blocks = plan['Shared Hit Blocks'] + plan['Shared Read Blocks']
+        t.ok(removed <= 200 && blocks <= 400, `${title}: ${removed} rows read in vain, ${blocks} blocks`)
+        const listed = await reader.listApprovals(options)
+        t.ok(listed.every(approval => (state ?? approval.state) === approval.state))
+      }
+    }
+  }
+  t.equal((await reader.listApprovals({ requester: casey, limit: 20 })).length, 3)
+  t.equal((await reader.listApprovals({ state: 'refused', limit: 20 })).length, 6)
+  t.equal((await reader.listApprovals({ state: 'pending', limit: 100 })).length, 47)
+  t.equal((await reader.listApprovals({ state: 'expired', limit: 1000 })).length, 1000)
 })

@@ -48,7 +48,7 @@ const declared: Record<string, Record<string, string>> = {
   'function pii_vault.event_digests(bytea)': { auditor: 'EXECUTE' },
   'function pii_vault.index_audit(integer)': { api: 'EXECUTE' },
   'function pii_vault.insert_checkpoint(bigint,text)': { api: 'EXECUTE' },
-  'function pii_vault.principal_id(text,text)': {},
+  'function pii_vault.principal_id(text,text)': { api: 'EXECUTE' },
   'function pii_vault.reconcile_days()': { auditor: 'EXECUTE' },
   'function pii_vault.reconcile_tokens(text[],text[])': { auditor: 'EXECUTE' },
   'function pii_vault.discard_quarantined(uuid[])': { api: 'EXECUTE' },

@@ -10,6 +10,7 @@ import type { QuarantineVerbs } from '../vault/quarantine.ts'
 import type { SearchAudit } from '../vault/search-audit.ts'
 import type { SuspensionVerbs } from '../vault/suspensions.ts'
 import type { Tokenize } from '../vault/tokenize.ts'
+import { createItemGate } from './item-gate.ts'
 import { authentication, type JwtOptions } from './plugins/authentication.ts'
 import { idempotency } from './plugins/idempotency.ts'
 import { jsonBody } from './plugins/json-body.ts'
@@ -61,6 +62,8 @@ export interface AppOptions {
   readonly trustProxy?: readonly string[]
   /** Requests a minute for one client address. */
   readonly rateLimitPerMinute: number
+  /** Items of detokenize and tokenize that are worked on at once, over all requests; further calls wait in order. */
+  readonly maxItemsAtOnce?: number
   /** Version of the software, shown by /healthz. */
   readonly version: string
 }
@@ -89,6 +92,9 @@ export type App = FastifyInstance
 
 /** 4 MiB: 10,001 tokens of the longest kind fit, so that a batch too large is refused by that name. */
 const bodyLimitBytes = 4 * 1024 * 1024
+
+/** Ten of the largest calls. */
+const usualItemsAtOnce = 100_000
 
 /**
  * Builds the API without listening. `app.listen()` starts it; `app.close()` lets requests under way finish, answers
@@ -144,8 +150,9 @@ export async function createApp(options: AppOptions): Promise<App> {
     await guarded.register(authentication, options.jwt)
     await guarded.register(idempotency, { store: options.idempotency, log: options.log })
     const { signReceipt } = options
-    await guarded.register(detokenizeRoute, { detokenize: options.verbs.detokenize, signReceipt })
-    await guarded.register(tokenizeRoute, { tokenize: options.verbs.tokenize })
+    const gate = createItemGate(options.maxItemsAtOnce ?? usualItemsAtOnce)
+    await guarded.register(detokenizeRoute, { detokenize: options.verbs.detokenize, signReceipt, gate })
+    await guarded.register(tokenizeRoute, { tokenize: options.verbs.tokenize, gate })
     const { quarantine, approvals, suspensions, evidence, searchAudit } = options.verbs
     for (const route of [checkpointRoute, proofRoute, consistencyRoute]) await guarded.register(route, { evidence })
     await guarded.register(searchRoute, { searchAudit })

@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type, { type Static } from 'typebox'
 import type { Detokenize, Evidence } from '../../vault/detokenize.ts'
 import { approvalIdPattern } from '../../vault/request-form.ts'
+import type { ItemGate } from '../item-gate.ts'
 import { privilegedProblems } from '../operation-problems.ts'
 import { principalOf } from '../plugins/authentication.ts'
 import { BatchRefused } from '../problem.ts'
@@ -150,14 +151,17 @@ export type SignReceipt = (evidence: Evidence) => Static<typeof receiptSchema>
 export const detokenizeRoute: FastifyPluginAsyncTypebox<{
   detokenize: Detokenize
   signReceipt: SignReceipt
-}> = async (app, { detokenize, signReceipt }) => {
+  gate: ItemGate
+}> = async (app, { detokenize, signReceipt, gate }) => {
   for (const [url, hide] of [
     ['/v1/detokenize', false],
     ['/detokenize', true],
   ] as const) {
     app.post(url, { schema: { ...schema, hide } }, async (request, reply) => {
       const { atomic = false, ...asked } = request.body
-      const result = await detokenize(principalOf(request), { ...asked, requestId: request.id, atomic })
+      const result = await gate.run(asked.tokens.length, reply, () =>
+        detokenize(principalOf(request), { ...asked, requestId: request.id, atomic }),
+      )
       if (result.outcome === 'refused') throw new BatchRefused(result.failures)
       const receipt = signReceipt(result.evidence)
       if (result.outcome === 'complete') return { results: result.items, receipt } as never

@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { Tokenize } from '../../vault/tokenize.ts'
+import type { ItemGate } from '../item-gate.ts'
 import { privilegedProblems } from '../operation-problems.ts'
 import { principalOf } from '../plugins/authentication.ts'
 import { batchSize, itemErrorSchema, purposeSchema, ticketSchema } from '../schemas.ts'
@@ -75,9 +76,14 @@ const schema = {
 } as const
 
 /** POST /v1/tokenize */
-export const tokenizeRoute: FastifyPluginAsyncTypebox<{ tokenize: Tokenize }> = async (app, { tokenize }) => {
-  app.post('/v1/tokenize', { schema }, async request => {
-    const results = await tokenize(principalOf(request), { ...request.body, requestId: request.id })
+export const tokenizeRoute: FastifyPluginAsyncTypebox<{
+  tokenize: Tokenize
+  gate: ItemGate
+}> = async (app, { tokenize, gate }) => {
+  app.post('/v1/tokenize', { schema }, async (request, reply) => {
+    const results = await gate.run(request.body.values.length, reply, () =>
+      tokenize(principalOf(request), { ...request.body, requestId: request.id }),
+    )
     return { results } as never
   })
 }

@@ -85,6 +85,15 @@ function viewOf(snapshot: TokenvaultDatabase): AuditView {
     readHead: () => readHead(snapshot),
     readEvents: () => readEvents(snapshot),
     readSubtrees: (level, from, to) => readSubtrees(snapshot, level, from, to),
+    async findSubtreeBeyond(level, count) {
+      const rows = await read<{ index: string }>(
+        snapshot,
+        sql`select index from pii_vault.audit_subtrees
+          where level = ${level} and (index < 0 or index >= ${count}) order by index limit 1`,
+      )
+      return rows[0] && Number(rows[0].index)
+    },
+
     readCheckpoints: () => readCheckpoints(snapshot, sql`order by tree_size`),
 
     async compareSearchIndex() {

@@ -121,6 +121,8 @@ export interface AuditView {
   readEvents(): AsyncIterable<readonly StoredEvent[]>
   /** As AuditReader reads them, of what is stored in this view. */
   readSubtrees(level: number, from: number, to: number): Promise<readonly Uint8Array[]>
+  /** The lowest index of that level at which a root is stored that is not one of the first so many, however far away. */
+  findSubtreeBeyond(level: number, count: number): Promise<number | undefined>
   /** All checkpoints, ascending by size. */
   readCheckpoints(): Promise<readonly StoredCheckpoint[]>
   /** How many (event, token digest) pairs the search index lacks, and holds too much, below its own head. */

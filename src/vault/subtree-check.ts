@@ -33,8 +33,8 @@ export class SubtreeCheck {
     for (const [level, state] of this.#levels) {
       await this.#compare(level)
       if (!isWhole) continue
-      const surplus = await this.#view.readSubtrees(level, state.compared, state.compared + runLength)
-      if (surplus.length > 0) this.#report(level, state.compared, state.compared + surplus.length)
+      const surplus = await this.#view.findSubtreeBeyond(level, state.compared)
+      if (surplus !== undefined) this.#report(level, surplus, surplus + 1)
     }
   }
 

@@ -160,6 +160,9 @@ export function checkCases(): CheckCase[] {
     altered('a subtree root too many', [subtree(2, 3, 1)], logOf(600), log => {
       log.subtrees.get(8)!.push(wrongRoot)
     }),
+    altered('a subtree root far beyond the end', [subtree(1000, 1001, 1)], logOf(600), log => {
+      log.subtrees.get(8)![1000] = wrongRoot
+    }),
     altered(
       'a subtree root of a higher level',
       [{ code: 'subtrees_wrong', from: 0, to: 65_536, count: 1, detail: 'subtrees of 65536 events' }],

@@ -99,6 +99,10 @@ export function viewOf(tables: AuditTables, pageSize = 64): AuditView {
       for (let from = 0; from < tables.events.length; from += pageSize) yield tables.events.slice(from, from + pageSize)
     },
     readSubtrees: async (level, from, to) => tables.subtrees.get(level)?.slice(from, to) ?? [],
+    findSubtreeBeyond: async (level, count) => {
+      const place = tables.subtrees.get(level)?.findIndex((root, index) => root !== undefined && index >= count) ?? -1
+      return place === -1 ? undefined : place
+    },
     readCheckpoints: async () => tables.checkpoints,
     compareSearchIndex: async () => {
       const below = (sequence: number) => sequence < tables.tokensHead

@@ -29,7 +29,6 @@ const harmless: readonly (readonly [line: RegExp, why: string])[] = [
   [/waiting\.length >= runLength/, 'how many roots one read compares'],
   [/if \(waiting\.length === 0\) return/, 'a read of nothing'],
   [/await subtrees\.compareRuns\(\)/, 'what is not compared on the way is compared at the end'],
-  [/state\.compared \+ runLength/, 'how many of what stands too many are counted'],
   [/list\.length < maxOfOneCode/, 'the cap, which a test of its own shows'],
   [/#omitted\+\+/, 'the same'],
   [/missing \+ surplus === 0/, 'where only one of both is there the sign does not matter'],

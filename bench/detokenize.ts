@@ -32,8 +32,8 @@ async function measureAll(setting: Setting): Promise<Record<string, number>> {
   const bare: number[] = []
   const batches: number[] = []
   const pgbench: number[] = []
-  // The first round warms up.
-  for (let round = -1; round < rounds; round++) {
+  // The first two rounds warm up: V8 goes on compiling for some ten seconds of calls.
+  for (let round = -2; round < rounds; round++) {
     const measured = await load(setting.apiPort, single, { connections, seconds })
     const rival = await setting.pgbench.run({ connections, seconds })
     const { requestsPerSecond: bareRate } = await load(setting.bareFastifyPort, single, { connections, seconds })
@@ -62,7 +62,7 @@ async function measureAll(setting: Setting): Promise<Record<string, number>> {
 async function measureLarge(setting: Setting): Promise<Record<string, number>> {
   const measure = async () => {
     const rates: number[] = []
-    for (let round = -1; round < rounds; round++) {
+    for (let round = -2; round < rounds; round++) {
       const { requestsPerSecond } = await load(setting.apiPort, requestsOf(setting, 1), { connections, seconds })
       if (round >= 0) rates.push(requestsPerSecond)
     }

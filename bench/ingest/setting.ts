@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { prepareDatabase } from '../../src/cli/prepare-database.ts'
-import { workerHeapFlags } from '../../src/cli/worker-heap.ts'
+import { youngGenerationFlags } from '../../src/cli/young-generation.ts'
 import { loadConfig } from '../../src/config.ts'
 import { startPostgres } from '../../src/embedded/postgres.ts'
 import { ensureDatabase } from '../../src/store/ensure-database.ts'
@@ -65,7 +65,7 @@ export interface Runner {
 export function startRunner(candidate: 'bareDrain' | 'worker' | 'naive', processes = 1): Runner {
   // As `tokenvault worker` runs; the bare client gets the same, so that memory and collector are no difference.
   const children = Array.from({ length: processes }, () =>
-    start('candidate-process.ts', [candidate], workerHeapFlags()),
+    start('candidate-process.ts', [candidate], youngGenerationFlags('worker')),
   )
   return {
     async drain(task, messages) {

@@ -7,7 +7,8 @@ if (major > 22 || (major === 22 && minor >= 18)) {
   process.on('warning', ({ name, message }) => {
     if (name !== 'ExperimentalWarning') process.stderr.write(`${name}: ${message}\n`)
   })
-  if (process.argv[2] === 'worker') (await import('./worker-heap.ts')).restartWithWorkerHeap()
+  const { restartWithFlagsOf } = await import('./young-generation.ts')
+  restartWithFlagsOf(String(process.argv[2]))
   const { run } = await import('./program.ts')
   await run(process.argv)
 } else {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
 import { sql } from 'kysely'
 import { TokenvaultError } from '../errors.ts'
 import type { Act, ActLog, CommittedAct, Ruling } from '../vault/evidence-ports.ts'
@@ -33,6 +34,8 @@ export function createActLog(database: TokenvaultDatabase): ActLog {
 
   async function commitWaiting(): Promise<void> {
     isCommitting = true
+    // Those whose originals one look-up found arrive in this turn of the event loop, too.
+    await setImmediate()
     while (waiting.length > 0) {
       const group = takeGroup(waiting)
       waiting = waiting.slice(group.length)

@@ -8,7 +8,7 @@ import { createSupervisorMetrics, type MetricsSnapshot } from '../../ingest/metr
 import type { IngestTotals } from '../../ingest/work-and-redrive.ts'
 import type { WorkerTotals } from '../../ingest/worker.ts'
 import type { Log } from '../../log.ts'
-import { workerHeapFlags } from '../worker-heap.ts'
+import { youngGenerationFlags } from '../young-generation.ts'
 import type { SupervisorRequest, WorkerReport } from './parent-channel.ts'
 
 /** A process that ends sooner than this did not get to work. */
@@ -69,7 +69,7 @@ export function createSupervisor(options: {
   const runOnce = async (worker: number) => {
     const args = ['worker', '--supervised', String(worker), ...(drain ? ['--drain'] : [])]
     const child = fork(entry, args, {
-      execArgv: [...process.execArgv, ...workerHeapFlags()],
+      execArgv: [...process.execArgv, ...youngGenerationFlags('worker')],
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })

@@ -1,7 +1,7 @@
 import { DeleteMessageBatchCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs'
 import { loadConfig } from '../../src/config.ts'
 import { createSqsClient } from '../../src/queue/sqs-client.ts'
-import type { Candidate } from './candidate-process.ts'
+import type { Candidate } from './candidate.ts'
 
 /** The SDK at its best: our client and as many receivers, each receives 10 and deletes them. What no worker can exceed. */
 export const bareDrain: Candidate = async ({ worker }, done, stop) => {

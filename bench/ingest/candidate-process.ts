@@ -1,26 +1,8 @@
 /** One candidate in a process of its own, which drains one queue a request until it is told to stop. */
 import { bareDrain } from './bare-drain.ts'
+import type { Candidate, CandidateReport, DrainTask } from './candidate.ts'
 import { naiveLoop } from './naive-loop.ts'
 import { ourWorker } from './our-worker.ts'
-
-/** What a candidate works on; `worker` is the environment of `tokenvault worker`. */
-export interface DrainTask {
-  readonly worker: Readonly<Record<string, string>>
-}
-
-/** Drains the task's queue until the signal is aborted; tells how many messages are done, deleted included, as they are. */
-export type Candidate = (task: DrainTask, done: (messages: number) => void, stop: AbortSignal) => Promise<void>
-
-/** What the process tells its parent. Times are milliseconds since 1970. */
-export type CandidateReport =
-  | { readonly kind: 'done'; readonly messages: number }
-  | {
-      readonly kind: 'ended'
-      readonly startedAtMs: number
-      readonly lastAtMs: number
-      readonly peakRssMb: number
-      readonly cpuMicroseconds: number
-    }
 
 const candidates: Readonly<Record<string, Candidate>> = { bareDrain, worker: ourWorker, naive: naiveLoop }
 const candidate = candidates[process.argv[2] ?? '']!

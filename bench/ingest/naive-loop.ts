@@ -8,7 +8,7 @@ import { FieldKeys } from '../../src/vault/field-keys.ts'
 import { loginFields } from '../../src/vault/fields.ts'
 import { openKeyset } from '../../src/vault/keyset.ts'
 import { createTokenizer } from '../../src/vault/tokenizer.ts'
-import type { Candidate } from './candidate-process.ts'
+import type { Candidate } from './candidate.ts'
 
 /**
  * What people write first: receive 10, insert row by row with a commit each, delete one by one. It keeps no originals and

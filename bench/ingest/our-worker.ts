@@ -4,7 +4,7 @@ import { pino } from 'pino'
 import { composeWorker } from '../../src/cli/compose.ts'
 import { loadConfig } from '../../src/config.ts'
 import { createLog } from '../../src/log.ts'
-import type { Candidate } from './candidate-process.ts'
+import type { Candidate } from './candidate.ts'
 
 /** `tokenvault worker` as it is; its log lines go nowhere. */
 export const ourWorker: Candidate = async ({ worker: environment }, done, stop) => {

@@ -10,7 +10,7 @@ import { youngGenerationFlags } from '../../src/cli/young-generation.ts'
 import { loadConfig } from '../../src/config.ts'
 import { startPostgres } from '../../src/embedded/postgres.ts'
 import { ensureDatabase } from '../../src/store/ensure-database.ts'
-import type { CandidateReport, DrainTask } from './candidate-process.ts'
+import type { CandidateReport, DrainTask } from './candidate.ts'
 import type { FilledQueue, FillRequest } from './queue-process.ts'
 
 /** A durable Postgres (fsync on, synchronous commits) and a queue server, each with processes of their own. */

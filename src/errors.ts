@@ -243,8 +243,8 @@ export const errorCatalogue = {
     remedy: 'Make a new key for each operation; repeat a key only with the same request.',
   },
   idempotency_in_progress: {
-    meaning: 'A request with this Idempotency-Key is still being worked on.',
-    remedy: 'Try again after a short wait.',
+    meaning: 'A request with this Idempotency-Key is being worked on, or failed less than five minutes ago.',
+    remedy: 'Repeat it under the same key, now and then, for five minutes; a new key might do it twice.',
   },
   audit_event_unknown: {
     meaning: 'The audit log holds no event of this sequence, or not yet a checkpoint that covers it.',

@@ -705,6 +705,9 @@ BEGIN
   IF size NOT BETWEEN 0 AND (SELECT tree_size FROM pii_vault.audit_head) THEN
     RAISE EXCEPTION 'the tree has another size' USING ERRCODE = 'invalid_parameter_value';
   END IF;
+  IF octet_length(signed_note) > 8192 THEN
+    RAISE EXCEPTION 'longer than a signed note' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
   INSERT INTO pii_vault.checkpoints (tree_size, note) VALUES (size, signed_note) ON CONFLICT DO NOTHING;
 END
 $function$

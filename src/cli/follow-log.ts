@@ -8,7 +8,8 @@ import type { AuditSearch } from '../vault/evidence-ports.ts'
  * those of a year. It holds nobody up: a backlog takes as long as it takes. A failure is logged when it begins, when it
  * becomes another one and when it is over.
  *
- * @returns what stops it, between two steps: nothing waits for the step under way, which is bounded
+ * @returns what stops it, between two steps: no checkpoint waits for the step under way, and closing the database does, until
+ *   that statement's time is over at most
  */
 export function followLog(options: {
   readonly search: Pick<AuditSearch, 'indexEvents'>

@@ -10,7 +10,7 @@ const commands: ReadonlySet<string> = new Set(['worker', 'api'])
  */
 export function youngGenerationFlags(command: string): string[] {
   const chosen = [...process.execArgv, process.env['NODE_OPTIONS'] ?? ''].join(' ')
-  return !commands.has(command) || /semi-space/.test(chosen) ? [] : ['--max-semi-space-size=8']
+  return !commands.has(command) || /semi[-_]space/.test(chosen) ? [] : ['--max-semi-space-size=8']
 }
 
 /** Replaces this process by the same command with these flags, where the platform can (same pid, no child). */

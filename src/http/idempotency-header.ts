@@ -14,7 +14,9 @@ export const idempotencyHeaders = Type.Object({
       description:
         'Makes a repeat of this request harmless: within 24 hours the same key with the same request is answered as the ' +
         'first time, with `Idempotency-Replayed: true`, and nothing is done again. A key belongs to you alone. ' +
-        'Requests that were refused or failed changed nothing and may be repeated under their key.',
+        'A request that was refused (4xx) changed nothing and may be repeated under its key. Of one that failed (5xx, or no ' +
+        'reply) nobody knows: repeat it under the same key, not a new one; it hears 409 `idempotency_in_progress` for up to ' +
+        'five minutes, and is then done.',
       examples: ['8e03978e-40d5-43e8-bc93-6894a57f9324'],
     }),
   ),

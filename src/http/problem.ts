@@ -152,6 +152,6 @@ export function describeProblem(error: TokenvaultError, requestId: string): Prob
 export function retryAfterSecondsOf(error: TokenvaultError): number | undefined {
   if (error instanceof BudgetExceeded) return error.retryAfterSeconds
   if (error.code === 'approvals_too_many') return 60
-  if (error.code === 'idempotency_in_progress') return 1
+  if (error.code === 'idempotency_in_progress') return 5
   return appearance[error.code] === 503 ? 5 : undefined
 }

@@ -34,9 +34,8 @@ export function createAuditReader(database: TokenvaultDatabase): AuditReader {
       return rows.map(row => row.leaf_hash)
     },
 
-    async latestCheckpoint() {
-      return (await readCheckpoints(database, sql`order by tree_size desc limit 1`))[0]
-    },
+    listCheckpoints: ({ below = Number.MAX_SAFE_INTEGER, limit }) =>
+      readCheckpoints(database, sql`where tree_size < ${below} order by tree_size desc limit ${limit}`),
 
     async checkpointAt(treeSize) {
       return (await readCheckpoints(database, sql`where tree_size = ${treeSize}`))[0]
@@ -154,10 +153,14 @@ async function readSubtrees(database: TokenvaultDatabase, level: number, from: n
   return rows.map(({ root }) => root)
 }
 
+/** Longer than any note that a vault signs: what is longer is no note, and not worth the memory. */
+const maxNoteBytes = 8192
+
 async function readCheckpoints(database: TokenvaultDatabase, which: RawBuilder<unknown>): Promise<StoredCheckpoint[]> {
   const rows = await read<{ tree_size: string; note: string }>(
     database,
-    sql`select tree_size, note from pii_vault.checkpoints ${which}`,
+    sql`select tree_size, case when octet_length(note) <= ${sql.lit(maxNoteBytes)} then note else '' end as note
+      from pii_vault.checkpoints ${which}`,
   )
   return rows.map(({ tree_size: treeSize, note }) => ({ treeSize: Number(treeSize), note }))
 }

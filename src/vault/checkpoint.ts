@@ -1,8 +1,9 @@
 import { type Checkpoint, openCheckpoint, signCheckpoint } from '../crypto/checkpoint.ts'
 import { foldRoots, verifyConsistency } from '../crypto/merkle.ts'
-import { createNoteVerifier, type NoteSigner, type NoteVerifier } from '../crypto/signed-note.ts'
+import { createNoteVerifier, type NoteSigner } from '../crypto/signed-note.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { AuditHead, AuditReader, CheckpointSink, CheckpointStore, StoredCheckpoint } from './evidence-ports.ts'
+import { type KeptCheckpoints, readKept, signedOf } from './kept-checkpoints.ts'
 import { readConsistencyPath } from './prove.ts'
 
 /**
@@ -12,8 +13,8 @@ import { readConsistencyPath } from './prove.ts'
  *
  * Before it signs, it proves that the tree has grown out of the newest checkpoint that this vault signed, and out of all that
  * were kept since the last one that this process knows: a log that was rewritten gets no fresh signature. Whoever has
- * the API's password can keep notes that nobody signed, too; these are reported and passed over. Where one takes the
- * place of the checkpoint that is due, the next size gets one.
+ * the API's password can keep notes that nobody signed, too; these are reported and passed over. Where one has taken the
+ * place of the checkpoint that is due, that is a failure, and the next size gets one.
  *
  * Not to be called again before it has settled. Any number of processes may do so at once.
  *
@@ -62,12 +63,13 @@ export function createMakeCheckpoint(deps: {
   const keep = async (checkpoint: StoredCheckpoint) => {
     await store.insertCheckpoint(checkpoint)
     // The same tree always gets the same note.
-    return (await reader.checkpointAt(checkpoint.treeSize))?.note === checkpoint.note
+    if ((await reader.checkpointAt(checkpoint.treeSize))?.note === checkpoint.note) return
+    throw new TokenvaultError('audit_invalid', `another note has the place of the checkpoint of ${checkpoint.treeSize}`)
   }
 
   return async () => {
     // In this order: whatever is appended in between only makes the tree larger than the checkpoint.
-    const kept = await readKept(store, verifier, remembered?.treeSize)
+    const kept = await readKept(reader, verifier, remembered?.treeSize)
     const head = await reader.readHead()
     report(kept)
     checkRemembered(remembered, kept)
@@ -81,74 +83,18 @@ export function createMakeCheckpoint(deps: {
         if (!isUnavailable(error)) throw error
         failure = error
       })
+    remembered = kept.placed[0]?.checkpoint
     if (head.treeSize > (current?.treeSize ?? 0)) {
-      const next = { treeSize: head.treeSize, note: signCheckpoint(signer, { treeSize: head.treeSize, root }) }
-      if (await keep(next)) current = next
+      current = { treeSize: head.treeSize, note: signCheckpoint(signer, { treeSize: head.treeSize, root }) }
+      await keep(current)
+      remembered = openCheckpoint(current.note, verifier)
     }
     if (current === undefined) return undefined
-    remembered = openCheckpoint(current.note, verifier)
     // A sink that was away a moment ago is left alone until the next time.
     if (failure !== undefined) throw failure
     await publish(current)
     return current
   }
-}
-
-/** What is kept from a size on, or from the newest checkpoint on that this vault signed. */
-interface KeptCheckpoints {
-  /** Signed by this vault for the size that they are kept under, largest first. */
-  readonly placed: readonly { readonly stored: StoredCheckpoint; readonly checkpoint: Checkpoint }[]
-  /** The largest that this vault signed, and that is kept under another size than its own. */
-  readonly strayed: Checkpoint | undefined
-  /** How many are neither, or strayed, and the size that the largest of them is kept under. */
-  readonly invalid: number
-  readonly largestInvalid: number | undefined
-}
-
-const pageCheckpoints = 100
-
-async function readKept(
-  store: CheckpointStore,
-  verifier: NoteVerifier,
-  from: number | undefined,
-): Promise<KeptCheckpoints> {
-  const placed: { stored: StoredCheckpoint; checkpoint: Checkpoint }[] = []
-  let strayed: Checkpoint | undefined
-  let invalid = 0
-  let largestInvalid: number | undefined
-  let below: number | undefined
-  while (true) {
-    const page = await store.listCheckpoints({ below, limit: pageCheckpoints })
-    for (const stored of page) {
-      const isEnough = from === undefined ? placed.length > 0 : stored.treeSize < from
-      if (isEnough) return { placed, strayed, invalid, largestInvalid }
-      const checkpoint = openSigned(stored.note, verifier)
-      if (checkpoint?.treeSize === stored.treeSize) {
-        placed.push({ stored, checkpoint })
-        continue
-      }
-      invalid++
-      largestInvalid ??= stored.treeSize
-      if (checkpoint !== undefined && checkpoint.treeSize > (strayed?.treeSize ?? -1)) strayed = checkpoint
-    }
-    below = page.at(-1)?.treeSize
-    if (below === undefined) return { placed, strayed, invalid, largestInvalid }
-  }
-}
-
-function openSigned(note: string, verifier: NoteVerifier): Checkpoint | undefined {
-  try {
-    return openCheckpoint(note, verifier)
-  } catch (error) {
-    if (error instanceof TokenvaultError && error.code === 'checkpoint_invalid') return undefined
-    throw error
-  }
-}
-
-/** What this vault signed once, and the log must have grown out of. A smaller one that strayed says no more than these. */
-function signedOf({ placed, strayed }: KeptCheckpoints): readonly Checkpoint[] {
-  const signed = placed.map(({ checkpoint }) => checkpoint)
-  return strayed !== undefined && strayed.treeSize > (signed[0]?.treeSize ?? 0) ? [strayed, ...signed] : signed
 }
 
 function isUnavailable(error: unknown): boolean {

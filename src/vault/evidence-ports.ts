@@ -140,11 +140,6 @@ export interface AuditReader {
    * Roots of full subtrees of 2^level leaves; `level` is 8, 16, 24 or 32, and `from`, `to` count subtrees of that level.
    */
   readSubtrees(level: number, from: number, to: number): Promise<readonly Uint8Array[]>
-  latestCheckpoint(): Promise<StoredCheckpoint | undefined>
-  checkpointAt(treeSize: number): Promise<StoredCheckpoint | undefined>
-}
-
-export interface CheckpointStore {
   /**
    * Stored checkpoints, largest first; of a note that is longer than any of ours, nothing.
    *
@@ -154,6 +149,10 @@ export interface CheckpointStore {
     readonly below?: number | undefined
     readonly limit: number
   }): Promise<readonly StoredCheckpoint[]>
+  checkpointAt(treeSize: number): Promise<StoredCheckpoint | undefined>
+}
+
+export interface CheckpointStore {
   /** Keeps a checkpoint; one of that size that is there already stays. @throws `store_unavailable` */
   insertCheckpoint(checkpoint: StoredCheckpoint): Promise<void>
 }

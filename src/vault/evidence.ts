@@ -1,8 +1,9 @@
-import type { NoteSigner } from '../crypto/signed-note.ts'
+import { createNoteVerifier, type NoteSigner } from '../crypto/signed-note.ts'
 import { TokenvaultError } from '../errors.ts'
 import { type AuditAccessDependencies, readEvidence } from './audit-access.ts'
 import type { ConsistencyProof, InclusionProof } from './audit-proof.ts'
 import type { AuditReader } from './evidence-ports.ts'
+import { findNewest } from './kept-checkpoints.ts'
 import type { Principal } from './ports.ts'
 import type { Prover } from './prove.ts'
 
@@ -38,12 +39,13 @@ export interface EvidenceVerbs {
 /** @returns the verbs; the log stands behind the ports of `deps` */
 export function createEvidenceVerbs(
   deps: AuditAccessDependencies & {
-    readonly reader: Pick<AuditReader, 'latestCheckpoint'>
+    readonly reader: Pick<AuditReader, 'listCheckpoints'>
     readonly prover: Prover
     readonly signer: Pick<NoteSigner, 'name' | 'verifierKey'>
   },
 ): EvidenceVerbs {
   const { reader, prover, signer } = deps
+  const verifier = createNoteVerifier(signer.verifierKey)
   const prove = <T>(principal: Principal, requestId: string, read: () => Promise<T>) =>
     readEvidence(deps, { operation: 'audit_prove', principal, requestId, purpose: '' }, async () => ({
       found: await read(),
@@ -51,7 +53,7 @@ export function createEvidenceVerbs(
   return {
     newestCheckpoint: (principal, { requestId }) =>
       prove(principal, requestId, async () => {
-        const newest = await reader.latestCheckpoint()
+        const newest = await findNewest(reader, verifier)
         if (newest === undefined) throw new TokenvaultError('audit_event_unknown')
         const { name: origin, verifierKey } = signer
         return { origin, treeSize: newest.treeSize, note: newest.note, verifierKey }

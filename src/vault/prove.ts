@@ -16,6 +16,7 @@ import type { NoteVerifier } from '../crypto/signed-note.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { ConsistencyProof, InclusionProof } from './audit-proof.ts'
 import type { AuditReader, StoredCheckpoint } from './evidence-ports.ts'
+import { findNewest } from './kept-checkpoints.ts'
 
 /** Proofs from what is stored. Each is checked before it is given: a log that was altered proves nothing. */
 export interface Prover {
@@ -39,8 +40,11 @@ const highestLevel = 32
 
 /** @param verifier the log's; without one, checkpoints are taken as they are stored, and whoever checks the proof finds out */
 export function createProver(reader: AuditReader, verifier?: NoteVerifier): Prover {
+  const newest = async () =>
+    verifier === undefined ? (await reader.listCheckpoints({ limit: 1 }))[0] : findNewest(reader, verifier)
+
   async function findCheckpoint(treeSize: number | undefined) {
-    const stored = await (treeSize === undefined ? reader.latestCheckpoint() : reader.checkpointAt(treeSize))
+    const stored = await (treeSize === undefined ? newest() : reader.checkpointAt(treeSize))
     if (stored === undefined) throw new TokenvaultError('audit_event_unknown')
     return { note: stored.note, tree: openStored(stored, verifier) }
   }

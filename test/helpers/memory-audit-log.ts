@@ -138,7 +138,11 @@ export function readerOf(tables: AuditTables): AuditReader & { readonly reads: {
         tables.events.slice(from, to).map(event => event.leafHash),
       ),
     readSubtrees: async (level, from, to) => tell(level, tables.subtrees.get(level)?.slice(from, to) ?? []),
-    latestCheckpoint: async () => tables.checkpoints.at(-1),
+    listCheckpoints: async ({ below = Number.POSITIVE_INFINITY, limit }) =>
+      tables.checkpoints
+        .filter(({ treeSize }) => treeSize < below)
+        .toSorted((a, b) => b.treeSize - a.treeSize)
+        .slice(0, limit),
     checkpointAt: async treeSize => tables.checkpoints.find(checkpoint => checkpoint.treeSize === treeSize),
   }
 }

@@ -102,7 +102,9 @@ t.test('of a log that was altered nothing is proved', async t => {
   }
   t.match(app.logged(), /"code":"audit_invalid"/, 'the operator learns what happened')
   await tamper(`UPDATE pii_vault.checkpoints SET note = 'canary'`)
-  t.equal((await call('/1/proof')).status, 500)
+  t.equal((await call('/1/proof?size=310')).status, 500)
+  for (const path of ['/1/proof', '/checkpoint'])
+    t.match(await call(path), { status: 404, json: { code: 'audit_event_unknown' } }, 'no note is ours any more')
 })
 
 t.test('sizes and sequences of any kind are refused or unknown, and never a fault of ours', async t => {

@@ -109,7 +109,7 @@ t.test('while the first is worked on, a repeat is told to wait', async t => {
   const first = send(discard, 'k')
   await entered.promise
   const second = await send(discard, 'k')
-  t.match(second, { status: 409, retryAfter: '1', json: { code: 'idempotency_in_progress' } })
+  t.match(second, { status: 409, retryAfter: '5', json: { code: 'idempotency_in_progress' } })
   proceed.resolve()
   t.match(await first, { status: 200, replayed: null })
   t.match(await send(discard, 'k'), { status: 200, replayed: 'true' })
@@ -146,7 +146,7 @@ t.test('what failed may have taken effect, so nothing is done again until the cl
     t.match(await send(discard, 'k'), { replayed: null, json: { code } })
     t.equal((await keys()).length, 1, `${code}: the claim is kept`)
     const repeated = await send(discard, 'k')
-    t.match(repeated, { status: 409, retryAfter: '1', json: { code: 'idempotency_in_progress' } }, code)
+    t.match(repeated, { status: 409, retryAfter: '5', json: { code: 'idempotency_in_progress' } }, code)
     t.equal(calls, 1, code)
     await admin.query(`UPDATE pii_vault.idempotency SET created_at = created_at - interval '5 minutes'`)
     t.match(await send(discard, 'k'), { status: 200, replayed: null }, `${code}: then it is taken over`)

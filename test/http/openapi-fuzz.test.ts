@@ -130,7 +130,7 @@ t.test(`${requests} requests made from the OpenAPI document, against the real AP
   t.comment(`replies: ${counts.join(', ')}`)
   // A generator that makes nothing but refusals would show nothing. Usually all succeed, but the seed is another each time.
   const succeeded = operations.filter(({ id }) => seen.has(`${id} 200`))
-  t.ok(succeeded.length >= operations.length / 2, `${succeeded.length} of ${operations.length} operations succeeded`)
+  t.ok(succeeded.length >= operations.length * 0.75, `${succeeded.length} of ${operations.length} operations succeeded`)
   t.notMatch(api.logged(), /secret-body|eyJ|"value"|10\.0\.0\./, 'the log holds no body, token or value')
   const [{ status }] = [await api.call(callers[0]!, 'GET', '/v1/audit/checkpoint')]
   t.ok(status === 200 || status === 404, 'the API is still well')

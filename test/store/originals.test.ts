@@ -1,3 +1,4 @@
+import type { PluginTransformQueryArgs, PluginTransformResultArgs } from 'kysely'
 import t from 'tap'
 import { createIngestStore } from '../../src/store/effects.ts'
 import { createOriginalReader } from '../../src/store/originals.ts'
@@ -63,6 +64,27 @@ t.test('callers at once share statements, and each gets what it asked for and no
     const expected = [...new Set(numbers.filter(n => n <= 3000))]
     t.strictSame(new Set(found[call]!.keys()), new Set(expected.map(idOf)))
   }
+})
+
+t.test('calls of one turn of the event loop are one statement, and what comes meanwhile is the next', async t => {
+  const vault = await createVaultDatabase(t)
+  let statements = 0
+  const counting = {
+    transformQuery({ node }: PluginTransformQueryArgs) {
+      statements++
+      return node
+    },
+    transformResult: async ({ result }: PluginTransformResultArgs) => result,
+  }
+  const reader = createOriginalReader(vault.database('tokenvault_api').withPlugin(counting))
+  const ask = (count: number) =>
+    Array.from({ length: count }, (_, n) => reader.findOriginals([n.toString(16).padStart(32, '0')]))
+  await Promise.all(ask(20))
+  t.equal(statements, 1)
+  const first = ask(20)
+  await new Promise(setImmediate)
+  await Promise.all([...first, ...ask(20)])
+  t.equal(statements, 3)
 })
 
 t.test('a statement that fails fails for all who share it, and the next one works', async t => {

@@ -2,6 +2,8 @@ import t, { type Test } from 'tap'
 import { openCheckpoint, signCheckpoint } from '../../src/crypto/checkpoint.ts'
 import { createNoteSigner } from '../../src/crypto/signed-note.ts'
 import type { TokenvaultError } from '../../src/errors.ts'
+import { findNewest } from '../../src/vault/kept-checkpoints.ts'
+import { createProver } from '../../src/vault/prove.ts'
 import { startEvidence } from '../helpers/evidence.ts'
 
 /** Evidence, and what whoever has the API's password can do to its checkpoints. */
@@ -30,7 +32,7 @@ t.test('notes that nobody signed stop no checkpoint, and are told once', async t
   await append(10)
   await insert(12, 'no note')
   await insert(15, foreign(15))
-  await insert(18, 'x'.repeat(1_000_000))
+  await insert(18, 'x'.repeat(8192))
   t.equal((await make())?.treeSize, 20)
   t.strictSame(sizes(), [10, 20])
   const text = 'stored notes are no checkpoints that this vault signed for their size, the largest of size'
@@ -51,32 +53,39 @@ t.test('notes that nobody signed stop no checkpoint, and are told once', async t
   for (const size of [10, 20, 21, 25]) openCheckpoint((await kept()).get(size)!, verifier)
 })
 
-t.test('where one has the place of the checkpoint that is due, the next size gets one', async t => {
-  const { start: startMaker, append, insert, foreign, told, sizes } = await start(t)
-  await append(5)
-  await insert(5, foreign(5))
-  const make = startMaker()
-  t.equal(await make(), undefined, 'there is none')
-  t.equal(await make(), undefined)
-  t.equal(told.length, 1)
-  t.strictSame(sizes(), [])
-  await append(1)
-  t.equal((await make())?.treeSize, 6)
-  await append(1)
-  await insert(7, 'another')
-  t.equal((await make())?.treeSize, 6, 'the one of before stays the newest')
-  await append(1)
-  t.equal((await make())?.treeSize, 8)
-  t.equal((await startMaker()())?.treeSize, 8)
-  t.strictSame(sizes(), [6, 8])
+const placeTaken = (size: number) => ({
+  code: 'audit_invalid',
+  message: `another note has the place of the checkpoint of ${size}`,
 })
 
-t.test('who takes the place between reading and keeping stops nothing either', async t => {
+t.test(
+  'where one has the place of the checkpoint that is due, that is a failure, and the next size gets one',
+  async t => {
+    const { start: startMaker, append, insert, foreign, told, sizes } = await start(t)
+    await append(5)
+    await insert(5, foreign(5))
+    const make = startMaker()
+    await t.rejects(make(), placeTaken(5))
+    await t.rejects(make(), placeTaken(5))
+    t.equal(told.length, 1)
+    t.strictSame(sizes(), [])
+    await append(1)
+    t.equal((await make())?.treeSize, 6)
+    await append(1)
+    await insert(7, 'another')
+    await t.rejects(make(), placeTaken(7))
+    await append(1)
+    t.equal((await make())?.treeSize, 8)
+    t.equal((await startMaker()())?.treeSize, 8)
+    t.strictSame(sizes(), [6, 8])
+  },
+)
+
+t.test('who takes the place between reading and keeping stops one checkpoint, and nothing after it', async t => {
   const { startMaker, store, append, sizes, foreign, insert } = await start(t)
   let intrude = false
   const make = startMaker({
     store: {
-      ...store,
       async insertCheckpoint(checkpoint) {
         if (intrude) await insert(checkpoint.treeSize, foreign(checkpoint.treeSize))
         await store.insertCheckpoint(checkpoint)
@@ -87,12 +96,44 @@ t.test('who takes the place between reading and keeping stops nothing either', a
   await make()
   await append(1)
   intrude = true
-  t.equal((await make())?.treeSize, 3)
+  await t.rejects(make(), placeTaken(4))
   intrude = false
-  t.equal((await make())?.treeSize, 3)
+  await t.rejects(make(), placeTaken(4))
   await append(1)
   t.equal((await make())?.treeSize, 5)
   t.strictSame(sizes(), [3, 5], 'what could not be kept was never published')
+})
+
+t.test('a note too long for any of ours is not kept, and one that stands there is not read', async t => {
+  const { start: startMaker, append, insert, tamper, reader, told } = await start(t)
+  await append(10)
+  await t.rejects(insert(10, 'x'.repeat(8193)), { code: 'store_refused' })
+  await tamper(`INSERT INTO pii_vault.checkpoints (tree_size, note) VALUES (10, repeat('x', 8193))`)
+  t.strictSame(await reader.checkpointAt(10), { treeSize: 10, note: '' })
+  t.strictSame(await reader.snapshot(view => view.readCheckpoints()), [{ treeSize: 10, note: '' }])
+  const make = startMaker()
+  await t.rejects(make(), placeTaken(10))
+  await append(1)
+  t.equal((await make())?.treeSize, 11)
+  t.equal(told.length, 1)
+})
+
+t.test('what is shown and proved by is the newest that this vault signed, not the newest note', async t => {
+  const { start: startMaker, append, insert, foreign, reader, verifier } = await start(t)
+  const prover = createProver(reader, verifier)
+  await append(10)
+  await insert(4, foreign(4))
+  t.equal(await findNewest(reader, verifier), undefined)
+  await t.rejects(prover.proveInclusion(2), { code: 'audit_event_unknown' })
+  const newest = await startMaker()()
+  await append(5)
+  await insert(15, foreign(15))
+  await insert(14, newest!.note)
+  await insert(13, 'no note')
+  t.strictSame(await findNewest(reader, verifier), newest)
+  t.equal((await prover.proveInclusion(2)).checkpoint, newest!.note)
+  t.equal((await prover.proveConsistency(10)).to, newest!.note)
+  await t.rejects(prover.proveInclusion(2, 15), { code: 'audit_invalid' })
 })
 
 t.test('a genuine note under another size is told, and holds the log all the same', async t => {

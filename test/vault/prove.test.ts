@@ -100,9 +100,11 @@ t.test('a log that was altered proves nothing', async t => {
     treeSize: 300,
     root: randomBytes(32),
   })
-  await t.rejects(alter(log => (log.checkpoints[1] = { treeSize: 300, note })).proveInclusion(7), invalid, 'the key')
+  const foreign = alter(log => (log.checkpoints[1] = { treeSize: 300, note }))
+  await t.rejects(foreign.proveInclusion(7, 300), invalid, 'the key')
+  await t.rejects(foreign.proveInclusion(299), { code: 'audit_event_unknown' }, 'covered by none of ours')
   const moved = alter(log => (log.checkpoints[1] = { ...log.checkpoints[0]!, treeSize: 300 }))
-  await t.rejects(moved.proveInclusion(7), invalid, 'a checkpoint of another size')
+  await t.rejects(moved.proveInclusion(7, 300), invalid, 'a checkpoint of another size')
 })
 
 t.test('a changed proof proves nothing, and no shape makes the check throw anything else', async t => {

@@ -91,27 +91,32 @@ t.test('an index that is far behind holds up no checkpoint, and the last one lea
   t.equal(logged.length, 1, 'nothing failed')
 })
 
-t.test('a stored note that nobody signed is told once, and the API goes on', async t => {
-  const { composed, append, kept, store, logged } = await compose(t, { CHECKPOINT_SECONDS: '1' })
-  await append(2)
-  await store.insertCheckpoint({ treeSize: 1, note: 'no note' })
-  await store.insertCheckpoint({ treeSize: 2, note: 'no note' })
-  composed.start()
-  await until('it is told', () => logged.length === 2)
-  for (let size = 3; size < 5; size++) {
-    await append(1)
-    await until(`a checkpoint of ${size}`, async () => (await kept()).has(size))
-  }
-  await composed.close()
-  t.match(
-    logged.map(line => JSON.parse(line)),
-    [
-      { event: 'checkpoints_not_published' },
-      { level: 'error', event: 'checkpoint_invalid', err: { code: 'audit_invalid' } },
-    ],
-  )
-  t.equal(logged.length, 2)
-})
+t.test(
+  'notes that nobody signed are told once, so is the place of the due checkpoint that one has, and the API goes on',
+  async t => {
+    const { composed, append, kept, store, logged } = await compose(t, { CHECKPOINT_SECONDS: '1' })
+    await append(2)
+    await store.insertCheckpoint({ treeSize: 1, note: 'no note' })
+    await store.insertCheckpoint({ treeSize: 2, note: 'no note' })
+    composed.start()
+    await until('they are told', () => logged.length === 3)
+    for (let size = 3; size < 5; size++) {
+      await append(1)
+      await until(`a checkpoint of ${size}`, async () => (await kept()).has(size))
+    }
+    await composed.close()
+    t.match(
+      logged.map(line => JSON.parse(line)),
+      [
+        { event: 'checkpoints_not_published' },
+        { level: 'error', event: 'checkpoint_invalid', err: { code: 'audit_invalid', message: /^2 stored notes/ } },
+        { level: 'error', event: 'checkpoint_failed', err: { code: 'audit_invalid', message: /has the place/ } },
+        { level: 'info', event: 'checkpoints_recovered' },
+      ],
+    )
+    t.equal(logged.length, 4)
+  },
+)
 
 t.test('an index that cannot be brought up to date is told once, and again when it can; checkpoints go on', async t => {
   const { composed, append, kept, admin, logged } = await compose(t, { CHECKPOINT_SECONDS: '1' })

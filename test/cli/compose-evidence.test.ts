@@ -41,6 +41,7 @@ t.test(
       return rows[0].next === 1_500
     }
     await until('the index follows', indexed)
+    await until('a checkpoint is made', async () => (await kept()).size > 0)
     t.strictSame([...(await kept()).keys()], [1_500])
     await append(1)
     await composed.close()

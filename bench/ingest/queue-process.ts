@@ -1,7 +1,7 @@
 /** The queue server, in a process of its own so that its CPU is not the measured process's. */
 import { startFauxqs } from 'fauxqs'
-import { bodyOf } from '../../src/cli/input-events.ts'
-import { sampleEvents } from '../../src/cli/sample-events.ts'
+import { bodyOf } from '../../src/cli/local/input-events.ts'
+import { sampleEvents } from '../../src/cli/local/sample-events.ts'
 
 /** Makes a queue and fills it; the answer is a `FilledQueue`. */
 export interface FillRequest {

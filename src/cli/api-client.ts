@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { signWithDataDir } from '../embedded/issuer.ts'
 import { TokenvaultError } from '../errors.ts'
-import { printable } from './printable.ts'
-import { defaultDataDir, parseDataDir, readRunning } from './running.ts'
-import { developmentAudience } from './up/embedded-stack.ts'
+import { developmentAudience } from './local/embedded-stack.ts'
+import { defaultDataDir, parseDataDir, readRunning } from './local/state.ts'
+import { printable } from './terminal/printable.ts'
 
 /** Options that every command has which calls the API. */
 export interface ApiOptions {

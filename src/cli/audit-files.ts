@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { createNoteVerifier, type NoteVerifier } from '../crypto/signed-note.ts'
 import { TokenvaultError } from '../errors.ts'
-import type { ExternalCheckpoint } from '../vault/checkpoint-marks.ts'
+import { createNoteVerifier, type NoteVerifier } from '../tlog/signed-note.ts'
+import type { ExternalCheckpoint } from '../vault/evidence/verify/expected-roots.ts'
 
 /** Where `tokenvault up` keeps the verifier key of its log, in its data directory. */
 export const verifierKeyFile = 'audit.vkey'

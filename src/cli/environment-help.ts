@@ -1,4 +1,4 @@
-import { configVariables, type ProcessName } from '../config.ts'
+import { configVariables, type ProcessName } from '../config/load.ts'
 
 /** The variables of a process, for its --help. */
 export function environmentHelp(processName: ProcessName): string {

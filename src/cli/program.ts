@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander'
+import { version } from '../compose/version.ts'
 import { addApiCommand } from './commands/api.ts'
 import { addApprovalCommand } from './commands/approval.ts'
 import { addAuditCommand } from './commands/audit.ts'
@@ -15,8 +16,7 @@ import { addSampleCommand } from './commands/sample.ts'
 import { addSuspensionCommand } from './commands/suspension.ts'
 import { addUpCommand } from './commands/up.ts'
 import { addWorkerCommand } from './commands/worker.ts'
-import { reportFailure } from './failure.ts'
-import { version } from './version.ts'
+import { reportFailure } from './terminal/failure.ts'
 
 /** The command line: every command with its help. */
 export function createProgram(): Command {

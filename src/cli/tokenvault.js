@@ -7,7 +7,7 @@ if (major > 22 || (major === 22 && minor >= 18)) {
   process.on('warning', ({ name, message }) => {
     if (name !== 'ExperimentalWarning') process.stderr.write(`${name}: ${message}\n`)
   })
-  const { restartWithFlagsOf } = await import('./young-generation.ts')
+  const { restartWithFlagsOf } = await import('./process/v8-flags.ts')
   restartWithFlagsOf(String(process.argv[2]))
   const { run } = await import('./program.ts')
   await run(process.argv)

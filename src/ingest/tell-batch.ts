@@ -1,7 +1,7 @@
 import type { Log } from '../log.ts'
-import type { Observe } from './observe.ts'
-import type { Settled } from './settle.ts'
-import type { BatchStored } from './store-batch.ts'
+import type { Settled } from './batch/settle.ts'
+import type { BatchStored } from './batch/store-batch.ts'
+import type { Observe } from './metrics/observe.ts'
 
 /** Says what became of a batch: one event for the metrics, one line for the log, and one more for each reason. */
 export function tellBatch(

@@ -1,5 +1,5 @@
-import type { Redriver, RedriveTotals } from './redrive.ts'
-import type { Worker, WorkerTotals } from './worker.ts'
+import type { Redriver, RedriveTotals } from './redrive/quarantine.ts'
+import type { Worker, WorkerTotals } from './worker/worker.ts'
 
 /** Counts of one run, its redrives included: their rows and their new entries are `stored` and `quarantined` as others are. */
 export interface IngestTotals extends WorkerTotals {

@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, createHash, createSecretKey, randomBytes } from 'node:crypto'
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { TokenvaultError } from '../errors.ts'
-import type { KeyEncryptionKey } from '../vault/ports.ts'
+import type { KeyEncryptionKey } from '../vault/keys/ports.ts'
 
 const kekBytes = 32
 const nonceBytes = 12

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { MakeCheckpoint } from '../vault/checkpoint.ts'
+import type { MakeCheckpoint } from '../vault/evidence/make-checkpoint.ts'
 
 /** First pause after a failure; each further one doubles it, up to the interval. */
 const firstRetryMilliseconds = 1_000

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { link, open, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { CheckpointSink, StoredCheckpoint } from '../vault/evidence-ports.ts'
+import type { CheckpointSink, StoredCheckpoint } from '../vault/evidence/ports.ts'
 import { checkpointName } from './checkpoint-name.ts'
 import { conflictError, publishError } from './publish-error.ts'
 

@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { TokenvaultError } from '../errors.ts'
-import type { CheckpointSink } from '../vault/evidence-ports.ts'
+import type { CheckpointSink } from '../vault/evidence/ports.ts'
 import { createFileSink } from './file-sink.ts'
 import { createS3Sink, type S3SinkOptions } from './s3-sink.ts'
 import { createStdoutSink } from './stdout-sink.ts'

@@ -1,5 +1,5 @@
 import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
-import type { CheckpointSink, StoredCheckpoint } from '../vault/evidence-ports.ts'
+import type { CheckpointSink, StoredCheckpoint } from '../vault/evidence/ports.ts'
 import { checkpointName } from './checkpoint-name.ts'
 import { conflictError, publishError } from './publish-error.ts'
 

@@ -1,5 +1,5 @@
 import type { Writable } from 'node:stream'
-import type { CheckpointSink } from '../vault/evidence-ports.ts'
+import type { CheckpointSink } from '../vault/evidence/ports.ts'
 import { publishError } from './publish-error.ts'
 
 /**

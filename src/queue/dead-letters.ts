@@ -1,7 +1,7 @@
 import { GetQueueAttributesCommand, GetQueueUrlCommand, type SQSClient } from '@aws-sdk/client-sqs'
 import { TokenvaultError } from '../errors.ts'
+import type { DeadLetterQueue } from '../ingest/ports.ts'
 import type { Log } from '../log.ts'
-import type { DeadLetterQueue } from '../vault/queue-ports.ts'
 import { readDepth } from './depth.ts'
 import { moveDeadLetters } from './move-dead-letters.ts'
 import { queueError } from './queue-error.ts'

@@ -1,5 +1,5 @@
 import { GetQueueAttributesCommand, type SQSClient } from '@aws-sdk/client-sqs'
-import type { QueueDepth } from '../vault/queue-ports.ts'
+import type { QueueDepth } from '../ingest/ports.ts'
 import { queueError } from './queue-error.ts'
 
 /** Approximate counts, as SQS gives them. @throws TokenvaultError `queue_unavailable` */

@@ -7,8 +7,8 @@ import {
   SendMessageBatchCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
+import type { DeadLetterMove, OriginSeal } from '../ingest/ports.ts'
 import type { Log } from '../log.ts'
-import type { DeadLetterMove, OriginSeal } from '../vault/queue-ports.ts'
 import { callInChunks, type NotDone } from './call-in-chunks.ts'
 import { chunk } from './chunk.ts'
 import { originAttribute } from './origin-attribute.ts'

@@ -5,7 +5,7 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs'
 import { TokenvaultError } from '../errors.ts'
-import type { MessageOrigin, MessageQueue, ReceivedMessage } from '../vault/queue-ports.ts'
+import type { MessageOrigin, MessageQueue, ReceivedMessage } from '../ingest/ports.ts'
 import { originAttribute } from './origin-attribute.ts'
 import { queueError } from './queue-error.ts'
 import { isFifo } from './sqs-client.ts'

@@ -5,8 +5,8 @@ import {
   SendMessageBatchCommand,
 } from '@aws-sdk/client-sqs'
 import { TokenvaultError } from '../errors.ts'
+import type { MessageQueue, OutgoingMessage } from '../ingest/ports.ts'
 import type { Log } from '../log.ts'
-import type { MessageQueue, OutgoingMessage } from '../vault/queue-ports.ts'
 import { callInChunks } from './call-in-chunks.ts'
 import { chunk } from './chunk.ts'
 import { readDepth } from './depth.ts'

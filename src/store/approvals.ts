@@ -1,7 +1,7 @@
 import { type RawBuilder, sql } from 'kysely'
-import type { Approval, ApprovalReader } from '../vault/evidence-ports.ts'
-import type { TokenvaultDatabase } from './database.ts'
-import { namingFailures } from './failure.ts'
+import type { Approval, ApprovalReader } from '../vault/admission/ports.ts'
+import type { TokenvaultDatabase } from './postgres/database.ts'
+import { namingFailures } from './postgres/errors.ts'
 
 interface ApprovalRow {
   readonly id: string

@@ -1,8 +1,8 @@
 import { type RawBuilder, sql } from 'kysely'
 import { TokenvaultError } from '../errors.ts'
-import type { AuditHead, AuditReader, AuditView, StoredCheckpoint, StoredEvent } from '../vault/evidence-ports.ts'
-import type { TokenvaultDatabase } from './database.ts'
-import { namingFailures } from './failure.ts'
+import type { AuditHead, AuditReader, AuditView, StoredCheckpoint, StoredEvent } from '../vault/evidence/ports.ts'
+import type { TokenvaultDatabase } from './postgres/database.ts'
+import { namingFailures } from './postgres/errors.ts'
 
 /** Most events of a page, and bytes of them; one event may be larger. */
 const pageEvents = 2000

@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
-import type { CheckpointStore } from '../vault/evidence-ports.ts'
-import type { TokenvaultDatabase } from './database.ts'
-import { namingFailures } from './failure.ts'
+import type { CheckpointStore } from '../vault/evidence/ports.ts'
+import type { TokenvaultDatabase } from './postgres/database.ts'
+import { namingFailures } from './postgres/errors.ts'
 
 /** Keeps checkpoints in the database, beside the log. One of a size that the tree does not have yet is `store_refused`. */
 export function createCheckpointStore(database: TokenvaultDatabase): CheckpointStore {

@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
-import type { IdempotencyStore } from '../vault/evidence-ports.ts'
-import type { TokenvaultDatabase } from './database.ts'
-import { namingFailures } from './failure.ts'
+import type { IdempotencyStore } from '../vault/admission/ports.ts'
+import type { TokenvaultDatabase } from './postgres/database.ts'
+import { namingFailures } from './postgres/errors.ts'
 
 type Claim = Awaited<ReturnType<IdempotencyStore['claim']>>
 

@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
-import type { KeyReader, KeyWriter } from '../vault/ports.ts'
-import type { TokenvaultDatabase } from './database.ts'
-import { namingFailures } from './failure.ts'
+import type { KeyReader, KeyWriter } from '../vault/keys/ports.ts'
+import type { TokenvaultDatabase } from './postgres/database.ts'
+import { namingFailures } from './postgres/errors.ts'
 
 /** Wrapped keys, for processes that may only read them. */
 export function createKeyReader(database: TokenvaultDatabase): KeyReader {

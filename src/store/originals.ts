@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
 import { sql } from 'kysely'
-import type { OriginalReader, SealedOriginal, TokenId } from '../vault/ports.ts'
-import type { TokenvaultDatabase } from './database.ts'
-import { namingFailures } from './failure.ts'
+import type { OriginalReader, SealedOriginal, TokenId } from '../vault/tokens/ports.ts'
+import type { TokenvaultDatabase } from './postgres/database.ts'
+import { namingFailures } from './postgres/errors.ts'
 
 type Found = ReadonlyMap<TokenId, SealedOriginal>
 

@@ -1,9 +1,9 @@
 import { sql } from 'kysely'
-import type { FieldSchema } from '../vault/fields.ts'
-import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../vault/quarantine-ports.ts'
-import type { TokenvaultDatabase } from './database.ts'
-import { insertOriginals, insertQuarantined, insertRows } from './effects.ts'
-import { namingFailures } from './failure.ts'
+import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../ingest/ports.ts'
+import type { FieldSchema } from '../vault/fields/fields.ts'
+import { insertOriginals, insertQuarantined, insertRows } from './ingest.ts'
+import type { TokenvaultDatabase } from './postgres/database.ts'
+import { namingFailures } from './postgres/errors.ts'
 
 /**
  * The quarantine as the worker's role may use it: only what an operator asked for, and only while it holds it. The row

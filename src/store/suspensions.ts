@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
-import type { Suspension, SuspensionReader } from '../vault/evidence-ports.ts'
-import type { TokenvaultDatabase } from './database.ts'
-import { namingFailures } from './failure.ts'
+import type { Suspension, SuspensionReader } from '../vault/admission/ports.ts'
+import type { TokenvaultDatabase } from './postgres/database.ts'
+import { namingFailures } from './postgres/errors.ts'
 
 /** Suspensions, to be read. They are made and lifted by acts only; see act-log.ts. */
 export function createSuspensionReader(database: TokenvaultDatabase): SuspensionReader {

@@ -4,8 +4,8 @@ import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { runCommand } from '../helpers/cli.ts'
-import { temporaryDirectory } from '../helpers/embedded-directory.ts'
+import { runCommand } from '../helpers/cli/cli.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 
 /** Runs `tokenvault detokenize` against a server that answers as it likes. */
 async function detokenize(t: Test, path: string, answer: RequestListener) {

@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { runCommand } from '../helpers/cli.ts'
-import { temporaryDirectory } from '../helpers/embedded-directory.ts'
+import { runCommand } from '../helpers/cli/cli.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 
 const commands = [
   'up',

@@ -1,11 +1,11 @@
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../src/embedded/postgres.ts'
-import { createDatabase } from '../../src/store/database.ts'
-import { runCommand } from '../helpers/cli.ts'
-import { temporaryDirectory } from '../helpers/embedded-directory.ts'
-import { findPlaintext } from '../helpers/find-plaintext.ts'
-import { type LoginInput, realInput, sampleInput } from '../helpers/login-input.ts'
+import { createDatabase } from '../../src/store/postgres/database.ts'
+import { runCommand } from '../helpers/cli/cli.ts'
+import { findPlaintext } from '../helpers/cli/find-plaintext.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
+import { type LoginInput, realInput, sampleInput } from '../helpers/vault/login-input.ts'
 
 for (const chooseInput of [realInput, () => sampleInput(temporaryDirectory(t))]) {
   const input = chooseInput()

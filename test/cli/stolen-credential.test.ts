@@ -1,10 +1,10 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { type Command, runCommand, startCommand } from '../helpers/cli.ts'
-import { temporaryDirectory } from '../helpers/embedded-directory.ts'
-import { issuer, signJwt } from '../helpers/jwks-server.ts'
-import { type Caller, callAs, createVaultWorld } from '../helpers/vault-api.ts'
+import { type Command, runCommand, startCommand } from '../helpers/cli/cli.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
+import { issuer, signJwt } from '../helpers/http/jwks-server.ts'
+import { type Caller, callAs, createVaultWorld } from '../helpers/http/vault-api.ts'
 
 const perDay = 60
 const policy = `

@@ -1,9 +1,9 @@
 import t from 'tap'
 import { AesSiv } from '../../src/crypto/aes-siv.ts'
 import { packBytes, valueAt } from '../../src/crypto/byte-column.ts'
-import { oracle, ours, oursWithOwnData } from '../helpers/aes-siv-implementations.ts'
-import { hex, toHex } from '../helpers/bytes.ts'
-import { needsSharedVectors, readSharedVectors, type WycheproofFile } from '../helpers/shared-vectors.ts'
+import { oracle, ours, oursWithOwnData } from '../helpers/crypto/aes-siv-implementations.ts'
+import { hex, toHex } from '../helpers/crypto/bytes.ts'
+import { needsSharedVectors, readSharedVectors, type WycheproofFile } from '../helpers/crypto/shared-vectors.ts'
 
 /** A Wycheproof case of either file, in the words of RFC 5297. */
 interface Case {

@@ -2,9 +2,9 @@ import fc from 'fast-check'
 import t from 'tap'
 import { AesSiv, createAesSiv } from '../../src/crypto/aes-siv.ts'
 import { columnLength, packBytes, valueAt } from '../../src/crypto/byte-column.ts'
-import { oracle, ours, oursWithOwnData } from '../helpers/aes-siv-implementations.ts'
-import { columnToHex, everyBitFlipped, hex, pooled, toHex } from '../helpers/bytes.ts'
-import { aesSivKey, bytesUpTo, checkProperty } from '../helpers/property.ts'
+import { oracle, ours, oursWithOwnData } from '../helpers/crypto/aes-siv-implementations.ts'
+import { columnToHex, everyBitFlipped, hex, pooled, toHex } from '../helpers/crypto/bytes.ts'
+import { aesSivKey, bytesUpTo, checkProperty } from '../helpers/crypto/property.ts'
 
 // RFC 5297, Appendix A.
 const rfc5297 = [

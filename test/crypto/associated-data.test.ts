@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { type Binding, encodeBinding } from '../../src/crypto/associated-data.ts'
-import { toHex } from '../helpers/bytes.ts'
-import { checkProperty } from '../helpers/property.ts'
+import { toHex } from '../helpers/crypto/bytes.ts'
+import { checkProperty } from '../helpers/crypto/property.ts'
 
 const binding: Binding = { label: 'tokenvault/token/v1', tenant: 'default', field: 'ip', keyVersion: 1 }
 

@@ -2,8 +2,8 @@ import fc from 'fast-check'
 import t from 'tap'
 import { decodeBase64url, encodeBase64url } from '../../src/crypto/base64url.ts'
 import { packBytes } from '../../src/crypto/byte-column.ts'
-import { pooled } from '../helpers/bytes.ts'
-import { bytesUpTo, checkProperty } from '../helpers/property.ts'
+import { pooled } from '../helpers/crypto/bytes.ts'
+import { bytesUpTo, checkProperty } from '../helpers/crypto/property.ts'
 
 const alphabet = [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_']
 

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { columnLength, packBytes, packText, unpackText, valueAt } from '../../src/crypto/byte-column.ts'
-import { columnToHex, pooled, toHex } from '../helpers/bytes.ts'
-import { bytesUpTo, checkProperty, unicodeText } from '../helpers/property.ts'
+import { columnToHex, pooled, toHex } from '../helpers/crypto/bytes.ts'
+import { bytesUpTo, checkProperty, unicodeText } from '../helpers/crypto/property.ts'
 
 t.test('bytes', async t => {
   await checkProperty(

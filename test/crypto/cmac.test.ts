@@ -4,9 +4,9 @@ import t from 'tap'
 import { AesBlock, asBytes, blockWords } from '../../src/crypto/aes-block.ts'
 import { packBytes } from '../../src/crypto/byte-column.ts'
 import { Cmac, doubled } from '../../src/crypto/cmac.ts'
-import { hex, pooled, toHex } from '../helpers/bytes.ts'
-import { bytesUpTo, checkProperty } from '../helpers/property.ts'
-import { needsSharedVectors, readSharedVectors, type WycheproofFile } from '../helpers/shared-vectors.ts'
+import { hex, pooled, toHex } from '../helpers/crypto/bytes.ts'
+import { bytesUpTo, checkProperty } from '../helpers/crypto/property.ts'
+import { needsSharedVectors, readSharedVectors, type WycheproofFile } from '../helpers/crypto/shared-vectors.ts'
 
 function tags(key: Uint8Array, messages: readonly Uint8Array[]): string[] {
   const words = new Cmac(key).mac(packBytes(messages))

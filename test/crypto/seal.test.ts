@@ -4,8 +4,8 @@ import { createAesSiv } from '../../src/crypto/aes-siv.ts'
 import type { Binding } from '../../src/crypto/associated-data.ts'
 import { packBytes, packText, unpackText } from '../../src/crypto/byte-column.ts'
 import { originalLabel, quarantineLabel, Sealer } from '../../src/crypto/seal.ts'
-import { everyBitFlipped } from '../helpers/bytes.ts'
-import { checkProperty, unicodeText } from '../helpers/property.ts'
+import { everyBitFlipped } from '../helpers/crypto/bytes.ts'
+import { checkProperty, unicodeText } from '../helpers/crypto/property.ts'
 
 const key = new Uint8Array(64).fill(5)
 const binding: Binding = { label: originalLabel, tenant: 'default', field: 'ip', keyVersion: 1 }

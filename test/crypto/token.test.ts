@@ -5,8 +5,8 @@ import { createAesSiv } from '../../src/crypto/aes-siv.ts'
 import { encodeBinding } from '../../src/crypto/associated-data.ts'
 import { packText } from '../../src/crypto/byte-column.ts'
 import { maxTokenLength, parseToken, TokenMint, tokenLabel } from '../../src/crypto/token.ts'
-import { maxValueBytes } from '../../src/vault/fields.ts'
-import { aesSivKey, checkProperty, unicodeText } from '../helpers/property.ts'
+import { maxValueBytes } from '../../src/vault/fields/fields.ts'
+import { aesSivKey, checkProperty, unicodeText } from '../helpers/crypto/property.ts'
 
 const key = Uint8Array.from({ length: 64 }, (_, index) => index)
 const binding = { tenant: 'default', field: 'ip', keyVersion: 1 }

@@ -5,8 +5,8 @@ import t from 'tap'
 import { parse } from 'yaml'
 import { makeSecrets } from '../../deploy/make-secrets.ts'
 import { createProgram } from '../../src/cli/program.ts'
-import { configVariables, loadConfig, type ProcessName } from '../../src/config.ts'
-import { temporaryDirectory } from '../helpers/embedded-directory.ts'
+import { configVariables, loadConfig, type ProcessName } from '../../src/config/load.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 
 interface Service {
   readonly image: string

@@ -12,8 +12,8 @@ import { startIssuer } from '../../src/embedded/issuer.ts'
 import { startPostgres } from '../../src/embedded/postgres.ts'
 import { startSqs } from '../../src/embedded/sqs.ts'
 import { createSqsQueue } from '../../src/queue/sqs-queue.ts'
-import { temporaryDirectory } from '../helpers/embedded-directory.ts'
-import { createTestLog } from '../helpers/queue-server.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
+import { createTestLog } from '../helpers/queue/server.ts'
 
 // The processes of docker-compose.yml with its secrets, as it runs them, on servers of this machine.
 

@@ -2,8 +2,8 @@ import { chmodSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { openDataDir } from '../../src/embedded/data-dir.ts'
-import { temporaryDirectory } from '../helpers/embedded-directory.ts'
-import { startProcess } from '../helpers/embedded-process.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
+import { startProcess } from '../helpers/embedded/embedded-process.ts'
 
 const modeOf = (path: string) => statSync(path).mode & 0o7777
 

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { calculateJwkThumbprint, createRemoteJWKSet, jwtVerify } from 'jose'
 import t, { type Test } from 'tap'
 import { embeddedIssuer, signWithDataDir, startIssuer } from '../../src/embedded/issuer.ts'
-import { temporaryDirectory } from '../helpers/embedded-directory.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 
 const audience = 'tokenvault'
 const claims = { subject: 'ada', roles: ['investigator'], lifetimeSeconds: 600 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { preparePostgres } from '../../src/embedded/postgres-binaries.ts'
-import { temporaryDirectory } from '../helpers/embedded-directory.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 
 const isRootOnLinux = process.getuid?.() === 0 && process.platform === 'linux'
 const needsRoot = { skip: !isRootOnLinux && 'needs root' }

@@ -11,8 +11,8 @@ import { findFreePort } from '../../src/embedded/free-port.ts'
 import { startPostgres } from '../../src/embedded/postgres.ts'
 import { quitPostgres } from '../../src/embedded/postgres-survivors.ts'
 import { createLog } from '../../src/log.ts'
-import { temporaryDirectory } from '../helpers/embedded-directory.ts'
-import { startProcess } from '../helpers/embedded-process.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
+import { startProcess } from '../helpers/embedded/embedded-process.ts'
 
 const isRoot = process.getuid?.() === 0
 const isLinux = process.platform === 'linux'

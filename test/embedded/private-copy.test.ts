@@ -2,7 +2,7 @@ import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, statSync, symlin
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { copyOnce } from '../../src/embedded/private-copy.ts'
-import { temporaryDirectory } from '../helpers/embedded-directory.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 
 function source(t: Test): string {
   const root = temporaryDirectory(t)

@@ -2,8 +2,8 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { readOrCreatePassword, readOrCreateSecret } from '../../src/embedded/secret-file.ts'
-import { temporaryDirectory } from '../helpers/embedded-directory.ts'
-import { startProcess } from '../helpers/embedded-process.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
+import { startProcess } from '../helpers/embedded/embedded-process.ts'
 
 t.test('a secret is made once, raw, and read ever after', async t => {
   const directory = temporaryDirectory(t)

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import t from 'tap'
-import { createTestDatabase, testCluster } from '../helpers/embedded-postgres.ts'
+import { createTestDatabase, testCluster } from '../helpers/postgres/embedded-postgres.ts'
 
 t.test('every test process is given the same cluster, and every test its own database', async t => {
   const [first, second] = await Promise.all([createTestDatabase(t), createTestDatabase(t)])

@@ -11,8 +11,8 @@ import {
 } from '@aws-sdk/client-sqs'
 import t, { type Test } from 'tap'
 import { startSqs } from '../../src/embedded/sqs.ts'
-import { temporaryDirectory } from '../helpers/embedded-directory.ts'
-import { startProcess } from '../helpers/embedded-process.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
+import { startProcess } from '../helpers/embedded/embedded-process.ts'
 
 function connect(t: Test, { endpoint, queueUrl }: { endpoint: string; queueUrl: string }, region = 'us-east-1') {
   const credentials = { accessKeyId: 'any', secretAccessKey: 'any' }

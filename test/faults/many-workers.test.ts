@@ -1,6 +1,6 @@
 import t from 'tap'
-import { inTier, makePlan, seed, until } from '../helpers/fault-plan.ts'
-import { createFaultWorld, scenario } from '../helpers/fault-world.ts'
+import { inTier, makePlan, seed, until } from '../helpers/faults/plan.ts'
+import { createFaultWorld, scenario } from '../helpers/faults/world.ts'
 
 const messages = inTier({ short: 4_000, long: 50_000 })
 

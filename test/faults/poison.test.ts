@@ -1,7 +1,7 @@
 import t from 'tap'
-import { inTier, makePlan, seed, until } from '../helpers/fault-plan.ts'
-import { createFaultWorld, scenario } from '../helpers/fault-world.ts'
-import { poison } from '../helpers/queue-events.ts'
+import { inTier, makePlan, seed, until } from '../helpers/faults/plan.ts'
+import { createFaultWorld, scenario } from '../helpers/faults/world.ts'
+import { poison } from '../helpers/queue/events.ts'
 
 const messages = inTier({ short: 2_000, long: 10_000 })
 

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { inTier, makePlan, seed, until } from '../helpers/fault-plan.ts'
-import { startPostgresServer } from '../helpers/fault-postgres-server.ts'
-import { createFaultWorld, scenario } from '../helpers/fault-world.ts'
+import { inTier, makePlan, seed, until } from '../helpers/faults/plan.ts'
+import { startPostgresServer } from '../helpers/faults/postgres-server.ts'
+import { createFaultWorld, scenario } from '../helpers/faults/world.ts'
 
 const kills = inTier({ short: 2, long: 20 })
 const fates = ['cut-before', 'cut-during', 'cut-after'] as const

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { inTier, makePlan, seed, until } from '../helpers/fault-plan.ts'
-import { createFaultWorld, scenario } from '../helpers/fault-world.ts'
-import type { Answer } from '../helpers/queue-proxy.ts'
+import { inTier, makePlan, seed, until } from '../helpers/faults/plan.ts'
+import { createFaultWorld, scenario } from '../helpers/faults/world.ts'
+import type { Answer } from '../helpers/queue/proxy.ts'
 
 interface Entry {
   readonly Id: string

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { inTier, makePlan, seed, until } from '../helpers/fault-plan.ts'
-import type { CommitFate } from '../helpers/fault-postgres-proxy.ts'
-import type { WorkerProcess } from '../helpers/fault-worker.ts'
-import { createFaultWorld, scenario } from '../helpers/fault-world.ts'
+import { inTier, makePlan, seed, until } from '../helpers/faults/plan.ts'
+import type { CommitFate } from '../helpers/faults/postgres-proxy.ts'
+import type { WorkerProcess } from '../helpers/faults/worker.ts'
+import { createFaultWorld, scenario } from '../helpers/faults/world.ts'
 
 /** Where a worker is when it is killed, and at which time of getting there at most. */
 const moments = {

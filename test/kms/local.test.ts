@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { openLocalKek } from '../../src/kms/local.ts'
-import { everyBitFlipped, pooled } from '../helpers/bytes.ts'
-import { bytesUpTo, checkProperty } from '../helpers/property.ts'
+import { everyBitFlipped, pooled } from '../helpers/crypto/bytes.ts'
+import { bytesUpTo, checkProperty } from '../helpers/crypto/property.ts'
 
 function kekFile(t: Test, bytes: Uint8Array, mode = 0o600): string {
   const path = join(t.testdir({}), 'kek')

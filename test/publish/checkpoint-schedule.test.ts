@@ -1,8 +1,8 @@
 import t from 'tap'
 import { TokenvaultError } from '../../src/errors.ts'
 import { startCheckpoints, type Wait } from '../../src/publish/checkpoint-schedule.ts'
-import { MoodySink, startEvidence } from '../helpers/evidence.ts'
-import { createTestLog } from '../helpers/queue-server.ts'
+import { MoodySink, startEvidence } from '../helpers/evidence/evidence.ts'
+import { createTestLog } from '../helpers/queue/server.ts'
 
 /** Time that passes when the test says so. */
 function createClock() {

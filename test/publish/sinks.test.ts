@@ -7,9 +7,9 @@ import { createFileSink } from '../../src/publish/file-sink.ts'
 import { openCheckpointSink } from '../../src/publish/open-sink.ts'
 import { createS3Sink } from '../../src/publish/s3-sink.ts'
 import { createStdoutSink } from '../../src/publish/stdout-sink.ts'
-import type { CheckpointSink } from '../../src/vault/evidence-ports.ts'
-import { temporaryDirectory } from '../helpers/embedded-directory.ts'
-import { startS3 } from '../helpers/s3-server.ts'
+import type { CheckpointSink } from '../../src/vault/evidence/ports.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
+import { startS3 } from '../helpers/evidence/s3-server.ts'
 
 const note = (size: number, root = 'root') => `tokenvault/default\n${size}\n${root}\n\n— tokenvault/default c2ln\n`
 const checkpoint = (treeSize: number, root?: string) => ({ treeSize, note: note(treeSize, root) })

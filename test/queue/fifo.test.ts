@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { SqsQueue } from '../../src/queue/sqs-queue.ts'
-import type { QueueCall } from '../helpers/queue-proxy.ts'
-import { startQueue } from '../helpers/queue-server.ts'
+import type { QueueCall } from '../helpers/queue/proxy.ts'
+import { startQueue } from '../helpers/queue/server.ts'
 
 const now = { waitSeconds: 0, visibilityTimeoutSeconds: 30 }
 /** Takes everything, one of a group after the other. */

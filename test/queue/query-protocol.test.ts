@@ -1,15 +1,15 @@
 import { inspect } from 'node:util'
 import type { Test } from 'tap'
 import t from 'tap'
-import { composeQueue } from '../../src/cli/compose.ts'
-import { loadConfig } from '../../src/config.ts'
+import { composeQueue } from '../../src/compose/api.ts'
+import { loadConfig } from '../../src/config/load.ts'
 import { openDeadLetterQueue } from '../../src/queue/dead-letters.ts'
 import type { SqsProtocol } from '../../src/queue/sqs-client.ts'
 import { createSqsQueue } from '../../src/queue/sqs-queue.ts'
-import { startQueryOnlySqs } from '../helpers/query-only-sqs.ts'
-import { loginBodies, loginEvent, poison } from '../helpers/queue-events.ts'
-import { startQueue } from '../helpers/queue-server.ts'
-import { buildWorker } from '../helpers/queue-worker.ts'
+import { loginBodies, loginEvent, poison } from '../helpers/queue/events.ts'
+import { startQueryOnlySqs } from '../helpers/queue/query-only-sqs.ts'
+import { startQueue } from '../helpers/queue/server.ts'
+import { buildWorker } from '../helpers/queue/worker.ts'
 
 const now = { waitSeconds: 0, visibilityTimeoutSeconds: 30 }
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }

@@ -1,8 +1,8 @@
 import { inspect } from 'node:util'
 import t from 'tap'
 import { createSqsQueue } from '../../src/queue/sqs-queue.ts'
-import type { QueueCall } from '../helpers/queue-proxy.ts'
-import { createTestLog, startQueue } from '../helpers/queue-server.ts'
+import type { QueueCall } from '../helpers/queue/proxy.ts'
+import { createTestLog, startQueue } from '../helpers/queue/server.ts'
 
 const now = { waitSeconds: 0, visibilityTimeoutSeconds: 30 }
 

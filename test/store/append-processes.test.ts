@@ -1,7 +1,7 @@
 import t from 'tap'
-import { runActProcesses } from '../helpers/act-process.ts'
-import { foldSubtreeRoots, leafHash, treeHead } from '../helpers/merkle-tree.ts'
-import { createVaultDatabase } from '../helpers/vault-database.ts'
+import { foldSubtreeRoots, leafHash, treeHead } from '../helpers/evidence/merkle-tree.ts'
+import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
+import { runActProcesses } from '../helpers/vault/action-process.ts'
 
 /** `npm run test:evidence` starts 16 processes with 1,000 appends each. */
 const [processes, appendsEach] = process.env['EVIDENCE'] === 'long' ? [16, 1000] : [4, 150]

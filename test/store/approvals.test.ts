@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { createActLog } from '../../src/store/act-log.ts'
+import { createActLog } from '../../src/store/action-log.ts'
 import { createApprovalReader, listStatement } from '../../src/store/approvals.ts'
-import type { Act, Effect, Ruling } from '../../src/vault/evidence-ports.ts'
-import { makeAct, principalNamed } from '../helpers/acts.ts'
-import { createVaultDatabase } from '../helpers/vault-database.ts'
+import type { Act, Effect, Ruling } from '../../src/vault/admission/ports.ts'
+import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
+import { makeAct, principalNamed } from '../helpers/vault/actions.ts'
 
 const casey = principalNamed('casey')
 const approver = principalNamed('approver')

@@ -1,7 +1,7 @@
 import t from 'tap'
-import type { LoginRole } from '../../src/store/role-passwords.ts'
-import { foldSubtreeRoots, leafHash, treeHead } from '../helpers/merkle-tree.ts'
-import { connectTo, createVaultDatabase, withLogin } from '../helpers/vault-database.ts'
+import type { LoginRole } from '../../src/store/setup/role-passwords.ts'
+import { foldSubtreeRoots, leafHash, treeHead } from '../helpers/evidence/merkle-tree.ts'
+import { connectTo, createVaultDatabase, withLogin } from '../helpers/postgres/vault-database.ts'
 
 const denied = { code: '42501' }
 /** Statements that each role, logged in, is refused with insufficient_privilege. */

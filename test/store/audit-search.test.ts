@@ -1,10 +1,10 @@
 import t, { type Test } from 'tap'
-import { createActLog } from '../../src/store/act-log.ts'
+import { createActLog } from '../../src/store/action-log.ts'
 import { createAuditReader } from '../../src/store/audit-reader.ts'
 import { createAuditSearch } from '../../src/store/audit-search.ts'
-import { makeAct } from '../helpers/acts.ts'
-import { until } from '../helpers/fault-plan.ts'
-import { createVaultDatabase } from '../helpers/vault-database.ts'
+import { until } from '../helpers/faults/plan.ts'
+import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
+import { makeAct } from '../helpers/vault/actions.ts'
 
 const digestOf = (n: number) => `token-${n}`.padEnd(22, '_')
 

@@ -1,13 +1,12 @@
 import { deepEqual } from 'node:assert/strict'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { createActLog } from '../../src/store/act-log.ts'
+import { createActLog } from '../../src/store/action-log.ts'
 import { createSuspensionReader } from '../../src/store/suspensions.ts'
-import type { Charge, Ruling } from '../../src/vault/evidence-ports.ts'
-import type { Principal } from '../../src/vault/ports.ts'
-import { makeAct, principalNamed } from '../helpers/acts.ts'
-import { checkProperty } from '../helpers/property.ts'
-import { createVaultDatabase } from '../helpers/vault-database.ts'
+import type { Charge, Principal, Ruling } from '../../src/vault/admission/ports.ts'
+import { checkProperty } from '../helpers/crypto/property.ts'
+import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
+import { makeAct, principalNamed } from '../helpers/vault/actions.ts'
 
 const casey = principalNamed('casey')
 const admin = principalNamed('admin')

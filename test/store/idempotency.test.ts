@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { createIdempotencyStore } from '../../src/store/idempotency.ts'
-import { principalNamed } from '../helpers/acts.ts'
-import { createVaultDatabase } from '../helpers/vault-database.ts'
+import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
+import { principalNamed } from '../helpers/vault/actions.ts'
 
 const casey = principalNamed('casey')
 const fingerprint = 'F'.repeat(22)

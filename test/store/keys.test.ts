@@ -1,13 +1,14 @@
 import t from 'tap'
 import { openLocalKek } from '../../src/kms/local.ts'
-import { createIngestStore } from '../../src/store/effects.ts'
+import { createIngestStore } from '../../src/store/ingest.ts'
 import { createKeyReader, createKeyWriter } from '../../src/store/keys.ts'
-import { FieldKeys } from '../../src/vault/field-keys.ts'
-import { loginFields } from '../../src/vault/fields.ts'
-import { createMissingKeys, openKeyset } from '../../src/vault/keyset.ts'
-import type { TokenizedValue, WrappedKey } from '../../src/vault/ports.ts'
-import { createTokenizer } from '../../src/vault/tokenizer.ts'
-import { createVaultDatabase, testTenant } from '../helpers/vault-database.ts'
+import { loginFields } from '../../src/vault/fields/fields.ts'
+import { FieldKeys } from '../../src/vault/keys/field-keys.ts'
+import type { WrappedKey } from '../../src/vault/keys/ports.ts'
+import { createMissingKeys, openKeyset } from '../../src/vault/keys/wrapped-keys.ts'
+import type { TokenizedValue } from '../../src/vault/tokens/ports.ts'
+import { createTokenizer } from '../../src/vault/tokens/tokenizer.ts'
+import { createVaultDatabase, testTenant } from '../helpers/postgres/vault-database.ts'
 
 const key = (changes: Partial<WrappedKey> = {}): WrappedKey => ({
   purpose: 'token',

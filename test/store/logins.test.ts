@@ -1,9 +1,9 @@
 import t from 'tap'
-import { createIngestStore } from '../../src/store/effects.ts'
+import { createIngestStore } from '../../src/store/ingest.ts'
 import { readLogins } from '../../src/store/logins.ts'
-import { loginFields } from '../../src/vault/fields.ts'
-import { effectOf, loginRow } from '../helpers/message-effects.ts'
-import { createVaultDatabase } from '../helpers/vault-database.ts'
+import { loginFields } from '../../src/vault/fields/fields.ts'
+import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
+import { effectOf, loginRow } from '../helpers/queue/message-effects.ts'
 
 t.test('an analyst reads rows in the order of columns that was promised, days as they are written', async t => {
   const vault = await createVaultDatabase(t)

@@ -1,10 +1,10 @@
 import type { PluginTransformQueryArgs, PluginTransformResultArgs } from 'kysely'
 import t from 'tap'
-import { createIngestStore } from '../../src/store/effects.ts'
+import { createIngestStore } from '../../src/store/ingest.ts'
 import { createOriginalReader } from '../../src/store/originals.ts'
-import { loginFields } from '../../src/vault/fields.ts'
-import { effectOf, loginRow } from '../helpers/message-effects.ts'
-import { createVaultDatabase } from '../helpers/vault-database.ts'
+import { loginFields } from '../../src/vault/fields/fields.ts'
+import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
+import { effectOf, loginRow } from '../helpers/queue/message-effects.ts'
 
 t.test('what the worker stored is what the API finds, and absent ids are absent', async t => {
   const vault = await createVaultDatabase(t)

@@ -1,10 +1,10 @@
 import t, { type Test } from 'tap'
 import { TokenvaultError } from '../../src/errors.ts'
 import { createQuarantineStore } from '../../src/store/quarantine.ts'
-import { buildRedriver, ingest, quarantine, readState } from '../helpers/quarantine.ts'
-import { loginBodies, loginEvent, poison } from '../helpers/queue-events.ts'
-import { running } from '../helpers/queue-worker.ts'
-import { createVaultDatabase } from '../helpers/vault-database.ts'
+import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
+import { loginBodies, loginEvent, poison } from '../helpers/queue/events.ts'
+import { running } from '../helpers/queue/worker.ts'
+import { buildRedriver, ingest, quarantine, readState } from '../helpers/vault/quarantine.ts'
 
 async function build(t: Test) {
   const vault = await createVaultDatabase(t)

@@ -1,10 +1,10 @@
 import type { Command } from 'commander'
-import { loadConfig } from '../../config.ts'
-import { listen } from '../../http/listen.ts'
+import { composeApi } from '../../compose/api.ts'
+import { loadConfig } from '../../config/load.ts'
+import { listen } from '../../http/server/listen.ts'
 import { createLog } from '../../log.ts'
-import { composeApi } from '../compose.ts'
 import { environmentHelp } from '../environment-help.ts'
-import { stopped, stopSignal } from '../stop-signal.ts'
+import { stopped, stopSignal } from '../process/stop-signal.ts'
 
 export function addApiCommand(program: Command): void {
   program

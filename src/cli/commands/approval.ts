@@ -1,13 +1,13 @@
 import type { Command } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
-import type { showApproval } from '../../http/approval-schemas.ts'
-import type { ApprovalDecision } from '../../vault/approvals.ts'
-import { approvalIdPattern } from '../../vault/request-form.ts'
+import type { showApproval } from '../../http/approvals/schemas.ts'
+import type { ApprovalDecision } from '../../vault/admission/approvals.ts'
+import { approvalIdPattern } from '../../vault/admission/request-shape.ts'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
 import { parsePageSize } from '../page-size.ts'
-import { print } from '../print.ts'
-import { printable } from '../printable.ts'
-import { formatTextTable } from '../text-table.ts'
+import { print } from '../terminal/print.ts'
+import { printable } from '../terminal/printable.ts'
+import { formatTextTable } from '../terminal/text-table.ts'
 
 type ShownApproval = ReturnType<typeof showApproval>
 

@@ -1,14 +1,14 @@
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
-import { type AuditFinding, auditFindingMeanings } from '../../vault/audit-findings.ts'
-import { type AuditVerification, verifyAudit } from '../../vault/verify-audit.ts'
+import { type AuditFinding, auditFindingMeanings } from '../../vault/evidence/verify/findings.ts'
+import { type AuditVerification, verifyAudit } from '../../vault/evidence/verify/verify.ts'
 import { readCheckpointFolder, readKeptCheckpoints, readVerifierKey } from '../audit-files.ts'
-import { withAuditReader } from '../auditor-database.ts'
 import { environmentHelp } from '../environment-help.ts'
-import { printable } from '../printable.ts'
-import { createProgressBar } from '../progress-bar.ts'
-import { defaultDataDir, parseDataDir } from '../running.ts'
+import { withAuditReader } from '../local/auditor-database.ts'
+import { defaultDataDir, parseDataDir } from '../local/state.ts'
+import { printable } from '../terminal/printable.ts'
+import { createProgressBar } from '../terminal/progress-bar.ts'
 
 interface Options {
   readonly checkpoint?: readonly string[]

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
-import { print } from '../print.ts'
-import { printable } from '../printable.ts'
+import { print } from '../terminal/print.ts'
+import { printable } from '../terminal/printable.ts'
 
 /** What the API answers for one token; see openapi/openapi.json. */
 interface Item {

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { signWithDataDir } from '../../embedded/issuer.ts'
-import { defaultDataDir, parseDataDir } from '../running.ts'
-import { developmentAudience, developmentJwtLifetimeSeconds } from '../up/embedded-stack.ts'
+import { developmentAudience, developmentJwtLifetimeSeconds } from '../local/embedded-stack.ts'
+import { defaultDataDir, parseDataDir } from '../local/state.ts'
 
 export function addJwtCommand(program: Command): void {
   program

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
-import { loadConfig } from '../../config.ts'
+import { prepareDatabase } from '../../compose/prepare-database.ts'
+import { loadConfig } from '../../config/load.ts'
 import { environmentHelp } from '../environment-help.ts'
-import { prepareDatabase } from '../prepare-database.ts'
 
 export function addMigrateCommand(program: Command): void {
   program

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
-import { renderOpenApi } from '../../http/openapi.ts'
+import { renderOpenApi } from '../../http/openapi/render.ts'
 
 export function addOpenapiCommand(program: Command): void {
   program

@@ -1,14 +1,14 @@
 import { type Command, Option } from 'commander'
-import { loadConfig } from '../../config.ts'
+import { readFields } from '../../compose/fields.ts'
+import { policyPlace, readPolicy } from '../../compose/read-policy.ts'
+import { loadConfig } from '../../config/load.ts'
 import { errorCatalogue } from '../../errors.ts'
-import type { FieldSchema } from '../../vault/fields.ts'
-import { type Decision, decide, type Limits, limitsOf, type Operation, type Policy } from '../../vault/policy.ts'
-import { listMatrix, type MatrixRow } from '../../vault/policy-matrix.ts'
-import { checkPurpose } from '../../vault/request-form.ts'
+import { checkPurpose } from '../../vault/admission/request-shape.ts'
+import type { FieldSchema } from '../../vault/fields/fields.ts'
+import { listMatrix, type MatrixRow } from '../../vault/policy/matrix.ts'
+import { type Decision, decide, type Limits, limitsOf, type Operation, type Policy } from '../../vault/policy/policy.ts'
 import { environmentHelp } from '../environment-help.ts'
-import { readFields } from '../read-fields.ts'
-import { policyPlace, readPolicy } from '../read-policy.ts'
-import { formatTextTable } from '../text-table.ts'
+import { formatTextTable } from '../terminal/text-table.ts'
 
 export function addPolicyCommand(program: Command): void {
   const policy = program

@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
-import type { ShownEntry } from '../../vault/quarantine.ts'
-import type { QuarantineEntry } from '../../vault/quarantine-ports.ts'
+import type { QuarantineEntry } from '../../vault/quarantine/ports.ts'
+import type { ShownEntry } from '../../vault/quarantine/verbs.ts'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
 import { parsePageSize } from '../page-size.ts'
-import { print } from '../print.ts'
-import { printable } from '../printable.ts'
-import { formatTextTable } from '../text-table.ts'
+import { print } from '../terminal/print.ts'
+import { printable } from '../terminal/printable.ts'
+import { formatTextTable } from '../terminal/text-table.ts'
 
 const roles = ['operator']
 

@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
-import { checkReceipt } from '../../vault/receipt.ts'
+import { checkReceipt } from '../../tlog/check-receipt.ts'
 import { needVerifierKey, readJsonFile } from '../audit-files.ts'
-import { printable } from '../printable.ts'
-import { defaultDataDir, parseDataDir } from '../running.ts'
+import { defaultDataDir, parseDataDir } from '../local/state.ts'
+import { printable } from '../terminal/printable.ts'
 
 interface Options {
   readonly key?: string

@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
-import { loadConfig } from '../../config.ts'
-import { createDatabase } from '../../store/database.ts'
-import { createLedger } from '../../store/reconcile.ts'
-import type { Unmatched } from '../../vault/ledger-port.ts'
-import { type Reconciliation, reconcile } from '../../vault/reconcile.ts'
+import { readFields } from '../../compose/fields.ts'
+import { loadConfig } from '../../config/load.ts'
+import { createLedger } from '../../store/ledger.ts'
+import { createDatabase } from '../../store/postgres/database.ts'
+import type { Unmatched } from '../../vault/ledger/ports.ts'
+import { type Reconciliation, reconcile } from '../../vault/ledger/reconcile.ts'
 import { environmentHelp } from '../environment-help.ts'
-import { readFields } from '../read-fields.ts'
 
 /** Two scans of everything there is; the tables grow for years. */
 const statementTimeoutMilliseconds = 12 * 3600 * 1000

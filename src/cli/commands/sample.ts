@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type Command, InvalidArgumentError } from 'commander'
-import { sampleEvents } from '../sample-events.ts'
+import { sampleEvents } from '../local/sample-events.ts'
 
 export function addSampleCommand(program: Command): void {
   program

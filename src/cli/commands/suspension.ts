@@ -1,9 +1,9 @@
 import type { Command } from 'commander'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
 import { parsePageSize } from '../page-size.ts'
-import { print } from '../print.ts'
-import { printable } from '../printable.ts'
-import { formatTextTable } from '../text-table.ts'
+import { print } from '../terminal/print.ts'
+import { printable } from '../terminal/printable.ts'
+import { formatTextTable } from '../terminal/text-table.ts'
 
 const roles = ['administrator']
 

@@ -1,9 +1,9 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
-import { defaultDataDir, parseDataDir } from '../running.ts'
-import { drainOnce } from '../up/drain-once.ts'
-import type { UpOptions } from '../up/options.ts'
-import { serveUntilStopped } from '../up/serve.ts'
+import { drainOnce } from '../local/drain-once.ts'
+import type { UpOptions } from '../local/options.ts'
+import { serveUntilStopped } from '../local/serve.ts'
+import { defaultDataDir, parseDataDir } from '../local/state.ts'
 
 export function addUpCommand(program: Command): void {
   program

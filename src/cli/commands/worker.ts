@@ -1,13 +1,13 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { type Config, loadConfig } from '../../config.ts'
-import type { WorkerTotals } from '../../ingest/worker.ts'
+import { type Config, loadConfig } from '../../config/load.ts'
+import type { WorkerTotals } from '../../ingest/worker/worker.ts'
 import { createLog, type Log } from '../../log.ts'
 import { environmentHelp } from '../environment-help.ts'
-import { createProgress, reportInterruptedDrain, writeSummary } from '../ingest-summary.ts'
-import { stopSignal } from '../stop-signal.ts'
-import { runAlone, runSupervised } from '../worker/run-worker.ts'
-import { serveMetrics } from '../worker/serve-metrics.ts'
-import { createSupervisor, type Supervised } from '../worker/supervise.ts'
+import { runAlone, runSupervised } from '../process/run-worker.ts'
+import { serveMetrics } from '../process/serve-metrics.ts'
+import { stopSignal } from '../process/stop-signal.ts'
+import { createSupervisor, type Supervised } from '../process/supervise.ts'
+import { createProgress, reportInterruptedDrain, writeSummary } from '../terminal/ingest-summary.ts'
 
 interface WorkerCommandOptions {
   readonly drain?: boolean

@@ -1,0 +1,39 @@
+import { composeQueue, composeWorker } from '../../compose/api.ts'
+import { loadConfig } from '../../config/load.ts'
+import { createProgress, reportInterruptedDrain, writeSummary } from '../terminal/ingest-summary.ts'
+import { readInputBodies } from './input-events.ts'
+import type { UpOptions } from './options.ts'
+import { prepareEmbedded } from './prepare-embedded.ts'
+import { type StartedUp, startUp } from './start-up.ts'
+
+/** The main job once, on embedded servers: send, ingest until the queue is empty, say what was done. */
+export async function drainOnce(options: UpOptions): Promise<void> {
+  const bodies = options.input === undefined ? [] : await readInputBodies(options.input)
+  const { dataDir } = options
+  const started = await startUp({ dataDir, freePorts: true, environment: process.env, terminal: process.stderr })
+  try {
+    await drain(started, bodies, options)
+    if (started.signal.aborted) reportInterruptedDrain()
+  } finally {
+    await started.stack.stop()
+  }
+}
+
+async function drain({ stack, log, signal }: StartedUp, bodies: readonly string[], options: UpOptions): Promise<void> {
+  if (signal.aborted) return
+  await prepareEmbedded(stack)
+  if (signal.aborted) return
+  const config = loadConfig('worker', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_worker') })
+  const queue = composeQueue(config, log, {})
+  await queue.send(bodies)
+  queue.close()
+  const progress = createProgress(process.stderr.isTTY ? 'live' : 'lines')
+  const worker = await composeWorker(config, { log, environment: {}, onBatch: progress.update })
+  try {
+    const totals = await worker.main.run({ drain: true, signal })
+    progress.end()
+    writeSummary(totals, options)
+  } finally {
+    await worker.close()
+  }
+}

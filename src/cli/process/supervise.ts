@@ -1,0 +1,160 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { backoffMilliseconds, pause } from '../../concurrency/backoff.ts'
+import { TokenvaultError } from '../../errors.ts'
+import { createSupervisorMetrics, type MetricsSnapshot } from '../../ingest/metrics/prometheus.ts'
+import type { IngestTotals } from '../../ingest/work-and-redrive.ts'
+import type { WorkerTotals } from '../../ingest/worker/worker.ts'
+import type { Log } from '../../log.ts'
+import type { SupervisorRequest, WorkerReport } from './parent-channel.ts'
+import { youngGenerationFlags } from './v8-flags.ts'
+
+/** A process that ends sooner than this did not get to work. */
+const quickMilliseconds = 10_000
+
+/** Quick ends in a row after which starting it again is given up. */
+const maxQuickEnds = 5
+
+/** A scrape does not wait longer for a process that is busy or hangs; Prometheus itself waits 10 s. */
+const snapshotMilliseconds = 3_000
+
+const entry = fileURLToPath(new URL('../tokenvault.js', import.meta.url))
+
+export interface Supervised {
+  /** Sums over all processes; of one that was killed, what it had told by its last batch. */
+  readonly totals: IngestTotals
+  /** 2 when a process refused its configuration, 1 when a draining one failed, else 0. */
+  readonly exitCode: 0 | 1 | 2
+}
+
+export interface Supervisor {
+  /** Runs until the signal is aborted or, when draining, until all have ended. @throws TokenvaultError `worker_failed` */
+  run(): Promise<Supervised>
+  /** Metrics of every process that answers, and the supervisor's own. */
+  snapshots(): Promise<readonly MetricsSnapshot[]>
+}
+
+/**
+ * Runs `tokenvault worker` in N processes. They share nothing but the queue and the store, so it makes no difference to
+ * what is stored; it uses more than one core, and starts anew what ends unasked: after 0.1 s, doubling to 10 s.
+ */
+export function createSupervisor(options: {
+  readonly processes: number
+  readonly drain: boolean
+  readonly signal: AbortSignal
+  readonly log: Log
+  readonly onTotals: (totals: WorkerTotals) => void
+}): Supervisor {
+  const { drain, log } = options
+  const children = new Set<ChildProcess>()
+  const told = new Map<ChildProcess, WorkerTotals>()
+  const waiting = new Map<number, (snapshot: MetricsSnapshot) => void>()
+  const metrics = createSupervisorMetrics()
+  const stopping = new AbortController()
+  const stop = stopping.signal
+  let exitCode: Supervised['exitCode'] = 0
+  let failure: TokenvaultError | undefined
+  let requests = 0
+
+  const send = (child: ChildProcess, request: SupervisorRequest) => {
+    // It may end at this very moment; its end is seen elsewhere.
+    if (child.connected) child.send(request, () => {})
+  }
+  stop.addEventListener('abort', () => {
+    for (const child of children) send(child, { kind: 'stop' })
+  })
+
+  const runOnce = async (worker: number) => {
+    const args = ['worker', '--supervised', String(worker), ...(drain ? ['--drain'] : [])]
+    const child = fork(entry, args, {
+      execArgv: [...process.execArgv, ...youngGenerationFlags('worker')],
+      serialization: 'advanced',
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    })
+    child.on('message', (report: WorkerReport) => {
+      if (report.kind === 'metrics') return waiting.get(report.request)?.(report.snapshot)
+      told.set(child, report.totals)
+      options.onTotals(sum(told.values()))
+    })
+    children.add(child)
+    metrics.running(children.size)
+    const disconnected = once(child, 'disconnect')
+    const [code, signal]: [number | null, NodeJS.Signals | null] = (await once(child, 'exit')) as never
+    await disconnected
+    children.delete(child)
+    metrics.running(children.size)
+    return { pid: child.pid, code, signal }
+  }
+
+  const keepRunning = async (worker: number) => {
+    for (let quickEnds = 0; !stop.aborted; ) {
+      const startedAtMs = performance.now()
+      const { pid, code, signal } = await runOnce(worker)
+      if (code === 0 && (stop.aborted || drain)) return
+      quickEnds = performance.now() - startedAtMs < quickMilliseconds ? quickEnds + 1 : 1
+      const ended = { event: 'worker_ended', worker, pid, code, signal }
+      // It has said why, and it would say so again.
+      const isFinal = code === 2 || (code === 1 && (drain || stop.aborted))
+      if (isFinal) {
+        exitCode = code === 2 ? 2 : exitCode || 1
+        log.error(ended)
+        if (code === 2) stopping.abort()
+        return
+      }
+      if (stop.aborted) return log.warn(ended)
+      if (quickEnds >= maxQuickEnds) {
+        log.error(ended)
+        failure ??= new TokenvaultError('worker_failed', `worker process ${worker} ended ${quickEnds} times in a row`)
+        return stopping.abort()
+      }
+      const retryInMs = backoffMilliseconds(quickEnds)
+      log.error({ ...ended, retryInMs })
+      metrics.restarted()
+      await pause(retryInMs, stop)
+    }
+  }
+
+  return {
+    async run() {
+      const onAbort = () => stopping.abort()
+      options.signal.addEventListener('abort', onAbort, { once: true })
+      if (options.signal.aborted) onAbort()
+      await Promise.all(Array.from({ length: options.processes }, (_, index) => keepRunning(index + 1)))
+      options.signal.removeEventListener('abort', onAbort)
+      if (failure !== undefined) throw failure
+      return { totals: sum(told.values()), exitCode }
+    },
+    async snapshots() {
+      const answers = [...children].map(child => {
+        const request = ++requests
+        const { promise, resolve } = Promise.withResolvers<MetricsSnapshot>()
+        waiting.set(request, resolve)
+        send(child, { kind: 'metrics', request })
+        const late = sleep(snapshotMilliseconds, undefined, { ref: false })
+        return Promise.race([promise, late]).finally(() => waiting.delete(request))
+      })
+      const answered = (await Promise.all(answers)).filter(answer => answer !== undefined)
+      return [await metrics.snapshot(), ...answered]
+    },
+  }
+}
+
+const nothing: IngestTotals = {
+  received: 0,
+  stored: 0,
+  quarantined: 0,
+  duplicates: 0,
+  released: 0,
+  undeleted: 0,
+  batches: 0,
+  redriven: 0,
+}
+
+function sum(totals: Iterable<WorkerTotals>): IngestTotals {
+  const result: Record<string, number> = { ...nothing }
+  for (const each of totals)
+    for (const [name, count] of Object.entries(each)) result[name] = (result[name] ?? 0) + count
+  return result as unknown as IngestTotals
+}

@@ -1,0 +1,35 @@
+import { type ErrorCode, TokenvaultError } from '../../errors.ts'
+import { describeError } from '../../log.ts'
+
+/** Failures that the person at the command line can mend there. */
+const mendableCodes = new Set<ErrorCode>([
+  'config_invalid',
+  'policy_invalid',
+  'kek_unavailable',
+  'kek_mismatch',
+  'port_unavailable',
+  'already_running',
+  'input_invalid',
+  'usage',
+])
+
+/**
+ * Says what failed and what to do next: one line, or a line for each problem of a configuration.
+ *
+ * @returns the exit code: 2 for usage, configuration and input, 1 for everything else
+ */
+export function reportFailure(error: unknown, write: (text: string) => void): number {
+  if (!(error instanceof TokenvaultError)) {
+    // A fault of ours. Its message may repeat what came in, so only its kind and place are told.
+    write(
+      `tokenvault: internal: an unexpected fault. Please report it with this line: ${JSON.stringify(describeError(error))}\n`,
+    )
+    return 1
+  }
+  const isList = error.message.includes('\n')
+  const separator = isList ? '\n' : /[.!?]$/.test(error.message) ? ' ' : '. '
+  // The catalogue's remedy is for callers of the API, who have a request id.
+  const remedy = error.code === 'internal' ? 'Please report it with the last lines of the log.' : error.remedy
+  write(`tokenvault: ${error.code}: ${error.message}${separator}${remedy}\n`)
+  return mendableCodes.has(error.code) ? 2 : 1
+}

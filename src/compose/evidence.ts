@@ -1,0 +1,75 @@
+import type { Config } from '../config/load.ts'
+import type { Log } from '../log.ts'
+import { startCheckpoints } from '../publish/checkpoint-schedule.ts'
+import { followLog } from '../publish/index-schedule.ts'
+import { type OpenSink, openCheckpointSink } from '../publish/open-sink.ts'
+import { createAuditReader } from '../store/audit-reader.ts'
+import { createAuditSearch } from '../store/audit-search.ts'
+import { createCheckpointStore } from '../store/checkpoints.ts'
+import { createNoteVerifier } from '../tlog/signed-note.ts'
+import type { AuditAccessDependencies } from '../vault/admission/privileged-call.ts'
+import { createMakeCheckpoint } from '../vault/evidence/make-checkpoint.ts'
+import { createEvidenceVerbs, type EvidenceVerbs } from '../vault/evidence/proofs.ts'
+import { createProver } from '../vault/evidence/prove.ts'
+import { createSearchAudit, type SearchAudit } from '../vault/evidence/search.ts'
+import type { SigningVault } from './vault.ts'
+
+/** What becomes of the audit log outside of requests, and who may read it inside of them. */
+export interface ComposedEvidence {
+  readonly verbs: { readonly evidence: EvidenceVerbs; readonly searchAudit: SearchAudit }
+  /** From now on checkpoints are made, until `close` makes the last one: after the last request, before the database goes. */
+  start(): void
+  close(): Promise<void>
+}
+
+/** Puts together what signs, publishes, proves and searches the log. Nothing happens before `start`. */
+export function composeEvidence(
+  config: Config<'api'>,
+  vault: SigningVault,
+  access: AuditAccessDependencies,
+  log: Log,
+): ComposedEvidence {
+  const { fields, database, keys, signer } = vault
+  const reader = createAuditReader(database)
+  const search = createAuditSearch(database)
+  const sink = openSink(config)
+  const makeCheckpoint = createMakeCheckpoint({
+    reader,
+    store: createCheckpointStore(database),
+    signer,
+    sink,
+    onInvalid: err => log.error({ event: 'checkpoint_invalid', err }),
+  })
+  let stop = async () => {}
+  return {
+    verbs: {
+      evidence: createEvidenceVerbs({
+        ...access,
+        reader,
+        prover: createProver(reader, createNoteVerifier(signer.verifierKey)),
+        signer,
+      }),
+      searchAudit: createSearchAudit({ ...access, fields, keys, search }),
+    },
+    start() {
+      if (sink === undefined) log.warn({ event: 'checkpoints_not_published' })
+      const intervalMilliseconds = config.CHECKPOINT_SECONDS * 1000
+      const schedule = startCheckpoints({ makeCheckpoint, intervalMilliseconds, log })
+      // Beside the checkpoints and never before one: an index may have much to catch up with.
+      const stopIndexing = followLog({ search, intervalMilliseconds, log })
+      stop = () => {
+        stopIndexing()
+        return schedule.stop()
+      }
+    },
+    async close() {
+      await stop()
+      sink?.close()
+    },
+  }
+}
+
+function openSink(config: Config<'api'>): OpenSink | undefined {
+  const { CHECKPOINT_URL: url, AWS_REGION: region, AWS_ENDPOINT_URL_S3: endpoint } = config
+  return url === undefined ? undefined : openCheckpointSink(url, { stdout: process.stdout, s3: { region, endpoint } })
+}

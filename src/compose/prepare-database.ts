@@ -1,0 +1,74 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Config } from '../config/load.ts'
+import { TokenvaultError } from '../errors.ts'
+import { openLocalKek } from '../kms/local.ts'
+import { createKeyWriter } from '../store/keys.ts'
+import { createDatabase } from '../store/postgres/database.ts'
+import { migrate } from '../store/setup/migrate.ts'
+import { type LoginRole, loginRoles, setRolePasswords } from '../store/setup/role-passwords.ts'
+import { FieldKeys } from '../vault/keys/field-keys.ts'
+import { createMissingKeys } from '../vault/keys/wrapped-keys.ts'
+import { readFields } from './fields.ts'
+import { auditOrigin } from './vault.ts'
+
+export interface Prepared {
+  readonly migrations: readonly string[]
+  readonly keys: readonly string[]
+  readonly passwords: readonly LoginRole[]
+  /** What outsiders need to check checkpoints, receipts and proofs; no secret. */
+  readonly verifierKey: string
+}
+
+/**
+ * Makes a database ready for workers and the API: migrations, first keys, passwords of roles. Each is done only where
+ * it is missing, and any number of processes may do it at once.
+ *
+ * @throws TokenvaultError `migration_failed`, `kek_unavailable`, `kek_mismatch`, `store_unavailable`, `config_invalid`
+ */
+export async function prepareDatabase(config: Config<'migrate'>): Promise<Prepared> {
+  const fields = readFields(config)
+  const kek = openLocalKek(config.KEK_FILE)
+  const passwords = readPasswords(config.ROLE_PASSWORDS_DIR)
+  const database = createDatabase({
+    url: config.DATABASE_URL,
+    poolMax: 2,
+    applicationName: 'tokenvault migrate',
+    // A migration of a large table, or another migrator's lock, may take long.
+    statementTimeoutMilliseconds: 3_600_000,
+  })
+  try {
+    const migrations = await migrate(database)
+    const { keyset, made } = await createMissingKeys(createKeyWriter(database), kek, {
+      tenant: config.TENANT,
+      fields,
+    })
+    await setRolePasswords(database, passwords)
+    const { verifierKey } = new FieldKeys(keyset, config.TENANT).signer(auditOrigin(config))
+    return { migrations, keys: made, passwords: [...passwords.keys()], verifierKey }
+  } finally {
+    await database.destroy()
+  }
+}
+
+function readPasswords(directory: string | undefined): ReadonlyMap<LoginRole, string> {
+  const passwords = new Map<LoginRole, string>()
+  if (directory === undefined) return passwords
+  for (const role of loginRoles) {
+    const password = readPassword(join(directory, role))
+    if (password !== undefined) passwords.set(role, password)
+  }
+  if (passwords.size === 0) {
+    throw new TokenvaultError('config_invalid', `ROLE_PASSWORDS_DIR holds no file named ${loginRoles.join(', ')}`)
+  }
+  return passwords
+}
+
+function readPassword(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').replace(/\r?\n$/, '')
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw new TokenvaultError('config_invalid', 'a file of ROLE_PASSWORDS_DIR cannot be read', { cause: error })
+  }
+}

@@ -1,0 +1,90 @@
+import type { Config } from '../config/load.ts'
+import type { IngestStore } from '../ingest/ports.ts'
+import { openLocalKek } from '../kms/local.ts'
+import { createIngestStore } from '../store/ingest.ts'
+import { createKeyReader } from '../store/keys.ts'
+import { createDatabase, type TokenvaultDatabase } from '../store/postgres/database.ts'
+import { checkLoginColumns } from '../store/setup/login-columns.ts'
+import type { NoteSigner } from '../tlog/signed-note.ts'
+import type { FieldSchema } from '../vault/fields/fields.ts'
+import { FieldKeys } from '../vault/keys/field-keys.ts'
+import { openKeyset } from '../vault/keys/wrapped-keys.ts'
+import { createTokenizer, type Tokenizer } from '../vault/tokens/tokenizer.ts'
+import { readFields } from './fields.ts'
+
+/** The database, and the keys that it holds wrapped. */
+export interface Vault {
+  readonly fields: FieldSchema
+  readonly database: TokenvaultDatabase
+  readonly keys: FieldKeys
+}
+
+/** What signs checkpoints and receipts. */
+export interface SigningVault extends Vault {
+  readonly signer: NoteSigner
+}
+
+/** What turns messages into rows. */
+export interface IngestVault extends Vault {
+  readonly tokenizer: Tokenizer
+  readonly store: IngestStore
+}
+
+/**
+ * Unwraps every key, so that a process starts whole or not at all.
+ *
+ * @throws TokenvaultError `config_invalid`, `kek_unavailable`, `kek_mismatch`, `keyset_incomplete`, `keyset_invalid`, `store_unavailable`
+ */
+export async function openVault(config: Config<'lambda'>, applicationName: string): Promise<Vault> {
+  const fields = readFields(config)
+  const kek = openLocalKek(config.KEK_FILE)
+  const database = createDatabase({ url: config.DATABASE_URL, poolMax: config.DATABASE_POOL_MAX, applicationName })
+  try {
+    const keyset = await openKeyset(createKeyReader(database), kek, config.TENANT)
+    return { fields, database, keys: new FieldKeys(keyset, config.TENANT) }
+  } catch (error) {
+    await database.destroy()
+    throw error
+  }
+}
+
+/** Name of the log and of its key, unless AUDIT_ORIGIN gives one. */
+export function auditOrigin({ AUDIT_ORIGIN, TENANT }: Pick<Config<'api'>, 'AUDIT_ORIGIN' | 'TENANT'>): string {
+  return AUDIT_ORIGIN ?? `tokenvault/${TENANT}`
+}
+
+/**
+ * A vault that can sign its evidence. One without a signing key is of before: `tokenvault migrate` makes it.
+ *
+ * @throws TokenvaultError as openVault
+ */
+export async function openSigningVault(
+  config: Config<'lambda'> & Pick<Config<'api'>, 'AUDIT_ORIGIN'>,
+  applicationName: string,
+): Promise<SigningVault> {
+  const vault = await openVault(config, applicationName)
+  try {
+    return { ...vault, signer: vault.keys.signer(auditOrigin(config)) }
+  } catch (error) {
+    await vault.database.destroy()
+    throw error
+  }
+}
+
+/**
+ * A vault that can take rows: user_logins has a column for every field.
+ *
+ * @throws TokenvaultError as openVault
+ */
+export async function openIngestVault(config: Config<'lambda'>, applicationName: string): Promise<IngestVault> {
+  const vault = await openVault(config, applicationName)
+  const { fields, database, keys } = vault
+  try {
+    const tokenizer = createTokenizer(keys, fields)
+    await checkLoginColumns(database, fields)
+    return { ...vault, tokenizer, store: createIngestStore(database, fields) }
+  } catch (error) {
+    await database.destroy()
+    throw error
+  }
+}

@@ -1,0 +1,92 @@
+import { createRemoteJWKSet, customFetch, errors, exportSPKI } from 'jose'
+import { TokenvaultError } from '../../errors.ts'
+import { fetchKeySet } from './fetch-key-set.ts'
+
+/** How long the issuer is left alone, in seconds. */
+export interface JwksCooldown {
+  /** After a fetch that worked, before an unknown `kid` may cause another. */
+  readonly unknownKidSeconds: number
+  /** After a fetch that failed, before the next. */
+  readonly failureSeconds: number
+}
+
+/** How long the issuer's word counts, and how long it may take. */
+export interface JwksPatience {
+  /** A withdrawn key is refused after at most that long. */
+  readonly maxAgeSeconds: number
+  readonly fetchTimeoutSeconds: number
+}
+
+export interface KeySource {
+  /**
+   * @returns the issuer's public key as SPKI PEM
+   * @throws TokenvaultError `unauthenticated` when the issuer has no such key for that algorithm, `jwks_unavailable`
+   */
+  find(alg: string, kid: string): Promise<string>
+}
+
+const minRsaBits = 2048
+
+/**
+ * Public keys of the issuer, fetched when first needed, again every 10 minutes (so a withdrawn key is refused after
+ * at most that long), and when an unknown `kid` turns up, at most once a cooldown whatever callers send. An issuer that
+ * cannot be asked by then is no reason to go on with old keys: whoever withdrew one could be kept from saying so.
+ *
+ * @param url where the issuer publishes its JWK Set (RFC 7517 section 5)
+ */
+export function createKeySource(
+  url: string,
+  cooldown: JwksCooldown = { unknownKidSeconds: 30, failureSeconds: 5 },
+  patience: JwksPatience = { maxAgeSeconds: 600, fetchTimeoutSeconds: 5 },
+): KeySource {
+  let failedAtMs = Number.NEGATIVE_INFINITY
+  const remote = createRemoteJWKSet(new URL(url), {
+    timeoutDuration: patience.fetchTimeoutSeconds * 1000,
+    cooldownDuration: cooldown.unknownKidSeconds * 1000,
+    cacheMaxAge: patience.maxAgeSeconds * 1000,
+    // jose waits only after a success: without this every request would call an issuer that is down.
+    [customFetch]: async (href, options) => {
+      if (performance.now() - failedAtMs < cooldown.failureSeconds * 1000) throw unavailable()
+      try {
+        return new Response(await fetchKeySet(href, options))
+      } catch (error) {
+        failedAtMs = performance.now()
+        throw unavailable(error)
+      }
+    },
+  })
+  // jose hands out the same key object until the set is fetched anew, so this cache expires with the set.
+  const pems = new WeakMap<object, string>()
+
+  return {
+    async find(alg, kid) {
+      try {
+        const key = await remote({ alg, kid })
+        const known = pems.get(key)
+        if (known !== undefined) return known
+        if (isWeak(key.algorithm)) throw refuse('the issuer’s RSA key is under 2048 bits')
+        const pem = await exportSPKI(key)
+        pems.set(key, pem)
+        return pem
+      } catch (error) {
+        if (error instanceof TokenvaultError) throw error
+        if (error instanceof errors.JWKSNoMatchingKey) throw refuse('no key of that kid and alg')
+        if (error instanceof errors.JWKSMultipleMatchingKeys) throw refuse('kid names two keys')
+        // The set was read, so what is left is one entry of it that is no key. Its neighbours must not suffer for it.
+        throw refuse('the issuer’s key of that kid cannot be imported', error)
+      }
+    },
+  }
+}
+
+function isWeak(algorithm: object): boolean {
+  return 'modulusLength' in algorithm && Number(algorithm.modulusLength) < minRsaBits
+}
+
+function refuse(reason: string, cause?: unknown): TokenvaultError {
+  return new TokenvaultError('unauthenticated', reason, { cause })
+}
+
+function unavailable(cause?: unknown): TokenvaultError {
+  return new TokenvaultError('jwks_unavailable', 'the JWK Set cannot be fetched', { cause })
+}

@@ -1,0 +1,123 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import Type from 'typebox'
+import { TokenvaultError } from '../../errors.ts'
+import { maxSearchPage, type SearchAudit, type Sought } from '../../vault/evidence/search.ts'
+import { principalOf } from '../auth/authentication.ts'
+import { bodyProblems, capabilityProblems } from '../problems/by-operation.ts'
+import { purposeSchema } from '../tokens/schemas.ts'
+import { exampleEvent, leafHashSchema, sequenceSchema } from './schemas.ts'
+
+const defaultLimit = 100
+
+const body = Type.Object(
+  {
+    purpose: purposeSchema,
+    token: Type.Optional(
+      Type.String({ description: 'A token as it stands in user_logins; instead of field and value.' }),
+    ),
+    field: Type.Optional(Type.String({ description: 'Field of the value, such as `device_id`.' })),
+    value: Type.Optional(
+      Type.String({
+        description: 'A value; looked for under every token that it has, or had before a rotation of keys.',
+      }),
+    ),
+    before: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: Number.MAX_SAFE_INTEGER,
+        description: 'Only events of a smaller sequence: `next` of the page before.',
+      }),
+    ),
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: maxSearchPage, default: defaultLimit, description: 'Events a page.' }),
+    ),
+  },
+  { title: 'SearchAuditRequest', additionalProperties: false },
+)
+
+const text = (description: string) => Type.Optional(Type.String({ description }))
+const count = (description: string) => Type.Optional(Type.Integer({ description }))
+
+const event = Type.Object(
+  {
+    sequence: sequenceSchema,
+    leafHash: leafHashSchema,
+    type: text('What was done: `detokenize`, `tokenize`, `audit_search` …'),
+    at: text('When, in UTC.'),
+    requestId: text('Our id of the request.'),
+    issuer: text('Who vouched for the caller.'),
+    subject: text('The caller.'),
+    roles: Type.Optional(Type.Array(Type.String())),
+    purpose: text('Why.'),
+    decision: text('`permitted`, `refused` or `pending`.'),
+    code: text('Why it was refused.'),
+    requested: count('Items asked for.'),
+    granted: count('Items given.'),
+    partial: count('Items given in part only.'),
+    ticket: text('Ticket under which the caller acted.'),
+    approval: text('Id of the request for approval.'),
+    concerns: Type.Optional(
+      Type.Object(
+        { issuer: Type.Optional(Type.String()), subject: Type.String() },
+        { description: 'Whom it is about.' },
+      ),
+    ),
+    policy: text('Digest of the policy that decided.'),
+  },
+  {
+    title: 'FoundAuditEvent',
+    description: 'An event as far as it is of the expected shape; its proof has its exact bytes.',
+  },
+)
+
+const reply = Type.Object(
+  {
+    events: Type.Array(event, { description: 'Newest first.' }),
+    next: Type.Optional(Type.Integer({ description: '`before` of the next page; absent on the last one.' })),
+  },
+  { title: 'SearchAuditReply' },
+)
+
+const value = { purpose: 'data_subject_request', field: 'device_id', value: '38400000-8cf0-11bd-b23e-10b96e4ef00d' }
+
+const schema = {
+  operationId: 'searchAudit',
+  summary: 'Who ever saw this token, or this value?',
+  description:
+    'Every event that names the token, or any token of the value, newest first: who got its original or its token, when and why. ' +
+    'Searches are events too, so they are among what later ones find. The log holds neither tokens nor values, only a keyed digest of ' +
+    'tokens, and this search leaves no more behind.',
+  tags: ['evidence'],
+  security: [{ accessToken: [] }],
+  body,
+  response: { 200: reply },
+  'x-problems': [...capabilityProblems, ...bodyProblems, 'purpose_missing', 'purpose_invalid', 'budget_exceeded'],
+  'x-request-examples': {
+    value: { summary: 'By value', value },
+    token: {
+      summary: 'By token',
+      value: { purpose: 'data_subject_request', token: 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w', limit: 10 },
+    },
+  },
+  'x-reply-examples': {
+    found: { summary: 'Seen once', value: { events: [exampleEvent] } },
+    never: { summary: 'Never seen', value: { events: [] } },
+  },
+} as const
+
+/** POST /v1/audit/search */
+export const searchRoute: FastifyPluginAsyncTypebox<{ searchAudit: SearchAudit }> = async (app, { searchAudit }) => {
+  app.post('/v1/audit/search', { schema }, async request => {
+    const { purpose, before, limit = defaultLimit } = request.body
+    const sought = readSought(request.body)
+    const events = await searchAudit(principalOf(request), { requestId: request.id, purpose, sought, before, limit })
+    return { events, ...(events.length < limit ? {} : { next: events.at(-1)!.sequence }) } as never
+  })
+}
+
+/** @throws TokenvaultError `request_invalid` unless it is a token alone, or a field and a value */
+function readSought({ token, field, value }: { token?: string; field?: string; value?: string }): Sought {
+  if (token !== undefined && field === undefined && value === undefined) return { token }
+  if (token === undefined && field !== undefined && value !== undefined) return { field, value }
+  throw new TokenvaultError('request_invalid', 'the body takes either token, or field and value')
+}

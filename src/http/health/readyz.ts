@@ -1,0 +1,29 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import Type from 'typebox'
+import type { HealthCheck } from '../../vault/admission/ports.ts'
+import { commonProblems } from '../problems/by-operation.ts'
+
+const schema = {
+  operationId: 'readyz',
+  summary: 'Can the process do its work?',
+  description: 'For readiness probes. Asks what the process depends on; the code of a refusal names what is missing.',
+  tags: ['health'],
+  security: [],
+  response: {
+    200: Type.Object({ status: Type.Literal('ready') }, { title: 'Readiness' }),
+  },
+  'x-problems': ['store_unavailable', 'queue_unavailable', ...commonProblems],
+  'x-reply-examples': { ready: { summary: 'Ready', value: { status: 'ready' } } },
+} as const
+
+/** GET /readyz. Probes that come while one is under way share its answer, so that nobody can flood the database. */
+export const readyzRoute: FastifyPluginAsyncTypebox<{ health: readonly HealthCheck[] }> = async (app, { health }) => {
+  let underWay: Promise<unknown> | undefined
+  app.get('/readyz', { schema }, async () => {
+    underWay ??= Promise.all(health.map(part => part.check())).finally(() => {
+      underWay = undefined
+    })
+    await underWay
+    return { status: 'ready' } as const
+  })
+}

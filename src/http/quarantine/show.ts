@@ -1,0 +1,42 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { QuarantineVerbs } from '../../vault/quarantine/verbs.ts'
+import { principalOf } from '../auth/authentication.ts'
+import { capabilityProblems } from '../problems/by-operation.ts'
+import { entryParams, exampleEntry, shownEntrySchema } from './schemas.ts'
+
+const schema = {
+  operationId: 'showQuarantined',
+  summary: 'Show one entry and the shape of its body',
+  description:
+    'The shape names the properties that an event has, with the JSON type that the body has in their place. It holds no ' +
+    'value, no length of one, and no name that a producer chose.',
+  tags: ['quarantine'],
+  security: [{ accessToken: [] }],
+  params: entryParams,
+  response: { 200: shownEntrySchema },
+  'x-problems': [...capabilityProblems, 'quarantine_unknown'],
+  'x-reply-examples': {
+    entry: {
+      summary: 'An event whose address is missing',
+      value: {
+        ...exampleEntry,
+        reason: 'ip_missing',
+        shape: {
+          json: 'object',
+          properties: [
+            { name: 'user_id', type: 'string' },
+            { name: 'ip', type: 'missing' },
+          ],
+          otherProperties: 1,
+        },
+      },
+    },
+  },
+} as const
+
+/** GET /v1/quarantine/{id} */
+export const showRoute: FastifyPluginAsyncTypebox<{ quarantine: QuarantineVerbs }> = async (app, { quarantine }) => {
+  app.get('/v1/quarantine/:id', { schema }, async request => {
+    return (await quarantine.show(principalOf(request), { requestId: request.id, id: request.params.id })) as never
+  })
+}

@@ -1,0 +1,62 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import Type from 'typebox'
+import { maxSuspensions, type SuspensionVerbs } from '../../vault/admission/suspensions.ts'
+import { principalOf } from '../auth/authentication.ts'
+import { pageLimit } from '../page-limit.ts'
+import { guardedProblems } from '../problems/by-operation.ts'
+
+const querystring = Type.Object(
+  { limit: Type.Optional(pageLimit('Suspensions', maxSuspensions)) },
+  { additionalProperties: false },
+)
+
+const reply = Type.Object(
+  {
+    suspensions: Type.Array(
+      Type.Object(
+        { issuer: Type.String(), subject: Type.String(), suspendedAt: Type.String({ format: 'date-time' }) },
+        { title: 'Suspension' },
+      ),
+      { description: 'Those in force, oldest first.' },
+    ),
+  },
+  { title: 'SuspensionList' },
+)
+
+const schema = {
+  operationId: 'listSuspensions',
+  summary: 'List who is suspended',
+  description:
+    'Principals that asked for more than their daily budget. All that is privileged is refused to them until an ' +
+    'administrator lifts the suspension.',
+  tags: ['suspensions'],
+  security: [{ accessToken: [] }],
+  querystring,
+  response: { 200: reply },
+  'x-problems': [...guardedProblems, 'property_unknown', 'role_not_permitted'],
+  'x-reply-examples': {
+    one: {
+      summary: 'One',
+      value: {
+        suspensions: [
+          { issuer: 'https://idp.example.com/', subject: 'casey', suspendedAt: '2026-03-01T09:14:07.512Z' },
+        ],
+      },
+    },
+    none: { summary: 'Nobody', value: { suspensions: [] } },
+  },
+} as const
+
+/** GET /v1/suspensions */
+export const listSuspensionsRoute: FastifyPluginAsyncTypebox<{ suspensions: SuspensionVerbs }> = async (
+  app,
+  { suspensions },
+) => {
+  app.get('/v1/suspensions', { schema }, async request => {
+    const limit = Number(request.query.limit ?? maxSuspensions)
+    const listed = await suspensions.list(principalOf(request), { requestId: request.id, limit })
+    return {
+      suspensions: listed.map(({ suspendedAt, ...who }) => ({ ...who, suspendedAt: suspendedAt.toISOString() })),
+    }
+  })
+}

@@ -1,0 +1,171 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import Type, { type Static } from 'typebox'
+import type { ItemGate } from '../../concurrency/batch-semaphore.ts'
+import { approvalIdPattern } from '../../vault/admission/request-shape.ts'
+import type { Detokenize, Evidence } from '../../vault/tokens/detokenize.ts'
+import { principalOf } from '../auth/authentication.ts'
+import { privilegedProblems } from '../problems/by-operation.ts'
+import { BatchRefused } from '../problems/problem.ts'
+import { batchSize, itemErrorSchema, purposeSchema, receiptSchema, ticketSchema } from './schemas.ts'
+
+const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w'
+const unknown = 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQ'
+
+const approval = { id: '5b0e7a52-6f1c-4d39-9a40-0d6c5b1f2e77', state: 'pending', expiresAt: '2026-11-22T10:20:30.000Z' }
+const receipt = {
+  log: 'tokenvault/default',
+  sequence: 4711,
+  leafHash: 'mFqNvXn1rQm0cB2o5rj3w9nVtX0n5b4Wc7h2k1Jx2nE=',
+  signature: 'q1xw7QkRj9s2c0yqk0d1vJm4mS2o7k3o0m0Zb2l7b5o8kq4mB0h1m3xq7w5c2p9s6r8t1u4v7y0z3a6b9c2d5e8f1gA=',
+}
+
+const body = Type.Object(
+  {
+    purpose: purposeSchema,
+    tokens: Type.Array(Type.String(), {
+      ...batchSize,
+      description: 'Tokens as they stand in user_logins, of any field, in any order, repeats allowed.',
+    }),
+    atomic: Type.Optional(
+      Type.Boolean({ default: false, description: 'All or nothing: one failing item refuses the whole call.' }),
+    ),
+    ticket: Type.Optional(ticketSchema),
+    reveal: Type.Optional(
+      Type.Enum(['partial'], {
+        type: 'string',
+        description:
+          'Ask for a part of each value only, such as the network of an address, though you may have all of it.',
+      }),
+    ),
+    approvalId: Type.Optional(
+      Type.String({
+        pattern: approvalIdPattern,
+        description: 'Of a 202 reply to this very call, once the request was approved. It is used up by the call.',
+      }),
+    ),
+  },
+  { title: 'DetokenizeRequest', additionalProperties: false },
+)
+
+const found = Type.Object(
+  {
+    token: Type.String(),
+    field: Type.String(),
+    value: Type.String(),
+    partial: Type.Optional(Type.Boolean({ description: '`true` where `value` is a part of the value only.' })),
+  },
+  { title: 'DetokenizedValue' },
+)
+const withheld = Type.Object({ token: Type.String(), error: itemErrorSchema }, { title: 'DetokenizeItemError' })
+const reply = Type.Object(
+  {
+    results: Type.Array(Type.Union([found, withheld]), {
+      description: 'One answer an item, in the order of the request.',
+    }),
+    receipt: receiptSchema,
+  },
+  { title: 'DetokenizeReply' },
+)
+const pending = Type.Object(
+  {
+    approval: Type.Object(
+      {
+        id: Type.String({ format: 'uuid', description: 'Send it as `approvalId`, with the same call, once approved.' }),
+        state: Type.Enum(['pending', 'approved'], { type: 'string' }),
+        expiresAt: Type.String({ format: 'date-time', description: 'When the request, or the grant, runs out.' }),
+      },
+      { title: 'OpenApproval' },
+    ),
+    receipt: receiptSchema,
+  },
+  { title: 'ApprovalRequired' },
+)
+
+const schema = {
+  operationId: 'detokenize',
+  summary: 'Give originals back for tokens',
+  description:
+    'Answers up to 10,000 tokens, each on its own: a token that cannot be answered gets an error code and its ' +
+    'neighbours their values. Nothing is returned unless the audit event of this call was committed first; `receipt` proves ' +
+    'that it was. A token of a field that you may not reveal is refused from its prefix, whether or not the vault holds it. ' +
+    'Values count against the budgets of your roles. Where the policy asks for a second person, nothing is looked up and the ' +
+    'reply is 202: repeat the call with `approvalId` within 15 minutes of the approval. ' +
+    '`POST /detokenize` is the same operation.',
+  tags: ['tokens'],
+  security: [{ accessToken: [] }],
+  body,
+  response: { 200: reply, 202: pending },
+  'x-problems': [
+    ...privilegedProblems,
+    'approval_unknown',
+    'approval_unusable',
+    'approvals_too_many',
+    'batch_refused',
+    'store_unavailable',
+  ],
+  'x-request-examples': {
+    batch: {
+      summary: 'Two tokens, answered one by one',
+      value: { purpose: 'fraud_investigation', tokens: [token, unknown] },
+    },
+    atomic: {
+      summary: 'Both or none',
+      value: { purpose: 'fraud_investigation', tokens: [token, unknown], atomic: true },
+    },
+    partial: {
+      summary: 'A part of the value, under a ticket',
+      value: { purpose: 'customer_support', ticket: 'SUP-1234', reveal: 'partial', tokens: [token] },
+    },
+    approved: {
+      summary: 'The same call again, after its approval',
+      value: { purpose: 'fraud_investigation', tokens: [token, unknown], approvalId: approval.id },
+    },
+  },
+  'x-reply-examples': {
+    found: { summary: 'Found', value: { results: [{ token, field: 'ip', value: '203.0.113.7' }], receipt } },
+    mixed: {
+      summary: 'One found, one not',
+      value: {
+        results: [
+          { token, field: 'ip', value: '203.0.113.7' },
+          { token: unknown, error: { code: 'token_unknown' } },
+        ],
+        receipt,
+      },
+    },
+    partial: {
+      summary: 'A part of the value',
+      value: { results: [{ token, field: 'ip', value: '203.0.113.0/24', partial: true }], receipt },
+    },
+  },
+  'x-accepted': {
+    description: 'A second person has to approve first. Nothing was looked up.',
+    examples: { pending: { summary: 'Waiting for an approver', value: { approval, receipt } } },
+  },
+} as const
+
+/** Signs where an event stands in the log. */
+export type SignReceipt = (evidence: Evidence) => Static<typeof receiptSchema>
+
+/** POST /v1/detokenize, and POST /detokenize for callers that ask without a version. */
+export const detokenizeRoute: FastifyPluginAsyncTypebox<{
+  detokenize: Detokenize
+  signReceipt: SignReceipt
+  gate: ItemGate
+}> = async (app, { detokenize, signReceipt, gate }) => {
+  for (const [url, hide] of [
+    ['/v1/detokenize', false],
+    ['/detokenize', true],
+  ] as const) {
+    app.post(url, { schema: { ...schema, hide } }, async (request, reply) => {
+      const { atomic = false, ...asked } = request.body
+      const result = await gate.run(asked.tokens.length, reply, () =>
+        detokenize(principalOf(request), { ...asked, requestId: request.id, atomic }),
+      )
+      if (result.outcome === 'refused') throw new BatchRefused(result.failures)
+      const receipt = signReceipt(result.evidence)
+      if (result.outcome === 'complete') return { results: result.items, receipt } as never
+      return reply.code(202).send({ approval: result.approval, receipt })
+    })
+  }
+}

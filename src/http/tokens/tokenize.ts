@@ -1,0 +1,89 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import Type from 'typebox'
+import type { ItemGate } from '../../concurrency/batch-semaphore.ts'
+import type { Tokenize } from '../../vault/tokens/tokenize.ts'
+import { principalOf } from '../auth/authentication.ts'
+import { privilegedProblems } from '../problems/by-operation.ts'
+import { batchSize, itemErrorSchema, purposeSchema, ticketSchema } from './schemas.ts'
+
+const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w'
+
+const body = Type.Object(
+  {
+    purpose: purposeSchema,
+    values: Type.Array(
+      Type.Object(
+        {
+          field: Type.String({ description: 'A field of the vault, such as `ip` or `device_id`.' }),
+          value: Type.String({ description: 'The original; it is normalized as ingestion does.' }),
+        },
+        { title: 'FieldValue', additionalProperties: false },
+      ),
+      batchSize,
+    ),
+    ticket: Type.Optional(ticketSchema),
+  },
+  { title: 'TokenizeRequest', additionalProperties: false },
+)
+
+const minted = Type.Object({ field: Type.String(), token: Type.String() }, { title: 'TokenizedValue' })
+const withheld = Type.Object({ field: Type.String(), error: itemErrorSchema }, { title: 'TokenizeItemError' })
+const reply = Type.Object(
+  {
+    results: Type.Array(Type.Union([minted, withheld]), {
+      description: 'One answer an item, in the order of the request.',
+    }),
+  },
+  { title: 'TokenizeReply' },
+)
+
+const schema = {
+  operationId: 'tokenize',
+  summary: 'Give the tokens of values',
+  description:
+    'Answers up to 10,000 values with the tokens that ingestion gives them, so that they can be looked for in ' +
+    'user_logins. Nothing is stored, and the reply never repeats a value. It is privileged like detokenize, and ' +
+    'charged and audited like it: whoever may tokenize at will could find an IPv4 address by trying all of them.',
+  tags: ['tokens'],
+  security: [{ accessToken: [] }],
+  body,
+  response: { 200: reply },
+  'x-problems': privilegedProblems,
+  'x-request-examples': {
+    batch: {
+      summary: 'Two values',
+      value: {
+        purpose: 'fraud_investigation',
+        values: [
+          { field: 'ip', value: '203.0.113.7' },
+          { field: 'ip', value: 'not an address' },
+        ],
+      },
+    },
+  },
+  'x-reply-examples': {
+    minted: { summary: 'A token', value: { results: [{ field: 'ip', token }] } },
+    mixed: {
+      summary: 'One token, one refusal',
+      value: {
+        results: [
+          { field: 'ip', token },
+          { field: 'ip', error: { code: 'value_invalid' } },
+        ],
+      },
+    },
+  },
+} as const
+
+/** POST /v1/tokenize */
+export const tokenizeRoute: FastifyPluginAsyncTypebox<{
+  tokenize: Tokenize
+  gate: ItemGate
+}> = async (app, { tokenize, gate }) => {
+  app.post('/v1/tokenize', { schema }, async (request, reply) => {
+    const results = await gate.run(request.body.values.length, reply, () =>
+      tokenize(principalOf(request), { ...request.body, requestId: request.id }),
+    )
+    return { results } as never
+  })
+}

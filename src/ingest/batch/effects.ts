@@ -1,0 +1,112 @@
+import type { QuarantinedEvent } from '../../vault/quarantine/ports.ts'
+import type { TokenizedValue } from '../../vault/tokens/ports.ts'
+import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
+import type { LoginEvent, RejectReason } from '../events/login-event.ts'
+import { parseBody } from '../events/parse.ts'
+import type { LoginRow, MessageEffect, ReceivedMessage } from '../ports.ts'
+
+interface Draft {
+  readonly messageId: string
+  readonly sentOn: string
+  readonly rows: LoginRow[]
+  readonly quarantined: QuarantinedEvent[]
+}
+
+/** Rejects of one message that get an entry each. */
+const maxRejectsApart = 100
+
+interface Reject {
+  readonly draft: Draft
+  readonly eventIndex: number
+  readonly reason: RejectReason
+  readonly text: string
+}
+
+/**
+ * Turns messages into what the store commits: one effect a message id, in order of first appearance. A message that
+ * stands twice in the batch gives one effect, and one that was sent again gives it under its first id. Works on columns: one tokenizer call a field for the whole batch, one
+ * sealing call for everything that is no event.
+ *
+ * @throws what the tokenizer throws: TokenvaultError `keyset_incomplete`, `field_unknown`
+ */
+export function handleBatch(
+  messages: readonly Pick<ReceivedMessage, 'messageId' | 'body' | 'sentAtMs' | 'origin'>[],
+  tokenizer: Tokenizer,
+): MessageEffect[] {
+  const fields = [...tokenizer.fields.keys()]
+  const drafts = new Map<string, Draft>()
+  const rejects: Reject[] = []
+  const candidates: { draft: Draft; eventIndex: number; event: LoginEvent; textOf: (eventIndex: number) => string }[] =
+    []
+
+  for (const { body, ...message } of messages) {
+    const { messageId, sentAtMs } = message.origin ?? message
+    if (drafts.has(messageId)) continue
+    const draft: Draft = { messageId, sentOn: utcDay(sentAtMs), rows: [], quarantined: [] }
+    drafts.set(messageId, draft)
+    const { events, rejects: refused, textOf } = parseBody(body, fields)
+    for (const { eventIndex, event } of events) candidates.push({ draft, eventIndex, event, textOf })
+    for (const { eventIndex, reason } of refused) rejects.push({ draft, eventIndex, reason, text: textOf(eventIndex) })
+  }
+
+  const columns = fields.map((field, place) =>
+    // Every event has one value a field, in this order.
+    tokenizer.tokenizeValues(
+      field,
+      candidates.map(({ event }) => event.values[place]!),
+    ),
+  )
+  for (const [index, { draft, eventIndex, event, textOf }] of candidates.entries()) {
+    const tokens: TokenizedValue[] = []
+    let reason: RejectReason | undefined
+    for (const [place, field] of fields.entries()) {
+      const result = columns[place]![index]!
+      if ('token' in result) tokens.push(result)
+      else reason ??= result.code === 'value_too_long' ? `${field}_too_long` : `${field}_invalid`
+    }
+    if (reason !== undefined) {
+      rejects.push({ draft, eventIndex, reason, text: textOf(eventIndex) })
+      continue
+    }
+    const { userId, deviceType, locale, appVersion } = event
+    draft.rows.push({ userId, deviceType, locale, appVersion, createDate: draft.sentOn, tokens })
+  }
+
+  const kept = foldRejects(rejects)
+  const sealed = kept.length === 0 ? [] : tokenizer.sealForQuarantine(kept.map(({ text }) => text))
+  for (const [index, { draft, eventIndex, reason }] of kept.entries()) {
+    draft.quarantined.push({ ...sealed[index]!, eventIndex, reason })
+  }
+  return [...drafts.values()]
+}
+
+/**
+ * Keeps the first rejects of a message apart and the rest together, as one array in their order: a message of half a
+ * million elements of two bytes each must not become as many rows.
+ */
+function foldRejects(rejects: readonly Reject[]): Reject[] {
+  const kept: Reject[] = []
+  const counts = new Map<Draft, number>()
+  const folded = new Map<Draft, Reject[]>()
+  for (const reject of rejects) {
+    const count = (counts.get(reject.draft) ?? 0) + 1
+    counts.set(reject.draft, count)
+    if (count <= maxRejectsApart) kept.push(reject)
+    else if (count === maxRejectsApart + 1) folded.set(reject.draft, [reject])
+    else folded.get(reject.draft)!.push(reject)
+  }
+  for (const [draft, rest] of folded) {
+    kept.push({
+      draft,
+      eventIndex: rest[0]!.eventIndex,
+      reason: 'rejects_many',
+      text: `[${rest.map(({ text }) => text).join(',')}]`,
+    })
+  }
+  return kept
+}
+
+/** YYYY-MM-DD of a time in milliseconds since 1970. */
+function utcDay(timeMs: number): string {
+  return new Date(timeMs).toISOString().slice(0, 10)
+}

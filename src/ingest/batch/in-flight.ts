@@ -1,0 +1,96 @@
+import type { ReceivedMessage } from '../ports.ts'
+
+interface Held {
+  /** The latest delivery: only its receipt handle is sure to be honoured. */
+  newest: ReceivedMessage
+  /** Deliveries of this message that are in hand, in one batch or in several. */
+  deliveries: number
+  /** `performance.now()` milliseconds at which others may see the message again. */
+  hiddenUntilMs: number
+  /** The queue is being told its fate through another delivery: nothing may be said about it that contradicts. */
+  settling: boolean
+}
+
+/** The messages that this worker received and has not settled, by message id. */
+export class MessagesInHand {
+  readonly #held = new Map<string, Held>()
+  readonly #visibilityTimeoutMs: number
+
+  constructor(visibilityTimeoutSeconds: number) {
+    this.#visibilityTimeoutMs = visibilityTimeoutSeconds * 1000
+  }
+
+  get size(): number {
+    return this.#held.size
+  }
+
+  add(messages: readonly ReceivedMessage[]): void {
+    for (const message of messages) {
+      const deliveries = (this.#held.get(message.messageId)?.deliveries ?? 0) + 1
+      const hiddenUntilMs = message.receivedAtMs + this.#visibilityTimeoutMs
+      this.#held.set(message.messageId, { newest: message, deliveries, hiddenUntilMs, settling: false })
+    }
+  }
+
+  /** Takes the deliveries of a batch out, before the queue is told: a released message may come again at once. */
+  remove(batch: readonly ReceivedMessage[]): void {
+    for (const { messageId } of batch) {
+      const held = this.#held.get(messageId)
+      if (held === undefined) continue
+      held.deliveries--
+      if (held.deliveries === 0) this.#held.delete(messageId)
+    }
+  }
+
+  /** Whether the queue still hides any of these for us. */
+  anyHidden(messages: readonly ReceivedMessage[], nowMs: number): boolean {
+    return messages.some(({ messageId }) => (this.#held.get(messageId)?.hiddenUntilMs ?? 0) > nowMs)
+  }
+
+  /** Newest deliveries of these messages; from here on the heartbeat leaves them alone. */
+  claimForDelete(messageIds: Iterable<string>): ReceivedMessage[] {
+    return this.#claim(messageIds, () => true)
+  }
+
+  /**
+   * Newest deliveries of those that may be given back by `batch`: still hidden, not being settled, and not in hand through
+   * another batch. A handle that has expired could cut short the time of whoever holds the message now.
+   */
+  claimForRelease(messageIds: Iterable<string>, batch: readonly ReceivedMessage[], nowMs: number): ReceivedMessage[] {
+    const inBatch = Map.groupBy(batch, ({ messageId }) => messageId)
+    return this.#claim(
+      messageIds,
+      ({ settling, hiddenUntilMs, deliveries }, messageId) =>
+        !settling && hiddenUntilMs > nowMs && deliveries <= (inBatch.get(messageId)?.length ?? 0),
+    )
+  }
+
+  /** Newest deliveries whose remaining hidden time is at most half of the visibility timeout, and not over. */
+  dueForExtension(nowMs: number): ReceivedMessage[] {
+    const due: ReceivedMessage[] = []
+    for (const { newest, hiddenUntilMs, settling } of this.#held.values()) {
+      const remainingMs = hiddenUntilMs - nowMs
+      if (!settling && remainingMs > 0 && remainingMs <= this.#visibilityTimeoutMs / 2) due.push(newest)
+    }
+    return due
+  }
+
+  /** The queue hides these for a whole visibility timeout from the given time on. */
+  extended(messages: readonly ReceivedMessage[], fromMs: number): void {
+    for (const message of messages) {
+      const held = this.#held.get(message.messageId)
+      if (held?.newest === message) held.hiddenUntilMs = fromMs + this.#visibilityTimeoutMs
+    }
+  }
+
+  #claim(messageIds: Iterable<string>, mayClaim: (held: Held, messageId: string) => boolean): ReceivedMessage[] {
+    const claimed: ReceivedMessage[] = []
+    for (const messageId of messageIds) {
+      const held = this.#held.get(messageId)
+      if (held === undefined || !mayClaim(held, messageId)) continue
+      held.settling = true
+      claimed.push(held.newest)
+    }
+    return claimed
+  }
+}

@@ -1,0 +1,52 @@
+import type { ErrorCode } from '../../errors.ts'
+
+/** What a worker tells about its work while it works: counts, codes and durations, never anything of a message. */
+export type IngestEvent =
+  /** A receive found messages. */
+  | { readonly kind: 'received'; readonly messages: number; readonly oldestSentAtMs: number }
+  /** A long poll ended without any. */
+  | { readonly kind: 'received_none' }
+  /** A call to the queue failed; what it was for is tried again, or comes again by itself. */
+  | { readonly kind: 'queue_failed'; readonly operation: QueueOperation }
+  /** Messages became effects: parsed, tokenized and sealed. */
+  | { readonly kind: 'tokenized'; readonly seconds: number }
+  /** Effects were committed; `seconds` from asking to the answer, without the tries that failed before. */
+  | { readonly kind: 'committed'; readonly seconds: number }
+  /** The store did not commit; it is tried again or given up. */
+  | { readonly kind: 'store_failed'; readonly code: ErrorCode }
+  /** A batch is stored and settled. */
+  | {
+      readonly kind: 'batch'
+      readonly messages: number
+      readonly rows: number
+      readonly duplicates: number
+      readonly released: number
+      readonly undeleted: number
+      /** Messages that the store refuses even alone. */
+      readonly unstorable: number
+      /** Quarantined events, or whole messages, by reason. */
+      readonly reasons: ReadonlyMap<string, number>
+      readonly seconds: number
+    }
+  /** A fault of ours ended a batch, and the run with it; of a Lambda function, whatever failed an event as a whole. */
+  | { readonly kind: 'batch_failed' }
+  /** Quarantined entries were tried again as operators asked. */
+  | {
+      readonly kind: 'redriven'
+      /** Those that left the quarantine, and the rows that they gave. */
+      readonly entries: number
+      readonly rows: number
+      /** Those that are still no event. */
+      readonly returned: number
+      /** What is no event in those that left, by reason: it has entries of its own now. */
+      readonly reasons: ReadonlyMap<string, number>
+    }
+  /** A redrive changed nothing; it is tried again, with fewer entries or later, or the run ends. */
+  | { readonly kind: 'redrive_failed'; readonly code: ErrorCode }
+  | { readonly kind: 'depth'; readonly visible: number; readonly inFlight: number; readonly delayed: number }
+
+/** What a worker asks of its queue. `extend` is the heartbeat, `settle` a delete or a release. */
+export type QueueOperation = 'receive' | 'extend' | 'settle' | 'depth'
+
+/** Takes what a worker tells. Called on the hot path: it must be quick, and must not throw. */
+export type Observe = (event: IngestEvent) => void

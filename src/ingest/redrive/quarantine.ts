@@ -1,0 +1,147 @@
+import { backoffMilliseconds, pause } from '../../concurrency/backoff.ts'
+import { TokenvaultError } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import type { OpenQuarantined } from '../../vault/quarantine/open.ts'
+import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
+import { handleBatch } from '../batch/effects.ts'
+import type { Observe } from '../metrics/observe.ts'
+import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../ports.ts'
+
+export interface RedriverOptions {
+  readonly store: RedriveStore
+  readonly tokenizer: Tokenizer
+  readonly openQuarantined: OpenQuarantined
+  readonly log: Log
+  readonly observe?: Observe | undefined
+  /** Milliseconds between two looks while nothing is requested. */
+  readonly idleMilliseconds: number
+}
+
+export interface RedriveTotals {
+  /** Entries that left the quarantine. */
+  readonly redriven: number
+  /** Rows that they gave. */
+  readonly rows: number
+  /** Entries of their own for what is no event in those that left. */
+  readonly quarantined: number
+  /** Entries that are still no event. */
+  readonly returned: number
+}
+
+export interface Redriver {
+  /** Does what is requested until nothing is, or until aborted. @throws `store_unavailable`, `internal` */
+  drain(signal: AbortSignal): Promise<RedriveTotals>
+  /** As drain, until aborted: waits for requests, and for a store that is away. Never throws. */
+  run(signal: AbortSignal): Promise<RedriveTotals>
+}
+
+/** Entries a transaction, at most. */
+const maxEntries = 200
+
+/** Redrives what operators asked for: opens each body and takes it the way that a message takes. */
+export function createRedriver(options: RedriverOptions): Redriver {
+  const { store, log, observe, idleMilliseconds } = options
+  const failed = (err: unknown) =>
+    observe?.({ kind: 'redrive_failed', code: err instanceof TokenvaultError ? err.code : 'internal' })
+
+  async function drainInto(totals: Counts, signal: AbortSignal): Promise<void> {
+    // Entries that the store refuses by themselves: they would stand in the way of all others for ever.
+    const refused = new Set<string>()
+    let most = maxEntries
+    while (!signal.aborted) {
+      let taken: readonly RedriveRequest[] = []
+      try {
+        const outcomes = await store.redrive(most, entries => {
+          taken = entries
+          return decide(entries, refused, options)
+        })
+        if (outcomes.length === 0) return
+        most = maxEntries
+        count(outcomes, totals, options)
+      } catch (error) {
+        failed(error)
+        if (!(error instanceof TokenvaultError) || error.code !== 'store_refused') throw error
+        log.error({ event: 'redrive_refused', count: taken.length, err: error })
+        if (taken.length === 1) refused.add(taken[0]!.id)
+        most = Math.max(1, Math.floor(taken.length / 2))
+      }
+    }
+  }
+
+  async function drain(signal: AbortSignal): Promise<RedriveTotals> {
+    const totals = nothing()
+    try {
+      await drainInto(totals, signal)
+    } catch (err) {
+      log.error({ event: 'redrive_failed', err })
+      throw err
+    }
+    return totals
+  }
+
+  async function run(signal: AbortSignal): Promise<RedriveTotals> {
+    const totals = nothing()
+    for (let failures = 0; !signal.aborted; ) {
+      try {
+        await drainInto(totals, signal)
+        failures = 0
+        await pause(idleMilliseconds * (0.75 + Math.random() / 2), signal)
+      } catch (err) {
+        failures++
+        const retryInMs = backoffMilliseconds(failures)
+        log.warn({ event: 'redrive_failed', attempt: failures, retryInMs, err })
+        await pause(retryInMs, signal)
+      }
+    }
+    return totals
+  }
+
+  return { drain, run }
+}
+
+function decide(
+  entries: readonly RedriveRequest[],
+  refused: ReadonlySet<string>,
+  { tokenizer, openQuarantined }: RedriverOptions,
+): RedriveOutcome[] {
+  const bodies = openQuarantined(entries)
+  const readable = entries.flatMap((entry, index) => {
+    const body = refused.has(entry.id) ? undefined : bodies[index]
+    // Several entries may come from one message; each is handled by itself, under its own id.
+    return body === undefined ? [] : [{ messageId: entry.id, body, sentAtMs: Date.parse(entry.sentOn) }]
+  })
+  const effects = new Map(handleBatch(readable, tokenizer).map(effect => [effect.messageId, effect]))
+  return entries.map(({ id, messageId, sentOn }): RedriveOutcome => {
+    const effect = effects.get(id)
+    if (effect === undefined) return { id, reason: refused.has(id) ? 'row_invalid' : 'seal_invalid' }
+    const [rejected, ...others] = effect.quarantined
+    // Nothing of it is an event: it stays what it is, and keeps its seal.
+    if (effect.rows.length === 0 && rejected !== undefined && others.length === 0)
+      return { id, reason: rejected.reason }
+    return { id, effect: { ...effect, messageId, sentOn } }
+  })
+}
+
+type Counts = { -readonly [Name in keyof RedriveTotals]: number }
+
+function nothing(): Counts {
+  return { redriven: 0, rows: 0, quarantined: 0, returned: 0 }
+}
+
+function count(outcomes: readonly RedriveOutcome[], totals: Counts, { log, observe }: RedriverOptions): void {
+  const effects = outcomes.flatMap(outcome => ('effect' in outcome ? [outcome.effect] : []))
+  const { length: entries } = effects
+  const rows = effects.reduce((sum, effect) => sum + effect.rows.length, 0)
+  const returned = outcomes.length - entries
+  const reasons = new Map<string, number>()
+  for (const { reason } of effects.flatMap(effect => effect.quarantined)) {
+    reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
+    totals.quarantined++
+  }
+  totals.redriven += entries
+  totals.rows += rows
+  totals.returned += returned
+  observe?.({ kind: 'redriven', entries, rows, returned, reasons })
+  log.info({ event: 'redriven', count: entries, rows, quarantined: returned })
+  for (const [reason, count] of reasons) log.info({ event: 'quarantined', reason, count })
+}

@@ -1,0 +1,60 @@
+import { backoffMilliseconds, pause } from '../../concurrency/backoff.ts'
+import { TokenvaultError } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import type { Observe } from '../metrics/observe.ts'
+import type { MessageQueue, ReceivedMessage } from '../ports.ts'
+
+export interface ReceiverOptions {
+  readonly queue: MessageQueue
+  readonly waitSeconds: number
+  readonly visibilityTimeoutSeconds: number
+  readonly log: Log
+  /** Once aborted, no other receive starts. */
+  readonly stop: AbortSignal
+  /** Ends the long poll under way. */
+  readonly endPoll: AbortSignal
+  /** Failures in a row before the run ends; infinite for a worker that stays. */
+  readonly maxAttempts: number
+  /** Resolves when another receive may start. */
+  readonly room: () => Promise<void>
+  readonly onMessages: (messages: readonly ReceivedMessage[]) => void
+  /** Called after an empty receive. */
+  readonly onEmpty: () => Promise<void>
+  readonly isDone: () => boolean
+  readonly observe?: Observe | undefined
+  readonly fail: (error: TokenvaultError) => void
+}
+
+/** One long-polling loop: until stopped, done or failed. Never throws. */
+export async function runReceiver(options: ReceiverOptions): Promise<void> {
+  const { queue, waitSeconds, visibilityTimeoutSeconds, log, stop, observe } = options
+  let failures = 0
+  for (;;) {
+    await options.room()
+    if (stop.aborted || options.isDone()) return
+    try {
+      const messages = await queue.receive({ waitSeconds, visibilityTimeoutSeconds, signal: options.endPoll })
+      if (messages.length > 0) {
+        observe?.({ kind: 'received', messages: messages.length, oldestSentAtMs: oldestSentAtMs(messages) })
+        options.onMessages(messages)
+      } else if (!stop.aborted) {
+        observe?.({ kind: 'received_none' })
+        await options.onEmpty()
+      }
+      failures = 0
+    } catch (err) {
+      failures++
+      const retryInMs = backoffMilliseconds(failures)
+      log.warn({ event: 'receive_failed', attempt: failures, retryInMs, err })
+      observe?.({ kind: 'queue_failed', operation: 'receive' })
+      if (failures >= options.maxAttempts) {
+        return options.fail(err instanceof TokenvaultError ? err : new TokenvaultError('internal', 'a receiver failed'))
+      }
+      await pause(retryInMs, stop)
+    }
+  }
+}
+
+function oldestSentAtMs(messages: readonly ReceivedMessage[]): number {
+  return messages.reduce((oldest, { sentAtMs }) => Math.min(oldest, sentAtMs), Number.POSITIVE_INFINITY)
+}

@@ -1,0 +1,164 @@
+import { TokenvaultError } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
+import { createDrainWatch } from '../batch/drain.ts'
+import { startHeartbeat } from '../batch/heartbeat.ts'
+import { MessagesInHand } from '../batch/in-flight.ts'
+import { processBatch } from '../batch/process-batch.ts'
+import type { Observe } from '../metrics/observe.ts'
+import type { IngestStore, MessageQueue, ReceivedMessage } from '../ports.ts'
+import { createBatcher } from './batcher.ts'
+import { runReceiver } from './receiver.ts'
+
+export interface WorkerOptions {
+  readonly queue: MessageQueue
+  readonly tokenizer: Tokenizer
+  readonly store: IngestStore
+  readonly log: Log
+  /** Receive calls in flight. */
+  readonly receivers: number
+  /** Messages a commit, at most. */
+  readonly batchMessages: number
+  /** Milliseconds a batch waits to fill. */
+  readonly batchMilliseconds: number
+  readonly visibilityTimeoutSeconds: number
+  /** Called after each batch with the totals so far. */
+  readonly onBatch?: ((totals: WorkerTotals) => void) | undefined
+  /** Told everything that is worth counting. */
+  readonly observe?: Observe | undefined
+}
+
+/** Counts of one run. `received` = deliveries; an array body gives several rows, so the others need not add up to it. */
+export interface WorkerTotals {
+  readonly received: number
+  /** Rows committed to user_logins. */
+  readonly stored: number
+  /** Events, or unreadable messages, committed to the quarantine. */
+  readonly quarantined: number
+  /** Deliveries that changed nothing, because their message had taken effect before. */
+  readonly duplicates: number
+  /** Deliveries given back to the queue without effect. */
+  readonly released: number
+  /** Messages that took effect and were not deleted: they come again and change nothing. */
+  readonly undeleted: number
+  readonly batches: number
+}
+
+export interface Worker {
+  /**
+   * Receives, stores and settles until the signal is aborted or, when draining, until the queue stays empty. An abort
+   * ends the long polls at once, then stores and settles what is in hand.
+   *
+   * A worker that stays waits for a queue or a store that is away; a draining one gives up after some tries.
+   *
+   * @throws TokenvaultError `queue_unavailable`, `store_unavailable` (draining only), or the tokenizer's `keyset_incomplete`;
+   *   what was in hand has been settled or given back by then
+   */
+  run(options: { readonly drain: boolean; readonly signal: AbortSignal }): Promise<WorkerTotals>
+}
+
+/** Batches being stored or settled at once: the queue and the database then work at the same time, and memory is bounded. */
+const batchesInFlight = 4
+
+/** Body characters at which a batch is full, whatever its number of messages. */
+const batchCharacters = 1024 * 1024
+
+/** A long poll of 20 s costs least; while draining, an empty queue should be noticed sooner. Never 0, which asks some servers only. */
+const waitSeconds = 20
+const drainWaitSeconds = 1
+
+/** Tries in a row, about 10 s, before a draining worker gives up on a queue or a store. */
+const drainAttempts = 8
+
+/**
+ * The worker: receivers fill a batcher, a few processors take batches from it, each stores one in one transaction and then
+ * settles its messages. Deletes never hold up receives; backpressure comes from the batcher.
+ */
+export function createWorker(options: WorkerOptions): Worker {
+  return { run: ({ drain, signal }) => runWorker(options, drain, signal) }
+}
+
+async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSignal): Promise<WorkerTotals> {
+  const { queue, log, visibilityTimeoutSeconds, observe } = options
+  const totals = { received: 0, stored: 0, quarantined: 0, duplicates: 0, released: 0, undeleted: 0, batches: 0 }
+  const stopping = new AbortController()
+  const stop = stopping.signal
+  const onAbort = () => stopping.abort()
+  signal.addEventListener('abort', onAbort, { once: true })
+  if (signal.aborted) stopping.abort()
+  let failure: TokenvaultError | undefined
+  const fail = (error: TokenvaultError) => {
+    failure ??= error
+    stopping.abort()
+  }
+
+  const maxAttempts = drain ? drainAttempts : Number.POSITIVE_INFINITY
+  const inHand = new MessagesInHand(visibilityTimeoutSeconds)
+  const heartbeat = startHeartbeat({ queue, inHand, visibilityTimeoutSeconds, log, observe })
+  const drainWatch = drain ? createDrainWatch(queue, inHand) : undefined
+  const batcher = createBatcher({
+    messages: options.batchMessages,
+    characters: batchCharacters,
+    milliseconds: options.batchMilliseconds,
+    stop,
+  })
+  const context = { ...options, inHand, heartbeat, drainWatch, stop, maxAttempts, fail }
+
+  const runProcessor = async () => {
+    for (let batch = await batcher.next(); batch !== undefined; batch = await batcher.next()) {
+      try {
+        const { rows, quarantined, duplicates, released, undeleted } = await processBatch(batch, context)
+        totals.batches++
+        totals.stored += rows
+        totals.quarantined += quarantined
+        totals.duplicates += duplicates
+        totals.released += released
+        totals.undeleted += undeleted
+        options.onBatch?.({ ...totals })
+      } catch (err) {
+        // A fault of ours, not of a message: the run ends, and the messages come again.
+        log.error({ event: 'batch_failed', messages: batch.length, err })
+        observe?.({ kind: 'batch_failed' })
+        fail(new TokenvaultError('internal', 'a batch failed unexpectedly'))
+      }
+    }
+  }
+
+  let drained = false
+  const lookIfDrained = async () => {
+    if (await drainWatch?.isDrained(totals.received)) drained = true
+  }
+  const receiver = {
+    queue,
+    log,
+    stop,
+    // An abandoned long poll may still take messages at the server, which then stay hidden for a visibility timeout. Only
+    // whoever cannot wait for the short polls of a drain accepts that.
+    endPoll: drain ? signal : stop,
+    maxAttempts,
+    visibilityTimeoutSeconds,
+    waitSeconds: drain ? drainWaitSeconds : waitSeconds,
+    room: () => batcher.room(),
+    onMessages: (messages: readonly ReceivedMessage[]) => {
+      totals.received += messages.length
+      inHand.add(messages)
+      batcher.add(messages)
+    },
+    observe,
+    isDone: () => drained,
+    fail,
+  }
+  const processors = Array.from({ length: batchesInFlight }, runProcessor)
+  // One receiver looks, so that two looks are always a long poll apart.
+  const receivers = Array.from({ length: options.receivers }, (_, index) =>
+    runReceiver({ ...receiver, onEmpty: index === 0 ? lookIfDrained : async () => {} }),
+  )
+  await Promise.all(receivers)
+  batcher.close()
+  await Promise.all(processors)
+  heartbeat.stop()
+  await heartbeat.quiet()
+  signal.removeEventListener('abort', onAbort)
+  if (failure !== undefined) throw failure
+  return { ...totals }
+}

@@ -1,0 +1,135 @@
+import { sql } from 'kysely'
+import type { IngestStore, LoginRow, MessageEffect, StoredCounts } from '../ingest/ports.ts'
+import type { FieldSchema } from '../vault/fields/fields.ts'
+import type { SealedOriginal } from '../vault/tokens/ports.ts'
+import { bytesArray, plainArray, textArray } from './postgres/array-literal.ts'
+import type { TokenvaultDatabase } from './postgres/database.ts'
+import { namingFailures } from './postgres/errors.ts'
+
+/**
+ * Stores what messages give rise to: receipt, originals, rows and quarantine in one transaction, so that a message
+ * takes effect once or not at all. Everything with a unique key goes in sorted, because concurrent batches that lock
+ * the same keys in different orders deadlock.
+ *
+ * @param fields the order of each row's tokens, and the columns they go to
+ */
+export function createIngestStore(database: TokenvaultDatabase, fields: FieldSchema): IngestStore {
+  const tokenColumns = [...fields.values()].map(({ column }) => column)
+  const knownDays = new Set<string>()
+
+  return {
+    storeEffects: effects =>
+      namingFailures(async () => {
+        await ensureDays(database, knownDays, effects)
+        return database.transaction().execute(async (transaction): Promise<StoredCounts> => {
+          const fresh = await insertReceipts(transaction, effects)
+          const rows = fresh.flatMap(effect => effect.rows)
+          await insertOriginals(transaction, rows)
+          await insertRows(transaction, tokenColumns, rows)
+          const quarantined = await insertQuarantined(transaction, fresh)
+          return { rows: rows.length, quarantined, duplicates: effects.length - fresh.length }
+        })
+      }),
+  }
+}
+
+/** Partitions for days that this process has not met yet, outside the batch's transaction: their locks are held briefly. */
+async function ensureDays(
+  database: TokenvaultDatabase,
+  known: Set<string>,
+  effects: readonly MessageEffect[],
+): Promise<void> {
+  const days = [...new Set(effects.map(({ sentOn }) => sentOn))].filter(day => !known.has(day))
+  if (days.length === 0) return
+  await sql`select ingest.ensure_partitions(${days}::date[])`.execute(database)
+  await sql`select ingest.drop_expired_receipts()`.execute(database)
+  for (const day of days) known.add(day)
+}
+
+/** @returns the effects whose receipt was not there yet */
+async function insertReceipts(
+  transaction: TokenvaultDatabase,
+  effects: readonly MessageEffect[],
+): Promise<MessageEffect[]> {
+  const sorted = effects.toSorted((a, b) => compare(a.messageId, b.messageId))
+  const { rows } = await sql<{ message_id: string }>`
+    insert into ingest.receipts (sent_on, message_id, rows_stored, rows_quarantined)
+    select * from unnest(
+      ${plainArray(sorted.map(({ sentOn }) => sentOn))}::date[],
+      ${textArray(sorted.map(({ messageId }) => messageId))}::text[],
+      ${plainArray(sorted.map(effect => effect.rows.length))}::int[],
+      ${plainArray(sorted.map(effect => effect.quarantined.length))}::int[])
+    on conflict do nothing
+    returning message_id`.execute(transaction)
+  const fresh = new Set(rows.map(row => row.message_id))
+  return effects.filter(({ messageId }) => fresh.has(messageId))
+}
+
+export async function insertOriginals(transaction: TokenvaultDatabase, rows: readonly LoginRow[]): Promise<void> {
+  const byId = new Map<string, SealedOriginal>()
+  for (const { tokens } of rows) for (const { original } of tokens) byId.set(original.tokenId, original)
+  if (byId.size === 0) return
+  // Text sorts by itself; a comparison of ours would be called some ten thousand times.
+  const tokenIds = [...byId.keys()].sort()
+  const originals = tokenIds.map(tokenId => byId.get(tokenId)!)
+  await sql`
+    insert into pii_vault.originals (token_id, field, token_key_version, data_key_version, sealed)
+    select * from unnest(
+      ${plainArray(tokenIds)}::uuid[], ${plainArray(originals.map(({ field }) => field))}::text[],
+      ${plainArray(originals.map(({ tokenKeyVersion }) => tokenKeyVersion))}::int[],
+      ${plainArray(originals.map(({ dataKeyVersion }) => dataKeyVersion))}::int[],
+      ${bytesArray(originals.map(({ sealed }) => sealed))}::bytea[])
+    on conflict do nothing`.execute(transaction)
+}
+
+export async function insertRows(
+  transaction: TokenvaultDatabase,
+  tokenColumns: readonly string[],
+  rows: readonly LoginRow[],
+): Promise<void> {
+  if (rows.length === 0) return
+  const columns = ['user_id', 'device_type', 'locale', 'app_version', 'create_date', ...tokenColumns]
+  const tokens = tokenColumns.map((_, place) => sql`${plainArray(rows.map(row => row.tokens[place]!.token))}::text[]`)
+  await sql`
+    insert into public.user_logins (${sql.join(columns.map(column => sql.ref(column)))})
+    select * from unnest(
+      ${textArray(rows.map(({ userId }) => userId))}::text[],
+      ${textArray(rows.map(({ deviceType }) => deviceType))}::text[],
+      ${textArray(rows.map(({ locale }) => locale))}::text[],
+      ${plainArray(rows.map(({ appVersion }) => appVersion))}::int[],
+      ${plainArray(rows.map(({ createDate }) => createDate))}::date[], ${sql.join(tokens)})`.execute(transaction)
+}
+
+/** @returns how many were inserted */
+export async function insertQuarantined(
+  transaction: TokenvaultDatabase,
+  effects: readonly MessageEffect[],
+): Promise<number> {
+  const rows = effects.flatMap(({ messageId, sentOn, quarantined }) =>
+    quarantined.map(({ id, eventIndex, reason, dataKeyVersion, sealed }) => ({
+      id,
+      message_id: messageId,
+      event_index: eventIndex,
+      reason,
+      data_key_version: dataKeyVersion,
+      sealed: asBuffer(sealed),
+      sent_on: sentOn,
+    })),
+  )
+  // One parameter a value, and a statement takes 65,535 of them.
+  for (let start = 0; start < rows.length; start += 5000) {
+    await transaction
+      .insertInto('pii_vault.quarantine')
+      .values(rows.slice(start, start + 5000))
+      .execute()
+  }
+  return rows.length
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}

@@ -1,0 +1,207 @@
+/**
+ * Who asks, what is recorded of it, and what is ruled about it.
+ */
+
+import type { ErrorCode } from '../../errors.ts'
+
+/** An authenticated caller, taken from a verified JWT. */
+export interface Principal {
+  readonly issuer: string
+  readonly subject: string
+  readonly roles: readonly string[]
+}
+
+/** One append-only fact. It holds identities under a keyed digest and never a value or a token. */
+export interface AuditEvent {
+  readonly type:
+    | 'detokenize'
+    | 'tokenize'
+    | `quarantine_${'list' | 'show' | 'open' | 'redrive' | 'discard'}`
+    | `approval_${'list' | 'show' | 'approve' | 'refuse'}`
+    | `suspension_${'list' | 'lift'}`
+    | `audit_${'search' | 'prove'}`
+  /** UTC, RFC 3339 with milliseconds. */
+  readonly at: string
+  readonly requestId: string
+  readonly issuer: string
+  readonly subject: string
+  readonly roles: readonly string[]
+  /** '' for acts that take no purpose. */
+  readonly purpose: string
+  /** `pending`: an approval was asked for. */
+  readonly decision: 'permitted' | 'refused' | 'pending'
+  /** Why it was refused as a whole; absent when permitted. */
+  readonly code?: string
+  /** Items asked for, and items given. */
+  readonly requested: number
+  readonly granted: number
+  /** Keyed digests of the tokens given, base64url of 16 bytes each, in request order without repeats. */
+  readonly tokens: readonly string[]
+  /** Number of items withheld, by code. */
+  readonly withheld: Readonly<Record<string, number>>
+  /** Ids of the quarantined entries concerned; absent where the act is about none. */
+  readonly quarantine?: readonly string[]
+  /** Ticket under which the caller acts; absent where none was named. */
+  readonly ticket?: string
+  /** Items of `granted` of which only a part was revealed; absent where none. */
+  readonly partial?: number
+  /** Id of the request for approval that the act made, decided or used. */
+  readonly approval?: string
+  /** Whom the act is about: the principal whose request was decided, or whose suspension was lifted. */
+  readonly concerns?: { readonly issuer?: string; readonly subject: string }
+  /** First 16 hexadecimal digits of the SHA-256 of the policy file that decided. */
+  readonly policy?: string
+}
+
+/** Answers whether what a process needs is there. @throws the room's `*_unavailable` */
+export interface HealthCheck {
+  check(): Promise<void>
+}
+
+/** What an act costs. Budgets are counted in values over sliding windows; absent means that nothing is counted against it. */
+export interface Charge {
+  readonly values: number
+  readonly perMinute?: number | undefined
+  readonly perDay?: number | undefined
+}
+
+/** What an act changes besides being recorded. */
+export type Effect =
+  | {
+      readonly kind: 'request_approval'
+      /** UUID made by the caller; where the same request is open already, the ruling names that one instead. */
+      readonly id: string
+      /** Keyed digest (22 letters of base64url) of exactly what is asked: operation, tokens, purpose, ticket, reveal. */
+      readonly digest: string
+      readonly ticket?: string | undefined
+      readonly reveal: 'full' | 'partial'
+      readonly values: number
+      /** Distinct tokens asked for, by field. */
+      readonly fields: Readonly<Record<string, number>>
+    }
+  | { readonly kind: 'use_approval'; readonly id: string; readonly digest: string }
+  | { readonly kind: 'decide_approval'; readonly id: string; readonly decision: 'approve' | 'refuse' }
+  | { readonly kind: 'lift_suspension'; readonly issuer: string; readonly subject: string }
+
+/** Codes by which a ruling refuses. */
+export type RulingCode = Extract<
+  ErrorCode,
+  | 'budget_exceeded'
+  | 'principal_suspended'
+  | 'approval_unknown'
+  | 'approval_self'
+  | 'approval_settled'
+  | 'approval_unusable'
+  | 'approvals_too_many'
+  | 'suspension_unknown'
+>
+
+export type Ruling =
+  | {
+      readonly allowed: true
+      /** Of `request_approval`: the request that is open now, which may be an earlier one of the same digest. */
+      readonly approvalId?: string
+      readonly approvalState?: 'pending' | 'approved'
+      /** When the request, or the grant, runs out: RFC 3339, UTC. */
+      readonly approvalExpiresAt?: string
+    }
+  | {
+      readonly allowed: false
+      readonly code: RulingCode
+      /** Of `budget_exceeded`: the window, and whole seconds after which the same act fits again. */
+      readonly window?: 'minute' | 'day'
+      readonly retryAfterSeconds?: number
+    }
+
+/** One act to be ruled and recorded in one transaction. */
+export interface Act {
+  readonly principal: Principal
+  readonly purpose: string
+  readonly charge?: Charge | undefined
+  readonly effect?: Effect | undefined
+  /**
+   * The event to record. Called with `{allowed: true}` when the act comes in, and once more if the ruling says more or
+   * refuses; must be pure.
+   */
+  event(ruling: Ruling): AuditEvent
+}
+
+export interface CommittedAct {
+  readonly ruling: Ruling
+  readonly sequence: number
+  /** SHA-256(0x00 ‖ event), 32 bytes (RFC 9162, 2.1.1). */
+  readonly leafHash: Uint8Array
+}
+
+export interface ActLog {
+  /**
+   * Rules, applies and records the act, and resolves once that is committed. A suspended principal is refused every
+   * act. @throws `store_unavailable`, `store_refused`; then nothing of it happened, or nobody may be told that it did
+   */
+  commit(act: Act): Promise<CommittedAct>
+}
+
+export interface Approval {
+  readonly id: string
+  /** `approved` ones that ran out, and pending ones that nobody decided in time, are `expired`. */
+  readonly state: 'pending' | 'approved' | 'refused' | 'used' | 'expired'
+  readonly issuer: string
+  readonly subject: string
+  readonly roles: readonly string[]
+  readonly purpose: string
+  readonly ticket?: string | undefined
+  readonly reveal: 'full' | 'partial'
+  readonly values: number
+  readonly fields: Readonly<Record<string, number>>
+  readonly createdAt: Date
+  /** When the request, or the grant, runs out. */
+  readonly expiresAt: Date
+  readonly decidedBy?: string | undefined
+  readonly decidedAt?: Date | undefined
+}
+
+export interface ApprovalReader {
+  /** Newest first. `before` is the id of the last one seen. */
+  listApprovals(options: {
+    readonly state?: Approval['state'] | undefined
+    readonly before?: string | undefined
+    /** Only what this principal asked for. */
+    readonly requester?: Pick<Principal, 'issuer' | 'subject'> | undefined
+    readonly limit: number
+  }): Promise<readonly Approval[]>
+  findApproval(id: string): Promise<Approval | undefined>
+}
+
+export interface Suspension {
+  readonly issuer: string
+  readonly subject: string
+  readonly suspendedAt: Date
+}
+
+export interface SuspensionReader {
+  /** Those in force, oldest first. */
+  listSuspensions(limit: number): Promise<readonly Suspension[]>
+}
+
+/** Replies of state-changing calls, kept so that a repeat changes nothing and is answered alike. Never holds a value. */
+export interface IdempotencyStore {
+  /**
+   * Claims a key for a request, or tells what became of it.
+   *
+   * @param key the caller's; keys of different principals never meet
+   * @param fingerprint digest of method, route and body, 22 letters of base64url
+   */
+  claim(
+    principal: Principal,
+    key: string,
+    fingerprint: string,
+  ): Promise<
+    | { readonly state: 'claimed' }
+    | { readonly state: 'in_progress' }
+    | { readonly state: 'other_request' }
+    | { readonly state: 'done'; readonly status: number; readonly body: string }
+  >
+  complete(principal: Principal, key: string, reply: { readonly status: number; readonly body: string }): Promise<void>
+  /** Gives a claim back, after a failure that changed nothing. */
+  release(principal: Principal, key: string): Promise<void>
+}

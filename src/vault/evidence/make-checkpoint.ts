@@ -1,0 +1,138 @@
+import { TokenvaultError } from '../../errors.ts'
+import { type Checkpoint, openCheckpoint, signCheckpoint } from '../../tlog/checkpoint.ts'
+import { foldRoots, verifyConsistency } from '../../tlog/merkle.ts'
+import { createNoteVerifier, type NoteSigner } from '../../tlog/signed-note.ts'
+import type { AuditHead, AuditReader, CheckpointSink, CheckpointStore, StoredCheckpoint } from './ports.ts'
+import { readConsistencyPath } from './prove.ts'
+import { type KeptCheckpoints, readKept, signedOf } from './stored-checkpoints.ts'
+
+/**
+ * Signs the log as it stands, keeps the checkpoint and publishes it. A tree that did not grow gets no new one. The newest
+ * that is kept is published first where this process has not done so, so that a crash in between loses none. Those made while a
+ * sink was away are not published later: the one after them says all that they say.
+ *
+ * Before it signs, it proves that the tree has grown out of the newest checkpoint that this vault signed, and out of all that
+ * were kept since the last one that this process knows: a log that was rewritten gets no fresh signature. Whoever has
+ * the API's password can keep notes that nobody signed, too; these are reported and passed over. Where one has taken the
+ * place of the checkpoint that is due, that is a failure, and the next size gets one.
+ *
+ * Not to be called again before it has settled. Any number of processes may do so at once.
+ *
+ * @returns the newest checkpoint, kept and published; undefined while there is none
+ * @throws TokenvaultError `audit_invalid`, and nothing was signed; `checkpoint_unavailable` where it is kept in the
+ *   database only; `store_unavailable`
+ */
+export type MakeCheckpoint = () => Promise<StoredCheckpoint | undefined>
+
+/**
+ * @param deps.sink absent: checkpoints stay in the database
+ * @param deps.onInvalid told `audit_invalid` when stored notes are found that are no checkpoints of this vault, and again only
+ *   when others are
+ */
+export function createMakeCheckpoint(deps: {
+  readonly reader: AuditReader
+  readonly store: CheckpointStore
+  readonly signer: NoteSigner
+  readonly sink?: CheckpointSink | undefined
+  readonly onInvalid?: ((error: TokenvaultError) => void) | undefined
+}): MakeCheckpoint {
+  const { reader, store, signer, sink, onInvalid } = deps
+  const verifier = createNoteVerifier(signer.verifierKey)
+  /** The newest one that this process knows of, whatever happens to the database. */
+  let remembered: Checkpoint | undefined
+  let publishedSize: number | undefined
+  let reported: string | undefined
+
+  const publish = async (checkpoint: StoredCheckpoint) => {
+    if (publishedSize === checkpoint.treeSize) return
+    await sink?.publish(checkpoint)
+    publishedSize = checkpoint.treeSize
+  }
+  const report = ({ invalid, largestInvalid }: KeptCheckpoints) => {
+    const state = invalid === 0 ? undefined : `${invalid} ${largestInvalid}`
+    if (state !== undefined && state !== reported)
+      onInvalid?.(
+        new TokenvaultError(
+          'audit_invalid',
+          `${invalid} stored notes are no checkpoints that this vault signed for their size, the largest of size ${largestInvalid}`,
+        ),
+      )
+    reported = state
+  }
+  /** Keeps it, unless something else is kept under its size already: then nobody ever sees it. */
+  const keep = async (checkpoint: StoredCheckpoint) => {
+    await store.insertCheckpoint(checkpoint)
+    // The same tree always gets the same note.
+    if ((await reader.checkpointAt(checkpoint.treeSize))?.note === checkpoint.note) return
+    throw new TokenvaultError('audit_invalid', `another note has the place of the checkpoint of ${checkpoint.treeSize}`)
+  }
+
+  return async () => {
+    // In this order: whatever is appended in between only makes the tree larger than the checkpoint.
+    const kept = await readKept(reader, verifier, remembered?.treeSize)
+    const head = await reader.readHead()
+    report(kept)
+    checkRemembered(remembered, kept)
+    const root = rootOf(head)
+    for (const checkpoint of signedOf(kept)) await checkGrown(reader, checkpoint, { treeSize: head.treeSize, root })
+    // One that a crash left unpublished comes first; and where another history was published, nothing is signed at all.
+    let failure: unknown
+    let current = kept.placed[0]?.stored
+    if (current !== undefined)
+      await publish(current).catch(error => {
+        if (!isUnavailable(error)) throw error
+        failure = error
+      })
+    remembered = kept.placed[0]?.checkpoint
+    if (head.treeSize > (current?.treeSize ?? 0)) {
+      current = { treeSize: head.treeSize, note: signCheckpoint(signer, { treeSize: head.treeSize, root }) }
+      await keep(current)
+      remembered = openCheckpoint(current.note, verifier)
+    }
+    if (current === undefined) return undefined
+    // A sink that was away a moment ago is left alone until the next time.
+    if (failure !== undefined) throw failure
+    await publish(current)
+    return current
+  }
+}
+
+function isUnavailable(error: unknown): boolean {
+  return error instanceof TokenvaultError && error.code === 'checkpoint_unavailable'
+}
+
+/** @throws TokenvaultError `audit_invalid` where the newest one of before is gone, or became another: nothing may do that */
+function checkRemembered(remembered: Checkpoint | undefined, { placed }: KeptCheckpoints): void {
+  if (remembered === undefined) return
+  const { treeSize, root } = remembered
+  const found = placed.find(({ checkpoint }) => checkpoint.treeSize === treeSize)
+  if (found === undefined)
+    throw new TokenvaultError('audit_invalid', `the checkpoint of size ${treeSize} was removed or replaced`)
+  if (Buffer.compare(found.checkpoint.root, root) !== 0)
+    throw new TokenvaultError('audit_invalid', `the checkpoint of size ${treeSize} was replaced`)
+}
+
+/** @throws TokenvaultError `audit_invalid` for a head that belongs to no tree of its size */
+function rootOf({ treeSize, subtreeRoots }: AuditHead): Uint8Array {
+  const ones = treeSize.toString(2).replaceAll('0', '').length
+  if (subtreeRoots.length !== ones) throw new TokenvaultError('audit_invalid', 'the head does not fit its own size')
+  return foldRoots(subtreeRoots)
+}
+
+/** @throws TokenvaultError `audit_invalid` unless the tree has grown out of the checkpoint, or is still the same */
+async function checkGrown(
+  reader: AuditReader,
+  checkpoint: Checkpoint,
+  tree: { readonly treeSize: number; readonly root: Uint8Array },
+): Promise<void> {
+  const { treeSize: first, root: firstRoot } = checkpoint
+  const { treeSize: second, root: secondRoot } = tree
+  if (second < first)
+    throw new TokenvaultError('audit_invalid', `the log has ${second} events, and a checkpoint of ${first}`)
+  const path = await readConsistencyPath(reader, first, second)
+  if (!verifyConsistency({ first, second, firstRoot, secondRoot, path }))
+    throw new TokenvaultError(
+      'audit_invalid',
+      `the log of ${second} events has not grown out of its checkpoint of ${first}`,
+    )
+}

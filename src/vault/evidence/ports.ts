@@ -1,0 +1,91 @@
+/**
+ * The audit log as a transparency log, and who reads it. A *leaf* is the stored bytes of one event; a *checkpoint* is the
+ * signed size and root of the tree (C2SP tlog-checkpoint); a *receipt* is the signed place of one event in it.
+ */
+
+export interface StoredEvent {
+  readonly sequence: number
+  /** The bytes that were hashed: JSON in UTF-8. */
+  readonly event: Uint8Array
+  readonly leafHash: Uint8Array
+}
+
+export interface AuditHead {
+  readonly treeSize: number
+  /** Roots of the full subtrees that the size is made of, largest first. */
+  readonly subtreeRoots: readonly Uint8Array[]
+}
+
+export interface StoredCheckpoint {
+  readonly treeSize: number
+  /** Signed note. */
+  readonly note: string
+}
+
+/** One consistent view of the log. Ranges are half open: from ≤ sequence < to. */
+export interface AuditView {
+  readHead(): Promise<AuditHead>
+  /** Pages in ascending order of sequence, of everything that is stored, whatever the head says. */
+  readEvents(): AsyncIterable<readonly StoredEvent[]>
+  /** As AuditReader reads them, of what is stored in this view. */
+  readSubtrees(level: number, from: number, to: number): Promise<readonly Uint8Array[]>
+  /** The lowest index of that level at which a root is stored that is not one of the first so many, however far away. */
+  findSubtreeBeyond(level: number, count: number): Promise<number | undefined>
+  /** All checkpoints, ascending by size. */
+  readCheckpoints(): Promise<readonly StoredCheckpoint[]>
+  /** How many (event, token digest) pairs the search index lacks, and holds too much, below its own head. */
+  compareSearchIndex(): Promise<{ readonly missing: number; readonly surplus: number }>
+}
+
+export interface AuditReader {
+  /** Runs the work in one read-only snapshot, however long it takes. @throws `store_unavailable` */
+  snapshot<T>(work: (view: AuditView) => Promise<T>): Promise<T>
+  readHead(): Promise<AuditHead>
+  readEvent(sequence: number): Promise<StoredEvent | undefined>
+  /** Rows that are missing are left out: whoever needs all of a range counts them. So also of subtrees. */
+  readLeafHashes(from: number, to: number): Promise<readonly Uint8Array[]>
+  /**
+   * Roots of full subtrees of 2^level leaves; `level` is 8, 16, 24 or 32, and `from`, `to` count subtrees of that level.
+   */
+  readSubtrees(level: number, from: number, to: number): Promise<readonly Uint8Array[]>
+  /**
+   * Stored checkpoints, largest first; of a note that is longer than any of ours, nothing.
+   *
+   * @param options.below only those of smaller trees
+   */
+  listCheckpoints(options: {
+    readonly below?: number | undefined
+    readonly limit: number
+  }): Promise<readonly StoredCheckpoint[]>
+  checkpointAt(treeSize: number): Promise<StoredCheckpoint | undefined>
+}
+
+export interface CheckpointStore {
+  /** Keeps a checkpoint; one of that size that is there already stays. @throws `store_unavailable` */
+  insertCheckpoint(checkpoint: StoredCheckpoint): Promise<void>
+}
+
+/** Keeps checkpoints where the database's administrators cannot rewrite them. */
+export interface CheckpointSink {
+  /** @throws `checkpoint_unavailable` */
+  publish(checkpoint: StoredCheckpoint): Promise<void>
+}
+
+export interface AuditSearch {
+  /**
+   * Brings the index up to date in bounded steps, so that the next search has less to do.
+   *
+   * @param signal ends it after the step under way
+   * @throws `store_unavailable`
+   */
+  indexEvents(signal?: AbortSignal): Promise<void>
+  /**
+   * Events that name any of the digests, newest first. Brings the index up to date first.
+   *
+   * @param before only events of a smaller sequence
+   */
+  findEvents(
+    digests: readonly string[],
+    options: { readonly before?: number | undefined; readonly limit: number },
+  ): Promise<readonly StoredEvent[]>
+}

@@ -1,0 +1,78 @@
+import { TokenvaultError } from '../../errors.ts'
+import type { ConsistencyProof, InclusionProof } from '../../tlog/proof.ts'
+import { createNoteVerifier, type NoteSigner } from '../../tlog/signed-note.ts'
+import type { Principal } from '../admission/ports.ts'
+import { type AuditAccessDependencies, readEvidence } from '../admission/privileged-call.ts'
+import type { AuditReader } from './ports.ts'
+import type { Prover } from './prove.ts'
+import { findNewest } from './stored-checkpoints.ts'
+
+/** A checkpoint, and the key to check it with; a prudent reader compares that with the one it keeps. */
+export interface ShownCheckpoint {
+  readonly origin: string
+  readonly treeSize: number
+  /** Signed note. */
+  readonly note: string
+  readonly verifierKey: string
+}
+
+/**
+ * What auditors take away to prove things to others.
+ *
+ * All throw TokenvaultError `role_not_permitted`, `principal_suspended`, `audit_unavailable`, `store_unavailable`, and
+ * `audit_event_unknown` where the newest checkpoint does not reach so far, or none of that size is kept.
+ */
+export interface EvidenceVerbs {
+  newestCheckpoint(principal: Principal, request: { requestId: string }): Promise<ShownCheckpoint>
+  /** @param request.size of the checkpoint to prove it by; the newest without it */
+  proveEvent(
+    principal: Principal,
+    request: { requestId: string; sequence: number; size?: number | undefined },
+  ): Promise<InclusionProof>
+  /** @param request.from and `to`: sizes of checkpoints; `to` is the newest where it is absent */
+  proveGrowth(
+    principal: Principal,
+    request: { requestId: string; from: number; to?: number | undefined },
+  ): Promise<ConsistencyProof>
+}
+
+/** @returns the verbs; the log stands behind the ports of `deps` */
+export function createEvidenceVerbs(
+  deps: AuditAccessDependencies & {
+    readonly reader: Pick<AuditReader, 'listCheckpoints'>
+    readonly prover: Prover
+    readonly signer: Pick<NoteSigner, 'name' | 'verifierKey'>
+  },
+): EvidenceVerbs {
+  const { reader, prover, signer } = deps
+  const verifier = createNoteVerifier(signer.verifierKey)
+  const prove = <T>(principal: Principal, requestId: string, read: () => Promise<T>) =>
+    readEvidence(deps, { operation: 'audit_prove', principal, requestId, purpose: '' }, async () => ({
+      found: await read(),
+    }))
+  return {
+    newestCheckpoint: (principal, { requestId }) =>
+      prove(principal, requestId, async () => {
+        const newest = await findNewest(reader, verifier)
+        if (newest === undefined) throw new TokenvaultError('audit_event_unknown')
+        const { name: origin, verifierKey } = signer
+        return { origin, treeSize: newest.treeSize, note: newest.note, verifierKey }
+      }),
+    proveEvent: (principal, { requestId, sequence, size }) =>
+      prove(principal, requestId, () => {
+        checkKnown(sequence, size)
+        return prover.proveInclusion(sequence, size)
+      }),
+    proveGrowth: (principal, { requestId, from, to }) =>
+      prove(principal, requestId, () => {
+        checkKnown(from, to)
+        return prover.proveConsistency(from, to)
+      }),
+  }
+}
+
+/** Numbers that no log reaches are not exact, and would ask for others than were meant. */
+function checkKnown(...numbers: readonly (number | undefined)[]): void {
+  if (!numbers.every(number => number === undefined || Number.isSafeInteger(number)))
+    throw new TokenvaultError('audit_event_unknown')
+}

@@ -1,0 +1,143 @@
+import { isUtf8 } from 'node:buffer'
+import { TokenvaultError } from '../../errors.ts'
+import { type Checkpoint, openCheckpoint, readUnverifiedCheckpoint } from '../../tlog/checkpoint.ts'
+import {
+  consistencyRanges,
+  Frontier,
+  foldRoots,
+  inclusionRanges,
+  type LeafRange,
+  leafHash,
+  type Subtree,
+  subtreesOf,
+  verifyConsistency,
+  verifyInclusion,
+} from '../../tlog/merkle.ts'
+import type { ConsistencyProof, InclusionProof } from '../../tlog/proof.ts'
+import type { NoteVerifier } from '../../tlog/signed-note.ts'
+import type { AuditReader, StoredCheckpoint } from './ports.ts'
+import { findNewest } from './stored-checkpoints.ts'
+
+/** Proofs from what is stored. Each is checked before it is given: a log that was altered proves nothing. */
+export interface Prover {
+  /**
+   * @param treeSize of the checkpoint to prove it by; the newest without it
+   * @throws TokenvaultError `audit_event_unknown` where no such checkpoint is stored, or it does not cover the event;
+   *   `audit_invalid` where what is stored does not match it; `store_unavailable`
+   */
+  proveInclusion(sequence: number, treeSize?: number): Promise<InclusionProof>
+  /**
+   * @param from size of the smaller tree, of which a checkpoint is stored
+   * @param to size of the larger; that of the newest checkpoint without it
+   * @throws TokenvaultError as proveInclusion
+   */
+  proveConsistency(from: number, to?: number): Promise<ConsistencyProof>
+}
+
+/** Levels of which the store keeps subtree roots, besides the leaves: between two of them stand 256 hashes. */
+const levelsApart = 8
+const highestLevel = 32
+
+/** @param verifier the log's; without one, checkpoints are taken as they are stored, and whoever checks the proof finds out */
+export function createProver(reader: AuditReader, verifier?: NoteVerifier): Prover {
+  const newest = async () =>
+    verifier === undefined ? (await reader.listCheckpoints({ limit: 1 }))[0] : findNewest(reader, verifier)
+
+  async function findCheckpoint(treeSize: number | undefined) {
+    const stored = await (treeSize === undefined ? newest() : reader.checkpointAt(treeSize))
+    if (stored === undefined) throw new TokenvaultError('audit_event_unknown')
+    return { note: stored.note, tree: openStored(stored, verifier) }
+  }
+
+  return {
+    async proveInclusion(sequence, treeSize) {
+      const { note, tree } = await findCheckpoint(treeSize)
+      if (sequence >= tree.treeSize) throw new TokenvaultError('audit_event_unknown')
+      const stored = await reader.readEvent(sequence)
+      if (stored === undefined) throw new TokenvaultError('audit_invalid', 'an event below a checkpoint is missing')
+      const path = await readPath(reader, inclusionRanges(sequence, tree.treeSize))
+      const leaf = leafHash(stored.event)
+      if (!verifyInclusion({ index: sequence, size: tree.treeSize, leafHash: leaf, path, root: tree.root }))
+        throw mismatch()
+      // Not of our making where it is no text; its hash proves it all the same.
+      const event = isUtf8(stored.event) ? { event: Buffer.from(stored.event).toString('utf8') } : {}
+      return { sequence, ...event, leafHash: toBase64(leaf), path: path.map(toBase64), checkpoint: note }
+    },
+
+    async proveConsistency(from, to) {
+      const first = await findCheckpoint(from)
+      const second = await findCheckpoint(to)
+      const [small, large] = [first.tree, second.tree]
+      if (small.treeSize > large.treeSize) throw new TokenvaultError('audit_event_unknown')
+      const path = await readConsistencyPath(reader, small.treeSize, large.treeSize)
+      const sizes = { first: small.treeSize, second: large.treeSize }
+      if (!verifyConsistency({ ...sizes, firstRoot: small.root, secondRoot: large.root, path })) throw mismatch()
+      return { from: first.note, to: second.note, path: path.map(toBase64) }
+    },
+  }
+}
+
+/**
+ * Proof that a tree has grown out of a smaller one (RFC 9162, 2.1.4.1), not yet checked.
+ *
+ * @throws TokenvaultError `audit_invalid` where hashes of the tree are missing; `store_unavailable`
+ */
+export function readConsistencyPath(reader: AuditReader, first: number, second: number): Promise<Uint8Array[]> {
+  return readPath(reader, first === 0 ? [] : consistencyRanges(first, second))
+}
+
+function openStored({ note, treeSize }: StoredCheckpoint, verifier: NoteVerifier | undefined): Checkpoint {
+  let checkpoint: Checkpoint
+  try {
+    checkpoint = verifier === undefined ? readUnverifiedCheckpoint(note) : openCheckpoint(note, verifier)
+  } catch (cause) {
+    throw new TokenvaultError('audit_invalid', 'a stored checkpoint is not one of this log', { cause })
+  }
+  if (checkpoint.treeSize !== treeSize) throw mismatch()
+  return checkpoint
+}
+
+/** The node over each range. Of every level that the store keeps it reads one run, or two, of at most 256 hashes each. */
+async function readPath(reader: AuditReader, ranges: readonly LeafRange[]): Promise<Uint8Array[]> {
+  const parts = ranges.map(subtreesOf)
+  const runs = new Map<string, { level: number; from: number; to: number }>()
+  for (const subtree of parts.flat()) {
+    const { level, from, to } = storedUnder(subtree)
+    const name = runName(level, from)
+    const run = runs.get(name) ?? { level, from, to }
+    runs.set(name, { level, from: Math.min(run.from, from), to: Math.max(run.to, to) })
+  }
+  const hashes = new Map<string, { from: number; roots: readonly Uint8Array[] }>()
+  for (const [name, { level, from, to }] of runs) {
+    const roots = await (level === 0 ? reader.readLeafHashes(from, to) : reader.readSubtrees(level, from, to))
+    if (roots.length !== to - from) throw new TokenvaultError('audit_invalid', 'hashes of the tree are missing')
+    hashes.set(name, { from, roots })
+  }
+  const rootOf = (subtree: Subtree) => {
+    const { level, from, to } = storedUnder(subtree)
+    const run = hashes.get(runName(level, from))!
+    const frontier = new Frontier()
+    for (const root of run.roots.slice(from - run.from, to - run.from)) frontier.append(root)
+    return frontier.root()
+  }
+  return parts.map(subtrees => foldRoots(subtrees.map(rootOf)))
+}
+
+/** The stored hashes that a subtree is made of: subtrees of a level that is kept, `from` ≤ index < `to`. */
+function storedUnder({ level, index }: Subtree): { level: number; from: number; to: number } {
+  const kept = Math.min(level - (level % levelsApart), highestLevel)
+  const count = 2 ** (level - kept)
+  return { level: kept, from: index * count, to: (index + 1) * count }
+}
+
+function runName(level: number, index: number): string {
+  return `${level}/${Math.floor(index / 2 ** levelsApart)}`
+}
+
+function mismatch(): TokenvaultError {
+  return new TokenvaultError('audit_invalid', 'what is stored does not match the checkpoint')
+}
+
+function toBase64(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('base64')
+}

@@ -1,0 +1,131 @@
+import { packText } from '../../crypto/byte-column.ts'
+import { parseToken } from '../../crypto/token.ts'
+import { TokenvaultError } from '../../errors.ts'
+import { leafHash } from '../../tlog/merkle.ts'
+import type { AuditEvent, Principal } from '../admission/ports.ts'
+import { type AuditAccessDependencies, readEvidence } from '../admission/privileged-call.ts'
+import { checkPurpose } from '../admission/request-shape.ts'
+import type { FieldSchema } from '../fields/fields.ts'
+import { normalizeValue } from '../fields/normalize-value.ts'
+import type { FieldKeys } from '../keys/field-keys.ts'
+import type { AuditSearch, StoredEvent } from './ports.ts'
+
+/** Most events of one page. */
+export const maxSearchPage = 1000
+/** Most events that are held in memory in full. */
+const eventsAtOnce = 100
+
+/** What is looked for: a token, or whatever tokens a value has. */
+export type Sought = { readonly token: string } | { readonly field: string; readonly value: string }
+
+export interface SearchRequest {
+  readonly requestId: string
+  readonly purpose: string
+  readonly sought: Sought
+  /** Only events of a smaller sequence. */
+  readonly before?: number | undefined
+  readonly limit: number
+}
+
+/** An event that names what was looked for. Whatever of it is not of the expected type is left out. */
+export type FoundEvent = Partial<Omit<AuditEvent, 'tokens' | 'withheld' | 'quarantine'>> & {
+  readonly sequence: number
+  /** base64. */
+  readonly leafHash: string
+}
+
+/**
+ * Who ever asked for a token, or for a value under any of its tokens: events that name it, newest first. A search is an event that
+ * names what it looked for too, by keyed digest like all of them: neither token nor value is on record.
+ *
+ * @throws TokenvaultError `purpose_missing`, `purpose_invalid`, `request_invalid` where the text is no token, the field
+ *   is not configured or the value not of its shape; `role_not_permitted`, `budget_exceeded`, `principal_suspended`,
+ *   `audit_unavailable`, `store_unavailable`; `audit_invalid` where an event was altered
+ */
+export type SearchAudit = (principal: Principal, request: SearchRequest) => Promise<readonly FoundEvent[]>
+
+/** @returns the verb; index and log stand behind the ports of `deps` */
+export function createSearchAudit(
+  deps: AuditAccessDependencies & {
+    readonly fields: FieldSchema
+    readonly keys: FieldKeys
+    readonly search: AuditSearch
+  },
+): SearchAudit {
+  const { fields, keys, search } = deps
+  return async (principal, { requestId, purpose, sought, before, limit }) => {
+    checkPurpose(purpose)
+    return readEvidence(deps, { operation: 'audit_search', principal, requestId, purpose }, async () => {
+      const tokens = tokensOf(sought, fields, keys)
+      const digests = keys.digests.flatMap(digest => digest.digest(tokens))
+      const found = await findAll(search, digests, before, Math.min(limit, maxSearchPage))
+      // Who searches by value may be guessing it: an event that names its token says that the guess was right.
+      return { found, sought: tokens, values: 'value' in sought ? 1 : 0 }
+    })
+  }
+}
+
+/** Few at a time: an event about 10,000 tokens has a quarter of a megabyte, of which one line is shown. */
+async function findAll(
+  search: AuditSearch,
+  digests: readonly string[],
+  before: number | undefined,
+  limit: number,
+): Promise<readonly FoundEvent[]> {
+  const found: FoundEvent[] = []
+  for (let next = before; ; ) {
+    const wanted = Math.min(limit - found.length, eventsAtOnce)
+    const events = await search.findEvents(digests, { before: next, limit: wanted })
+    found.push(...events.map(describeEvent))
+    if (events.length < wanted || found.length === limit) return found
+    next = events.at(-1)!.sequence
+  }
+}
+
+/** Every token that stands, or stood, for what is looked for: a value has one under each version of its field's key. */
+function tokensOf(sought: Sought, fields: FieldSchema, keys: FieldKeys): readonly string[] {
+  if ('token' in sought) {
+    if (parseToken(sought.token) === undefined) throw new TokenvaultError('request_invalid', 'token is not a token')
+    return [sought.token]
+  }
+  const field = fields.get(sought.field)
+  if (field === undefined) throw new TokenvaultError('request_invalid', 'field is not one that this vault tokenizes')
+  const normalized = normalizeValue(field, sought.value)
+  if (typeof normalized !== 'string')
+    throw new TokenvaultError('request_invalid', 'value is not of the shape that its field asks for')
+  return keys.mints(field.name).flatMap(mint => mint.mint(packText([normalized])).tokens)
+}
+
+const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'purpose', 'decision', 'code', 'ticket', 'approval', 'policy'] // biome-ignore format: one list
+const counts = ['requested', 'granted', 'partial']
+
+/** Events are written by us, but whoever can write to the log without us must not keep the others from being read. */
+function describeEvent({ sequence, event, leafHash: stored }: StoredEvent): FoundEvent {
+  if (Buffer.compare(leafHash(event), stored) !== 0)
+    throw new TokenvaultError('audit_invalid', `event ${sequence} was altered`)
+  const members = new Map(Object.entries(parse(event)))
+  const known = [
+    ...texts.filter(name => typeof members.get(name) === 'string'),
+    ...counts.filter(name => Number.isSafeInteger(members.get(name))),
+    ...(isTextList(members.get('roles')) ? ['roles'] : []),
+  ].map(name => [name, members.get(name)] as const)
+  const about = Object(members.get('concerns')) as { issuer?: unknown; subject?: unknown }
+  const concerns = typeof about.subject === 'string' ? { concerns: describePrincipal(about.issuer, about.subject) } : {}
+  return { ...Object.fromEntries(known), ...concerns, sequence, leafHash: Buffer.from(stored).toString('base64') }
+}
+
+function describePrincipal(issuer: unknown, subject: string) {
+  return typeof issuer === 'string' ? { issuer, subject } : { subject }
+}
+
+function parse(event: Uint8Array): object {
+  try {
+    return Object(JSON.parse(Buffer.from(event).toString('utf8')))
+  } catch {
+    return {}
+  }
+}
+
+function isTextList(value: unknown): boolean {
+  return Array.isArray(value) && value.every(entry => typeof entry === 'string')
+}

@@ -1,0 +1,81 @@
+import { TokenvaultError } from '../../errors.ts'
+import { type NormalizationRule, normalizationRules } from './rules.ts'
+
+/** One field that the vault tokenizes. */
+export interface Field {
+  /** Name in events and in tokens: `ip`. */
+  readonly name: string
+  /** Versioned rule that its values are normalized by. */
+  readonly rule: NormalizationRule
+  /** Column of user_logins that holds its tokens. */
+  readonly column: string
+}
+
+/** Longest normalized value, in UTF-8 bytes: its token then fits varchar(256) beside any field name of 32 letters. */
+export const maxValueBytes = 140
+
+// A name that held `_v<digits>` would make `<field>_v<version>_` readable in two ways.
+const fieldName = /^(?!.*_v[0-9]+(_|$))[a-z][a-z0-9_]{0,31}$/
+
+/** What user_logins and quarantine reasons already use: the properties of an event that are stored in clear, and their columns. */
+const clearNames = new Set(['user_id', 'device_type', 'locale', 'app_version', 'create_date'])
+
+/** The configured fields by name; a Map, because the names that are looked up come from callers. */
+export type FieldSchema = ReadonlyMap<string, Field>
+
+/** What is wrong with one property of an entry. Repeats nothing of the entry. */
+export interface FieldProblem {
+  readonly property: keyof Field
+  readonly problem: string
+}
+
+/**
+ * @param field an entry whose properties are texts
+ * @param earlier the entries that stand before it
+ */
+export function findFieldProblems(
+  field: Readonly<Record<keyof Field, string>>,
+  earlier: readonly Readonly<Record<keyof Field, string>>[],
+): readonly FieldProblem[] {
+  const { name, rule, column } = field
+  const problems: FieldProblem[] = []
+  if (!fieldName.test(name)) {
+    const shape = '1 to 32 lower-case letters, digits and _, a letter first, without _v and digits'
+    problems.push({ property: 'name', problem: `name is not usable in a token: ${shape}` })
+  } else if (clearNames.has(name)) problems.push({ property: 'name', problem: 'name is of a property stored in clear' })
+  else if (earlier.some(other => other.name === name)) problems.push({ property: 'name', problem: 'name stands twice' })
+  if (!normalizationRules.has(rule as NormalizationRule)) {
+    problems.push({
+      property: 'rule',
+      problem: `rule is unknown; there are ${[...normalizationRules.keys()].join(', ')}`,
+    })
+  }
+  if (!/^[a-z][a-z0-9_]{0,62}$/.test(column)) {
+    const shape = '1 to 63 lower-case letters, digits and _, a letter first'
+    problems.push({ property: 'column', problem: `column is no plain name: ${shape}` })
+  } else if (clearNames.has(column))
+    problems.push({ property: 'column', problem: 'column of user_logins holds something else' })
+  else if (earlier.some(other => other.column === column))
+    problems.push({ property: 'column', problem: 'column stands twice' })
+  return problems
+}
+
+/**
+ * @param fields one entry a field; names, and columns, all different
+ * @throws TokenvaultError `config_invalid` naming the entry that is wrong
+ */
+export function createFieldSchema(fields: readonly Field[]): FieldSchema {
+  const schema = new Map<string, Field>()
+  for (const [index, field] of fields.entries()) {
+    const [wrong] = findFieldProblems(field, fields.slice(0, index))
+    if (wrong !== undefined) throw new TokenvaultError('config_invalid', `field ${field.name}: ${wrong.problem}`)
+    schema.set(field.name, Object.freeze({ ...field }))
+  }
+  return schema
+}
+
+/** What tokenvault tokenizes unless told otherwise. */
+export const loginFields: FieldSchema = createFieldSchema([
+  { name: 'ip', rule: 'ip.v1', column: 'masked_ip' },
+  { name: 'device_id', rule: 'device_id.v1', column: 'masked_device_id' },
+])

@@ -1,0 +1,97 @@
+import { createSecretKey } from 'node:crypto'
+import { TokenvaultError } from '../../errors.ts'
+import type { FieldSchema } from '../fields/fields.ts'
+import { formatKeyName, generateKey, type Key, type KeyName, Keyset } from './keyset.ts'
+import type { KeyEncryptionKey, KeyReader, KeyWriter, WrappedKey } from './ports.ts'
+
+/** A wrapped key opens only under its own tenant, purpose, field and version. */
+function wrapBinding(tenant: string, name: KeyName): Uint8Array {
+  return Buffer.from(`tokenvault/key/v1\0${tenant}\0${formatKeyName(name)}`, 'utf8')
+}
+
+/**
+ * Reads and unwraps all keys.
+ *
+ * @throws TokenvaultError `kek_mismatch` naming the first key that does not unwrap, `keyset_invalid`, `store_unavailable`
+ */
+export async function openKeyset(reader: KeyReader, kek: KeyEncryptionKey, tenant: string): Promise<Keyset> {
+  return unwrapKeys(await reader.readKeys(), kek, tenant)
+}
+
+async function unwrapKeys(stored: readonly WrappedKey[], kek: KeyEncryptionKey, tenant: string): Promise<Keyset> {
+  const keys: Key[] = []
+  for (const { purpose, field, version, status, kekId, wrapped } of stored) {
+    const name = { purpose, field, version }
+    let material: Uint8Array
+    try {
+      material = await kek.unwrap(wrapped, wrapBinding(tenant, name))
+    } catch (cause) {
+      if (!(cause instanceof TokenvaultError) || cause.code !== 'kek_mismatch') throw cause
+      const wrappedBy =
+        kekId === kek.id ? 'it was changed, or TENANT is another' : `it was wrapped by ${kekId}, this is ${kek.id}`
+      throw new TokenvaultError('kek_mismatch', `key ${formatKeyName(name)} does not unwrap: ${wrappedBy}`)
+    }
+    keys.push({ ...name, status, material: createSecretKey(material) })
+    material.fill(0)
+  }
+  return new Keyset(keys)
+}
+
+/**
+ * Makes the first keys of a new vault, and of fields that are new to it, and opens the result. Safe to run from many
+ * processes at once: whichever stores a key first has made it. A key that was there and is lost is never made anew:
+ * another key under the same version would give equal values other tokens, and nobody would notice.
+ *
+ * @returns the keyset, and the names of the keys made by this call
+ * @throws TokenvaultError as openKeyset; `keyset_incomplete` naming a key that was lost
+ */
+export async function createMissingKeys(
+  writer: KeyWriter,
+  kek: KeyEncryptionKey,
+  { tenant, fields }: { tenant: string; fields: FieldSchema },
+): Promise<{ keyset: Keyset; made: readonly string[] }> {
+  // Asked before the keys are read: what another process makes and uses in between then comes with its keys.
+  const isUsed = await writer.hasContent()
+  const usedFields = new Set<string>()
+  for (const field of fields.keys()) if (isUsed && (await writer.hasContent(field))) usedFields.add(field)
+  const hasSigned = await writer.hasCheckpoints()
+  // A keyset that this KEK cannot open must never grow by keys that it can.
+  const before = await writer.readKeys()
+  await unwrapKeys(before, kek, tenant)
+  const present = new Set(before.map(({ purpose, field }) => `${purpose}/${field}`))
+  const needed: KeyName[] = [
+    ...[...fields.keys()].flatMap(field => [
+      { purpose: 'token', field, version: 1 } as const,
+      { purpose: 'data', field, version: 1 } as const,
+    ]),
+    { purpose: 'quarantine', field: '', version: 1 },
+    { purpose: 'audit', field: '', version: 1 },
+    { purpose: 'signing', field: '', version: 1 },
+  ]
+  const missing = needed.filter(({ purpose, field }) => !present.has(`${purpose}/${field}`))
+  const isNewVault = present.size === 0 && !isUsed
+  const isNewField = (field: string) =>
+    field !== '' && !present.has(`token/${field}`) && !present.has(`data/${field}`) && !usedFields.has(field)
+  // Vaults of before have no signing key and need one. What was signed with one that is gone, another would deny.
+  const isNew = ({ purpose, field }: KeyName) => (purpose === 'signing' ? !hasSigned : isNewField(field))
+  const lost = isNewVault ? undefined : missing.find(name => !isNew(name))
+  if (lost !== undefined) throw new TokenvaultError('keyset_incomplete', `key ${formatKeyName(lost)} was lost`)
+  const wrapped = await Promise.all(
+    missing.map(async name => {
+      const material = generateKey(name, 'primary').material.export()
+      const key = {
+        ...name,
+        status: 'primary',
+        kekId: kek.id,
+        wrapped: await kek.wrap(material, wrapBinding(tenant, name)),
+      } as const
+      material.fill(0)
+      return key
+    }),
+  )
+  if (wrapped.length > 0) await writer.insertKeys(wrapped)
+  const after = await writer.readKeys()
+  // Another process may have stored some of them first; its keys then stand, and ours were never used.
+  const ours = wrapped.filter(key => after.some(stored => Buffer.from(key.wrapped).equals(stored.wrapped)))
+  return { keyset: await unwrapKeys(after, kek, tenant), made: ours.map(formatKeyName) }
+}

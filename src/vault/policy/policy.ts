@@ -1,0 +1,201 @@
+import type { ErrorCode } from '../../errors.ts'
+import type { FieldSchema } from '../fields/fields.ts'
+
+export type Operation = 'detokenize' | 'tokenize'
+
+export type RevealLevel = 'full' | 'partial' | 'none'
+
+/** What a role may do besides revealing and tokenizing. */
+export type Capability = 'audit' | 'quarantine' | 'approve' | 'suspensions'
+
+/** Stands for every configured field that is not named, or for every purpose. */
+export const every = '*'
+
+/** What one role permits. */
+export interface RolePolicy {
+  readonly name: string
+  /** Lines of the policy file, from 1: '' is the role itself, `reveal.ip`, `tokenize`, `purposes` and `ticket` its parts. */
+  readonly lines: ReadonlyMap<string, number>
+  /** Level by field; `*` for those not named. */
+  readonly reveal: ReadonlyMap<string, RevealLevel>
+  /** Fields whose values it may tokenize, or `*`. */
+  readonly tokenize: ReadonlySet<string>
+  readonly purposes: ReadonlySet<string>
+  readonly ticketRequired: boolean
+  /** Most items of one call. */
+  readonly batchLimit: number
+  /** Values in any 60 seconds, and in any 24 hours; absent where not bounded. */
+  readonly perMinute?: number | undefined
+  readonly perDay?: number | undefined
+  readonly approval: {
+    /** A call for more values than this needs a second person; absent where none does. */
+    readonly above?: number | undefined
+    /** Fields that always need one, or `*`. */
+    readonly fields: ReadonlySet<string>
+  }
+  readonly capabilities: ReadonlySet<Capability>
+}
+
+/** Who may reveal what, and why: a policy file as read, never changed. */
+export interface Policy {
+  /** First 16 hexadecimal digits of the SHA-256 of its text. */
+  readonly digest: string
+  /** Where it was read, as whoever gave the file calls it. */
+  readonly source: string
+  /** Claims of an access token that carry roles; all that are present add up. */
+  readonly rolesClaims: readonly string[]
+  /** A Map, because the names that are looked up come from access tokens. */
+  readonly roles: ReadonlyMap<string, RolePolicy>
+}
+
+/** What is asked of the policy about a call, whatever its fields are. */
+export interface Question {
+  readonly roles: readonly string[]
+  readonly operation: Operation
+  readonly purpose: string
+  readonly hasTicket: boolean
+  /** The caller wants no more than this. */
+  readonly reveal?: 'partial' | undefined
+}
+
+export interface Decision {
+  readonly level: RevealLevel
+  /** Why the level is `none`. */
+  readonly code?: ErrorCode
+  readonly needsApproval: boolean
+  /** The role whose rule made the decision, and the line it stands on; absent where the policy knows none of the roles. */
+  readonly rule?: string
+  readonly line?: number
+  /** Every role that decides the same by itself. The limits for the field are the most generous among theirs. */
+  readonly grantedBy: readonly string[]
+}
+
+/** What one role by itself says. The order of the codes is that of how far it got. */
+interface Verdict {
+  readonly role: RolePolicy
+  readonly level: RevealLevel
+  readonly needsApproval: boolean
+  readonly refusal?: 'field_not_permitted' | 'purpose_not_permitted' | 'ticket_required'
+  readonly part: string
+}
+
+const levelRank = { none: 0, partial: 1, full: 2 } as const
+const refusalRank = { field_not_permitted: 0, purpose_not_permitted: 1, ticket_required: 2 } as const
+
+/**
+ * Whether the roles together permit the operation on the field. Roles add up: what any of them permits is permitted,
+ * and the highest level wins; between equal ones no approval comes before approval, and then the order of names.
+ * Where all refuse, the one that got furthest says why.
+ */
+export function decide(policy: Policy, fields: FieldSchema, question: Question & { readonly field: string }): Decision {
+  const none = { level: 'none', needsApproval: false, grantedBy: [] } as const
+  if (!fields.has(question.field)) return { ...none, code: 'field_unknown' }
+  const held = rolesOf(policy, question.roles)
+  const [first, ...others] = held.map(role => judge(role, question)).sort(compareVerdicts)
+  if (first === undefined) return { ...none, code: 'role_not_permitted' }
+  const { role, level, needsApproval, refusal, part } = first
+  const rule = { rule: role.name, line: role.lines.get(part) ?? role.lines.get('')! }
+  if (refusal !== undefined) {
+    const reachesNothing = held.every(each => [...fields.keys()].every(field => !grants(each, question, field)))
+    return { ...none, ...rule, code: reachesNothing ? 'role_not_permitted' : refusal }
+  }
+  const alike = others.filter(other => other.level === level && other.needsApproval === needsApproval)
+  return { level, needsApproval, ...rule, grantedBy: [first, ...alike].map(verdict => verdict.role.name) }
+}
+
+/** The decisions about every configured field. `refusal` is why the call as a whole is refused: it could give nothing at all. */
+export function decideCall(
+  policy: Policy,
+  fields: FieldSchema,
+  question: Question,
+): { readonly byField: ReadonlyMap<string, Decision>; readonly refusal?: ErrorCode } {
+  const byField = new Map<string, Decision>()
+  for (const field of fields.keys()) byField.set(field, decide(policy, fields, { ...question, field }))
+  const decisions = [...byField.values()]
+  if (decisions.some(({ level }) => level !== 'none')) return { byField }
+  const codes = new Set(decisions.map(({ code }) => code))
+  const nearest = (['ticket_required', 'purpose_not_permitted'] as const).find(code => codes.has(code))
+  return { byField, refusal: nearest ?? 'role_not_permitted' }
+}
+
+/** Whether any of the roles has the capability. */
+export function may(policy: Policy, roles: readonly string[], capability: Capability): boolean {
+  return rolesOf(policy, roles).some(role => role.capabilities.has(capability))
+}
+
+/** Bounds of one call; what is absent is not bounded. */
+export interface Limits {
+  readonly batchLimit: number
+  readonly perMinute?: number
+  readonly perDay?: number
+  readonly approvalAbove?: number
+}
+
+/** The most generous limits among the roles that grant a field (`grantedBy`), at least one. */
+export function limitsOf(policy: Policy, roles: readonly string[]): Limits {
+  const held = rolesOf(policy, roles)
+  const widest = (limit: (role: RolePolicy) => number | undefined) =>
+    Math.max(...held.map(role => limit(role) ?? Number.POSITIVE_INFINITY))
+  const bounded = {
+    perMinute: widest(role => role.perMinute),
+    perDay: widest(role => role.perDay),
+    approvalAbove: widest(role => role.approval.above),
+  }
+  const finite = Object.entries(bounded).filter(([, limit]) => Number.isFinite(limit))
+  return { batchLimit: widest(role => role.batchLimit), ...Object.fromEntries(finite) }
+}
+
+/**
+ * Limits of a call about several fields: for each field the most generous among the roles that grant it, and of the fields
+ * the tightest, so that nothing that is added to a call loosens what bounds the rest of it.
+ *
+ * @param decisions about the fields concerned, of which at least one is granted
+ */
+export function limitsOfCall(policy: Policy, decisions: Iterable<Decision>): Limits {
+  const granted = [...decisions].filter(({ grantedBy }) => grantedBy.length > 0)
+  const all = granted.map(({ grantedBy }) => limitsOf(policy, grantedBy))
+  const tightest = (name: keyof Limits) => Math.min(...all.map(limits => limits[name] ?? Number.POSITIVE_INFINITY))
+  const bounds = (['perMinute', 'perDay', 'approvalAbove'] as const).map(name => [name, tightest(name)] as const)
+  const finite = bounds.filter(([, limit]) => Number.isFinite(limit))
+  return { batchLimit: tightest('batchLimit'), ...Object.fromEntries(finite) }
+}
+
+function rolesOf(policy: Policy, roles: readonly string[]): RolePolicy[] {
+  return [...new Set(roles)].flatMap(name => policy.roles.get(name) ?? [])
+}
+
+function judge(role: RolePolicy, question: Question & { readonly field: string }): Verdict {
+  const { operation, field, purpose, hasTicket, reveal } = question
+  const refused = (refusal: NonNullable<Verdict['refusal']>, part: string): Verdict => {
+    return { role, level: 'none', needsApproval: false, refusal, part }
+  }
+  const part = operation === 'tokenize' ? 'tokenize' : `reveal.${role.reveal.has(field) ? field : every}`
+  if (!grants(role, question, field)) return refused('field_not_permitted', part)
+  if (!role.purposes.has(every) && !role.purposes.has(purpose)) return refused('purpose_not_permitted', 'purposes')
+  if (role.ticketRequired && !hasTicket) return refused('ticket_required', 'ticket')
+  if (operation === 'tokenize') return { role, level: 'full', needsApproval: false, part }
+  const { fields: guarded } = role.approval
+  const needsApproval = guarded.has(every) || guarded.has(field)
+  return { role, level: reveal ?? levelOf(role, field), needsApproval, part }
+}
+
+function grants(role: RolePolicy, { operation }: Question, field: string): boolean {
+  if (operation === 'tokenize') return role.tokenize.has(every) || role.tokenize.has(field)
+  return levelOf(role, field) !== 'none'
+}
+
+function levelOf({ reveal }: RolePolicy, field: string): RevealLevel {
+  return reveal.get(field) ?? reveal.get(every) ?? 'none'
+}
+
+/** Best first. */
+function compareVerdicts(a: Verdict, b: Verdict): number {
+  const byLevel = levelRank[b.level] - levelRank[a.level]
+  if (byLevel !== 0) return byLevel
+  if (a.refusal !== undefined && b.refusal !== undefined) {
+    const byReach = refusalRank[b.refusal] - refusalRank[a.refusal]
+    if (byReach !== 0) return byReach
+  }
+  if (a.needsApproval !== b.needsApproval) return a.needsApproval ? 1 : -1
+  return a.role.name < b.role.name ? -1 : 1
+}

@@ -1,0 +1,104 @@
+import { packText } from '../../crypto/byte-column.ts'
+import { type ErrorCode, TokenvaultError } from '../../errors.ts'
+import type { Principal } from '../admission/ports.ts'
+import type { RecordAct } from '../admission/record-action.ts'
+import { checkBatchSize, checkPurpose, checkTicket } from '../admission/request-shape.ts'
+import type { FieldSchema } from '../fields/fields.ts'
+import { normalizeValue } from '../fields/normalize-value.ts'
+import type { FieldKeys } from '../keys/field-keys.ts'
+import { decideCall, limitsOfCall, type Policy } from '../policy/policy.ts'
+
+export interface TokenizeRequest {
+  readonly requestId: string
+  readonly purpose: string
+  readonly values: readonly { readonly field: string; readonly value: string }[]
+  /** Under which the caller acts. */
+  readonly ticket?: string | undefined
+}
+
+/** The answer for one value, in input order; the value itself is never repeated. */
+export type TokenizedItem =
+  | { readonly field: string; readonly token: string }
+  | { readonly field: string; readonly error: { readonly code: ErrorCode } }
+
+/**
+ * Gives the tokens of values, so that a permitted caller can look for them in user_logins. It stores nothing.
+ * Privileged like detokenize, and charged to the same budget: whoever may tokenize at will can find an IPv4 address by
+ * trying all of them.
+ *
+ * @throws TokenvaultError `purpose_missing`, `purpose_invalid`, `ticket_invalid`, `batch_empty`, `batch_too_large`,
+ *   `role_not_permitted`, `purpose_not_permitted`, `ticket_required`, `batch_over_role_limit`, `budget_exceeded`,
+ *   `principal_suspended`, `audit_unavailable`
+ */
+export type Tokenize = (principal: Principal, request: TokenizeRequest) => Promise<readonly TokenizedItem[]>
+
+/** @returns the verb; the audit log stands behind `deps.recordAct` */
+export function createTokenize(deps: {
+  readonly fields: FieldSchema
+  readonly keys: FieldKeys
+  readonly recordAct: RecordAct
+  /** The current policy; a call is decided by one of them from beginning to end. */
+  readonly policy: () => Policy
+}): Tokenize {
+  const { fields, keys, recordAct } = deps
+  return async (principal, { requestId, purpose, values, ticket }) => {
+    checkPurpose(purpose)
+    checkTicket(ticket)
+    checkBatchSize(values.length)
+    const policy = deps.policy()
+    const act = {
+      operation: 'tokenize',
+      principal,
+      requestId,
+      purpose,
+      ticket,
+      policy,
+      requested: values.length,
+    } as const
+    const refuse = async (code: ErrorCode, detail?: string): Promise<never> => {
+      await recordAct({ ...act, grantedTokens: [], withheld: [], refusal: code })
+      throw new TokenvaultError(code, detail)
+    }
+    const question = {
+      roles: principal.roles,
+      operation: 'tokenize',
+      purpose,
+      hasTicket: ticket !== undefined,
+    } as const
+    const { byField, refusal } = decideCall(policy, fields, question)
+    if (refusal !== undefined) return refuse(refusal)
+    const named = [...new Set(values.map(({ field }) => field))].flatMap(field => byField.get(field) ?? [])
+    const isGranted = named.some(({ grantedBy }) => grantedBy.length > 0)
+    const limits = limitsOfCall(policy, isGranted ? named : byField.values())
+    if (values.length > limits.batchLimit) {
+      return refuse('batch_over_role_limit', `at most ${limits.batchLimit} items in one call`)
+    }
+
+    const items = new Array<TokenizedItem>(values.length)
+    const places = new Map<string, { index: number; normalized: string }[]>()
+    for (const [index, { field: name, value }] of values.entries()) {
+      const decision = byField.get(name)
+      const code = decision === undefined ? 'field_unknown' : decision.code
+      const normalized = code === undefined ? normalizeValue(fields.get(name)!, value) : { code }
+      if (typeof normalized !== 'string') {
+        items[index] = { field: name, error: normalized }
+        continue
+      }
+      const found = places.get(name) ?? []
+      found.push({ index, normalized })
+      places.set(name, found)
+    }
+    for (const [field, found] of places) {
+      const mint = keys.mint(field, keys.primaryVersion('token', field))!
+      const { tokens } = mint.mint(packText(found.map(({ normalized }) => normalized)))
+      for (const [order, { index }] of found.entries()) items[index] = { field, token: tokens[order]! }
+    }
+
+    const grantedTokens = items.flatMap(item => ('token' in item ? [item.token] : []))
+    const withheld = items.flatMap(item => ('error' in item ? [item.error.code] : []))
+    const { perMinute, perDay } = limits
+    const charge = { values: new Set(grantedTokens).size, perMinute, perDay }
+    await recordAct({ ...act, grantedTokens, withheld, charge })
+    return items
+  }
+}

@@ -1,0 +1,91 @@
+import { randomUUID } from 'node:crypto'
+import { packText, valueAt } from '../../crypto/byte-column.ts'
+import type { Sealer } from '../../crypto/seal.ts'
+import type { TokenMint } from '../../crypto/token.ts'
+import { TokenvaultError } from '../../errors.ts'
+import type { Field, FieldSchema } from '../fields/fields.ts'
+import { normalizeValue, type ValueRefused } from '../fields/normalize-value.ts'
+import type { FieldKeys } from '../keys/field-keys.ts'
+import type { TokenizedValue } from './ports.ts'
+
+/** The batch core: values in, tokens and sealed originals out. It decides nothing about who may ask. */
+export interface Tokenizer {
+  readonly fields: FieldSchema
+  /**
+   * Normalizes, mints and seals n values of one field, in input order.
+   * @throws TokenvaultError `field_unknown`
+   */
+  tokenizeValues(field: string, values: readonly string[]): readonly (TokenizedValue | ValueRefused)[]
+  /** Seals n texts that are no events, each under an id of its own, in input order. */
+  sealForQuarantine(
+    texts: readonly string[],
+  ): readonly { readonly id: string; readonly dataKeyVersion: number; readonly sealed: Uint8Array }[]
+}
+
+interface FieldState {
+  readonly field: Field
+  readonly tokenKeyVersion: number
+  readonly dataKeyVersion: number
+  readonly mint: TokenMint
+  readonly sealer: Sealer
+}
+
+/** @throws TokenvaultError `keyset_incomplete` when a primary key is missing for a field or for quarantine */
+export function createTokenizer(keys: FieldKeys, fields: FieldSchema): Tokenizer {
+  const states = new Map<string, FieldState>()
+  for (const field of fields.values()) {
+    const tokenKeyVersion = keys.primaryVersion('token', field.name)
+    const dataKeyVersion = keys.primaryVersion('data', field.name)
+    const mint = keys.mint(field.name, tokenKeyVersion)!
+    const sealer = keys.sealer('data', field.name, dataKeyVersion)!
+    states.set(field.name, { field, tokenKeyVersion, dataKeyVersion, mint, sealer })
+  }
+  const quarantineVersion = keys.primaryVersion('quarantine', '')
+  const quarantineSealer = keys.sealer('quarantine', '', quarantineVersion)!
+
+  return {
+    fields,
+    tokenizeValues(fieldName, values) {
+      const state = states.get(fieldName)
+      if (state === undefined) throw new TokenvaultError('field_unknown')
+      return tokenizeValues(state, values)
+    },
+    sealForQuarantine(texts) {
+      const ids = texts.map(() => randomUUID().replaceAll('-', ''))
+      const sealed = quarantineSealer.seal(packText(texts.map(text => text.toWellFormed())), ids)
+      return ids.map((id, index) => ({ id, dataKeyVersion: quarantineVersion, sealed: valueAt(sealed, index) }))
+    },
+  }
+}
+
+function tokenizeValues(state: FieldState, values: readonly string[]): (TokenizedValue | ValueRefused)[] {
+  const results: (TokenizedValue | ValueRefused)[] = new Array(values.length)
+  const accepted: string[] = []
+  const places: number[] = []
+  for (const [index, value] of values.entries()) {
+    const normalized = normalizeValue(state.field, value)
+    if (typeof normalized !== 'string') {
+      results[index] = normalized
+      continue
+    }
+    accepted.push(normalized)
+    places.push(index)
+  }
+  const plaintexts = packText(accepted)
+  const { tokens, ids } = state.mint.mint(plaintexts)
+  const sealed = state.sealer.seal(plaintexts, ids)
+  const { tokenKeyVersion, dataKeyVersion } = state
+  for (const [order, index] of places.entries()) {
+    results[index] = {
+      token: tokens[order]!,
+      original: {
+        tokenId: ids[order]!,
+        field: state.field.name,
+        tokenKeyVersion,
+        dataKeyVersion,
+        sealed: valueAt(sealed, order),
+      },
+    }
+  }
+  return results
+}

@@ -1,0 +1,100 @@
+import { join } from 'node:path'
+import t from 'tap'
+import { composeWorker } from '../../src/compose/api.ts'
+import { prepareDatabase } from '../../src/compose/prepare-database.ts'
+import { policyPlace, readPolicy } from '../../src/compose/read-policy.ts'
+import { openVault } from '../../src/compose/vault.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { createOriginalReader } from '../../src/store/originals.ts'
+import { createDetokenize } from '../../src/vault/tokens/detokenize.ts'
+import { runCommand } from '../helpers/cli/cli.ts'
+import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
+import { loginEvent } from '../helpers/queue/events.ts'
+import { startQueue } from '../helpers/queue/server.ts'
+
+const withEmail = `version: 1
+fields:
+  - { name: ip, rule: ip.v1, column: masked_ip }
+  - { name: email, rule: email.v1, column: masked_email }
+`
+
+t.test('every process refuses a wrong schema by line and column, and quotes nothing of it', async t => {
+  const folder = t.testdir({ fields: withEmail.replace('email.v1', 'hunter2') })
+  const environment = {
+    DATABASE_URL: 'postgres://nobody@127.0.0.1:1/nothing',
+    KEK_FILE: '/nowhere',
+    SQS_QUEUE_URL: 'http://127.0.0.1:1/q',
+    JWT_ISSUER: 'https://issuer.test',
+    JWT_AUDIENCE: 'tokenvault',
+    JWKS_URL: 'https://issuer.test/jwks',
+  }
+  const runs = ['migrate', 'worker', 'api'].map(async command => {
+    const wrong = await runCommand(t, [command], { ...environment, FIELDS_FILE: join(folder, 'fields') })
+    t.equal(wrong.code, 2, command)
+    t.match(
+      wrong.stderr,
+      /^tokenvault: config_invalid: FIELDS_FILE line 4, column 26: rule is unknown; there are ip\.v1, /,
+    )
+    t.notMatch(wrong.stderr, /hunter2/)
+    const missing = await runCommand(t, [command], { ...environment, FIELDS_FILE: join(folder, 'gone') })
+    t.equal(missing.code, 2)
+    t.match(missing.stderr, /FIELDS_FILE cannot be read \(ENOENT\)/)
+  })
+  await Promise.all(runs)
+})
+
+t.test('a team tokenizes email tomorrow', async t => {
+  const vault = await createVaultDatabase(t)
+  const { queue, queueUrl, server, log } = await startQueue(t)
+  const environment = {
+    KEK_FILE: vault.kekFile,
+    FIELDS_FILE: join(t.testdir({ fields: withEmail }), 'fields'),
+    SQS_QUEUE_URL: queueUrl,
+    AWS_ENDPOINT_URL_SQS: `http://127.0.0.1:${server.port}`,
+  }
+  const config = loadConfig('worker', { ...environment, DATABASE_URL: vault.urlFor('tokenvault_worker') })
+  const compose = () => composeWorker(config, { log, environment: {} })
+
+  await t.rejects(compose(), { code: 'keyset_incomplete' }, 'a field without keys is not started')
+  const { keys } = await prepareDatabase(loadConfig('migrate', { ...environment, DATABASE_URL: vault.adminUrl }))
+  t.same(keys, ['token/email/v1', 'data/email/v1'], 'migrate makes them')
+
+  const refused: unknown = await compose().catch((error: unknown) => error)
+  t.match(refused, {
+    code: 'config_invalid',
+    message: 'column masked_email of user_logins, for field email, is missing',
+  })
+  const sql = /ALTER TABLE .*$/.exec((refused as Error).message)![0]
+  const owner = await vault.connect()
+  await owner.query(sql)
+
+  await queue.send([
+    JSON.stringify(loginEvent(1, { email: ' Ada@EXAMPLE.com' })),
+    JSON.stringify(loginEvent(2, { email: 'Ada@example.com' })),
+    JSON.stringify(loginEvent(3)),
+  ])
+  const worker = await compose()
+  t.teardown(() => worker.close())
+  const totals = await worker.main.run({ drain: true, signal: new AbortController().signal })
+  t.match(totals, { stored: 2, quarantined: 1 }, 'an event without the property is kept, and is no row')
+  const { rows } = await owner.query('SELECT DISTINCT masked_email, masked_device_id FROM user_logins')
+  t.equal(rows.length, 1, 'equal values, equal tokens')
+  t.match(rows[0], { masked_email: /^email_v1_/, masked_device_id: null })
+  t.match((await owner.query('SELECT reason FROM pii_vault.quarantine')).rows, [{ reason: 'email_missing' }])
+
+  const api = await openVault(
+    loadConfig('lambda', { ...environment, DATABASE_URL: vault.urlFor('tokenvault_api') }),
+    'tokenvault test',
+  )
+  t.teardown(() => api.database.destroy())
+  const policy = readPolicy(policyPlace({}), api.fields)
+  const detokenize = createDetokenize({
+    ...api,
+    originals: createOriginalReader(api.database),
+    recordAct: async () => ({ ruling: { allowed: true }, sequence: 0, leafHash: new Uint8Array(32) }),
+    policy: () => policy,
+  })
+  const principal = { issuer: 'https://issuer.test', subject: 'inv-1', roles: ['investigator'] }
+  const request = { requestId: 'r-1', purpose: 'fraud_investigation', tokens: [rows[0].masked_email], atomic: false }
+  t.match(await detokenize(principal, request), { items: [{ field: 'email', value: 'Ada@example.com' }] })
+})

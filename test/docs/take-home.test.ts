@@ -1,0 +1,64 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { runCommand } from '../helpers/cli/cli.ts'
+import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
+import { createTestDatabase } from '../helpers/postgres/embedded-postgres.ts'
+import { connectTo } from '../helpers/postgres/vault-database.ts'
+import { startQueryOnlySqs } from '../helpers/queue/query-only-sqs.ts'
+import { startQueue } from '../helpers/queue/server.ts'
+import { realInput, sampleInput } from '../helpers/vault/login-input.ts'
+
+/** README, "With the images of a take-home exercise": an old LocalStack with a filled queue, and a Postgres of theirs. */
+t.test('the README’s lines for take-home images, against a queue that speaks Query only', async t => {
+  const { adminUrl } = await createTestDatabase(t)
+  const { server } = await startQueue(t)
+  server.createQueue('login-queue')
+  const { endpoint, close } = await startQueryOnlySqs(`http://127.0.0.1:${server.port}`)
+  t.teardown(close)
+  const directory = temporaryDirectory(t)
+  const input = [realInput(), sampleInput(directory)].find(({ skip }) => skip === false)!
+  const { default: records } = await import(input.path, { with: { type: 'json' } })
+  for (const record of records) server.sendMessage('login-queue', JSON.stringify(record))
+  writeFileSync(join(directory, 'kek'), randomBytes(32), { mode: 0o600 })
+  const environment = {
+    DATABASE_URL: adminUrl,
+    KEK_FILE: join(directory, 'kek'),
+    AWS_ENDPOINT_URL_SQS: endpoint,
+    SQS_QUEUE_URL: `${endpoint}/000000000000/login-queue`,
+    SQS_PROTOCOL: 'query',
+  }
+
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+  const lines = /### With the images of a take-home exercise\n.*?```sh\n(.*?)```/s.exec(readme)![1]!
+  const named = [...lines.matchAll(/^export ([A-Z_]+)=/gm)].map(([, name]) => name!)
+  t.strictSame(named.toSorted(), Object.keys(environment).toSorted(), 'the README sets what it takes, and no more')
+  const commands = [...lines.matchAll(/^npx tokenvault (.*?) *#/gm)].map(([, args]) => args!.split(' '))
+  t.strictSame(commands, [['migrate'], ['worker', '--drain']])
+
+  const migrated = await runCommand(t, commands[0]!, environment)
+  t.equal(migrated.code, 0, migrated.stderr)
+  const { code, stdout, stderr } = await runCommand(t, [...commands[1]!, '--json'], environment)
+  t.equal(code, 0, stderr)
+  const { logins } = input
+  t.match(JSON.parse(stdout.trim().split('\n').at(-1)!), {
+    received: records.length,
+    stored: logins.length,
+    quarantined: records.length - logins.length,
+    duplicates: 0,
+  })
+
+  const client = await connectTo(t, adminUrl)
+  const { rows } = await client.query('SELECT * FROM user_logins')
+  t.equal(rows.length, logins.length)
+  t.same(Object.keys(rows[0]), [
+    'user_id',
+    'device_type',
+    'masked_ip',
+    'masked_device_id',
+    'locale',
+    'app_version',
+    'create_date',
+  ])
+})

@@ -1,0 +1,60 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+
+const entry = fileURLToPath(new URL('../../../src/cli/tokenvault.js', import.meta.url))
+
+/** A command that the suite starts hundreds of times need not compile hundreds of times. */
+export const compiled = { NODE_COMPILE_CACHE: join(tmpdir(), 'tokenvault-test-compiled') }
+
+/** A tokenvault command that runs in a process of its own. */
+export interface Command {
+  readonly process: ChildProcess
+  stdout(): string
+  stderr(): string
+  /** Resolves with the first match once it stands in standard output; rejects when the process ends without it. */
+  printed(pattern: RegExp): Promise<RegExpExecArray>
+  /** Resolves when the process has ended. */
+  ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>
+}
+
+/** Starts a command; one that still runs at the end of the test is stopped, and with it the servers it started. */
+export function startCommand(t: Test, args: readonly string[], environment: NodeJS.ProcessEnv = {}): Command {
+  const child = spawn(process.execPath, [entry, ...args], {
+    env: { PATH: process.env['PATH'], TMPDIR: process.env['TMPDIR'], ...compiled, ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.setEncoding('utf8').on('data', text => {
+    stdout += text
+  })
+  child.stderr.setEncoding('utf8').on('data', text => {
+    stderr += text
+  })
+  const ended = once(child, 'close').then(([code, signal]) => ({ code, signal }))
+  t.teardown(async () => {
+    child.kill('SIGINT')
+    await ended
+  })
+  const printed = async (pattern: RegExp) => {
+    for (;;) {
+      const match = pattern.exec(stdout)
+      if (match !== null) return match
+      const next = await Promise.race([once(child.stdout, 'data'), ended])
+      if (!Array.isArray(next) && !pattern.test(stdout))
+        throw new Error(`ended without printing ${pattern}:\n${stdout}\n${stderr}`)
+    }
+  }
+  return { process: child, stdout: () => stdout, stderr: () => stderr, printed, ended }
+}
+
+/** Runs a command to its end. */
+export async function runCommand(t: Test, args: readonly string[], environment?: NodeJS.ProcessEnv) {
+  const command = startCommand(t, args, environment)
+  const { code } = await command.ended
+  return { code, stdout: command.stdout(), stderr: command.stderr() }
+}

@@ -1,0 +1,30 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+const asked = process.env['TOKENVAULT_SHARED']
+
+/** Where the real input and the published vectors are, if they are on this machine. */
+export const sharedFolder = asked ?? join(import.meta.dirname, '../../../../shared')
+
+const folder = join(sharedFolder, 'vectors')
+
+/** Option of a test that needs published vectors: says why it is skipped where the folder is not there. */
+export const needsSharedVectors: { skip: string | false } = {
+  skip: existsSync(folder)
+    ? false
+    : 'no ../shared/vectors beside this checkout; TOKENVAULT_SHARED may name another folder',
+}
+
+// Whoever names a folder wants its vectors run: a wrong name must not turn into a skipped test.
+if (asked !== undefined && needsSharedVectors.skip !== false) throw new Error(`TOKENVAULT_SHARED: no vectors in it`)
+
+/** One file of the folder, parsed. */
+export function readSharedVectors<T>(name: string): T {
+  return JSON.parse(readFileSync(join(folder, name), 'utf8')) as T
+}
+
+/** The part of a Wycheproof file that all of its schemas share. */
+export interface WycheproofFile<Group> {
+  readonly numberOfTests: number
+  readonly testGroups: readonly Group[]
+}

@@ -1,0 +1,171 @@
+import { request as httpRequest } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import { TokenvaultError } from '../../../src/errors.ts'
+import { type AppOptions, createApp } from '../../../src/http/app.ts'
+import { createLog } from '../../../src/log.ts'
+import type { Principal } from '../../../src/vault/admission/ports.ts'
+import type { DetokenizeRequest } from '../../../src/vault/tokens/detokenize.ts'
+import type { TokenizeRequest } from '../../../src/vault/tokens/tokenize.ts'
+import {
+  audience,
+  createIssuerKey,
+  type IssuerKey,
+  issuer,
+  type JwksServer,
+  signJwt,
+  startJwksServer,
+} from './jwks-server.ts'
+
+export interface RunningApp {
+  readonly app: FastifyInstance
+  readonly origin: string
+  readonly port: number
+  readonly key: IssuerKey
+  readonly jwks: JwksServer
+  /** Everything that was logged, as text. */
+  logged(): string
+  /** Calls that reached a verb. */
+  readonly calls: { principal: Principal; request: DetokenizeRequest | TokenizeRequest }[]
+}
+
+const notAsked = async () => {
+  throw new TokenvaultError('internal')
+}
+
+/** Where a call's event stands, for verbs that only echo. */
+export const evidence = { sequence: 7, leafHash: new Uint8Array(32) }
+
+/** The receipt of `evidence`, as no key signs it. */
+export const receipt = { log: 'test', sequence: 7, leafHash: Buffer.alloc(32).toString('base64'), signature: 'AAAA' }
+
+const fakeReceipt: AppOptions['signReceipt'] = ({ sequence, leafHash }) => {
+  return { ...receipt, sequence, leafHash: Buffer.from(leafHash).toString('base64') }
+}
+
+/** For tests that ask nothing of the quarantine. */
+export const noQuarantine: AppOptions['verbs']['quarantine'] = {
+  list: notAsked,
+  show: notAsked,
+  open: notAsked,
+  redrive: notAsked,
+  redriveAll: notAsked,
+  discard: notAsked,
+}
+
+/**
+ * The real app on a real port, before a real JWK Set server. The verbs only echo: what the vault decides is tested
+ * there; what matters here is what reaches a verb and what leaves.
+ */
+export async function startApp(
+  t: Test,
+  change: Partial<Omit<AppOptions, 'verbs'>> & {
+    verbs?: Partial<AppOptions['verbs']>
+    jwtChange?: Partial<AppOptions['jwt']>
+  } = {},
+): Promise<RunningApp> {
+  const { jwtChange, verbs, ...options } = change
+  const key = await createIssuerKey('key-1')
+  const jwks = await startJwksServer(t, key.publicJwk)
+  const calls: RunningApp['calls'] = []
+  let logged = ''
+  const app = await createApp({
+    log: createLog('debug', {
+      write: line => {
+        logged += line
+      },
+    }),
+    verbs: {
+      quarantine: noQuarantine,
+      evidence: { newestCheckpoint: notAsked, proveEvent: notAsked, proveGrowth: notAsked },
+      searchAudit: notAsked,
+      approvals: { list: notAsked, show: notAsked, decide: notAsked },
+      suspensions: { list: notAsked, lift: notAsked },
+      detokenize: async (principal, request) => {
+        calls.push({ principal, request })
+        return {
+          outcome: 'complete',
+          items: request.tokens.map(token => ({ token, field: 'ip', value: 'canary-value' })),
+          evidence,
+        }
+      },
+      tokenize: async (principal, request) => {
+        calls.push({ principal, request })
+        return request.values.map(({ field }) => ({ field, token: `${field}_v1_token` }))
+      },
+      ...verbs,
+    },
+    // Every key is new; test/http/idempotency.test.ts asks the real store.
+    idempotency: { claim: async () => ({ state: 'claimed' }), complete: async () => {}, release: async () => {} },
+    signReceipt: fakeReceipt,
+    health: [],
+    jwt: {
+      jwksUrl: jwks.url,
+      issuer,
+      audience,
+      algorithms: ['ES256', 'RS256'],
+      maxLifetimeSeconds: 3600,
+      jwksCooldown: { unknownKidSeconds: 30, failureSeconds: 0 },
+      ...jwtChange,
+    },
+    rateLimitPerMinute: 1_000_000,
+    version: '9.9.9',
+    ...options,
+  })
+  t.teardown(() => app.close())
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  return { app, origin: `http://127.0.0.1:${port}`, port, key, jwks, logged: () => logged, calls }
+}
+
+/** POSTs JSON with an accepted JWT; `undefined` as jwt sends none. */
+export async function post(
+  { origin, key }: RunningApp,
+  path: string,
+  body: unknown,
+  { jwt, headers = {} }: { jwt?: string; headers?: Record<string, string> } = {},
+): Promise<Response> {
+  return fetch(`${origin}${path}`, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${jwt ?? (await signJwt(key))}`,
+      'content-type': 'application/json',
+      ...headers,
+    },
+    body: typeof body === 'string' || body instanceof Uint8Array ? (body as string) : JSON.stringify(body),
+  })
+}
+
+export interface RawReply {
+  readonly status: number
+  readonly headers: NodeJS.Dict<string | string[]>
+  readonly text: string
+}
+
+/** Sends headers exactly as listed, repeats included, which fetch would join or refuse. */
+export function sendRaw(
+  port: number,
+  method: string,
+  path: string,
+  headers: readonly string[],
+  body = '',
+): Promise<RawReply> {
+  return new Promise((resolve, reject) => {
+    const request = httpRequest({ port, host: '127.0.0.1', method, path, agent: false }, response => {
+      let text = ''
+      response.setEncoding('utf8')
+      response.on('data', part => {
+        text += part
+      })
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, text }))
+    })
+    const byName = new Map<string, string[]>()
+    for (let index = 0; index < headers.length; index += 2) {
+      byName.set(headers[index]!, [...(byName.get(headers[index]!) ?? []), headers[index + 1]!])
+    }
+    for (const [name, values] of byName) request.setHeader(name, values)
+    request.on('error', reject)
+    request.end(body)
+  })
+}

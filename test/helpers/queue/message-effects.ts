@@ -1,0 +1,33 @@
+import type { LoginRow, MessageEffect } from '../../../src/ingest/ports.ts'
+import type { TokenizedValue } from '../../../src/vault/tokens/ports.ts'
+import type { Tokenizer } from '../../../src/vault/tokens/tokenizer.ts'
+
+/** UTC day, `offset` days from today, YYYY-MM-DD. */
+export function day(offset = 0): string {
+  return new Date(Date.now() + offset * 86_400_000).toISOString().slice(0, 10)
+}
+
+/** A login of an address and a device that are chosen by number, so that tests decide what overlaps. */
+export function loginRow(tokenizer: Tokenizer, n: number, changes: Partial<LoginRow> = {}): LoginRow {
+  const token = (field: string, value: string) => tokenizer.tokenizeValues(field, [value])[0] as TokenizedValue
+  return {
+    userId: `user-${n}`,
+    deviceType: 'android',
+    locale: n % 3 === 0 ? null : 'PT',
+    appVersion: 2,
+    createDate: day(),
+    tokens: [token('ip', `10.0.${n >> 8}.${n & 255}`), token('device_id', `593-47-${n}`)],
+    ...changes,
+  }
+}
+
+/** A message that held one login. */
+export function effectOf(messageId: string, row: LoginRow, changes: Partial<MessageEffect> = {}): MessageEffect {
+  return { messageId, sentOn: row.createDate, rows: [row], quarantined: [], ...changes }
+}
+
+/** A message that held no event. */
+export function quarantineEffect(tokenizer: Tokenizer, messageId: string): MessageEffect {
+  const [sealed] = tokenizer.sealForQuarantine(['no event'])
+  return { messageId, sentOn: day(), rows: [], quarantined: [{ ...sealed!, eventIndex: 0, reason: 'json_invalid' }] }
+}

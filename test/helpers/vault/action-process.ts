@@ -1,0 +1,41 @@
+import { spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+import type { Charge } from '../../../src/vault/admission/ports.ts'
+
+/** What one process does: `acts` acts of `casey`, `callers` at a time. */
+export interface ActJob {
+  readonly url: string
+  /** Stands in its request ids. */
+  readonly name: string
+  readonly acts: number
+  readonly callers: number
+  readonly charge?: Charge | undefined
+}
+
+export interface ActReport {
+  readonly committed: readonly (readonly [sequence: number, requestId: string, leafHash: string])[]
+  readonly refused: number
+}
+
+/** Runs each job in a process of its own. All begin once all are ready, each of which is one act of its own name. */
+export async function runActProcesses(t: Pick<Test, 'teardown'>, jobs: readonly ActJob[]): Promise<ActReport[]> {
+  const main = fileURLToPath(new URL('action-process-main.ts', import.meta.url))
+  const running = jobs.map(job => {
+    // `env -i`, because tap would load its own into every child.
+    const command = [process.execPath, '--disable-warning=ExperimentalWarning', main, JSON.stringify(job)]
+    const child = spawn('env', ['-i', ...command], { stdio: ['pipe', 'pipe', 'inherit'] })
+    t.teardown(() => child.kill('SIGKILL'))
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+    const next = async () => {
+      const { value, done } = await lines.next()
+      if (done) throw new Error(`the process ${job.name} ended`)
+      return value as string
+    }
+    return { child, next }
+  })
+  await Promise.all(running.map(({ next }) => next()))
+  for (const { child } of running) child.stdin.write('go\n')
+  return Promise.all(running.map(async ({ next }) => JSON.parse(await next()) as ActReport))
+}

@@ -1,0 +1,144 @@
+import type { ActLog, AuditEvent, Principal, Ruling } from '../../../src/vault/admission/ports.ts'
+import { createRecordAct } from '../../../src/vault/admission/record-action.ts'
+import { createFieldSchema } from '../../../src/vault/fields/fields.ts'
+import { parsePolicyFile } from '../../../src/vault/files/policy-file.ts'
+import { FieldKeys } from '../../../src/vault/keys/field-keys.ts'
+import { generateKey, type Key, type KeyName, Keyset } from '../../../src/vault/keys/keyset.ts'
+import type { KeyWriter, WrappedKey } from '../../../src/vault/keys/ports.ts'
+import type { Policy } from '../../../src/vault/policy/policy.ts'
+import { createDetokenize } from '../../../src/vault/tokens/detokenize.ts'
+import type { OriginalReader, SealedOriginal, TokenId, TokenizedValue } from '../../../src/vault/tokens/ports.ts'
+import { createTokenize } from '../../../src/vault/tokens/tokenize.ts'
+import { createTokenizer } from '../../../src/vault/tokens/tokenizer.ts'
+
+/** The login fields, and `email`, which the vault holds and no role permits. */
+export const threeFields = createFieldSchema([
+  { name: 'ip', rule: 'ip.v1', column: 'masked_ip' },
+  { name: 'device_id', rule: 'device_id.v1', column: 'masked_device_id' },
+  { name: 'email', rule: 'device_id.v1', column: 'masked_email' },
+])
+
+export const investigator: Principal = { issuer: 'https://issuer.test', subject: 'inv-1', roles: ['investigator'] }
+
+/** Version 1 of every key that the three fields need, all of them primary. */
+export function freshKeys(): Key[] {
+  const names: KeyName[] = [
+    ...[...threeFields.keys()].flatMap(field => [
+      { purpose: 'token', field, version: 1 } as const,
+      { purpose: 'data', field, version: 1 } as const,
+    ]),
+    { purpose: 'quarantine', field: '', version: 1 },
+    { purpose: 'audit', field: '', version: 1 },
+    { purpose: 'signing', field: '', version: 1 },
+  ]
+  return names.map(name => generateKey(name, 'primary'))
+}
+
+/** The same keys, with the status of some changed. */
+export function withStatus(keys: readonly Key[], change: (key: Key) => Key['status']): Key[] {
+  return keys.map(key => ({ ...key, status: change(key) }))
+}
+
+/** Originals in a Map; `asked` is every id that anybody looked up. */
+export class MapOriginals implements OriginalReader {
+  readonly rows = new Map<TokenId, SealedOriginal>()
+  readonly asked: TokenId[] = []
+
+  async findOriginals(tokenIds: readonly TokenId[]) {
+    this.asked.push(...tokenIds)
+    return new Map(tokenIds.flatMap(id => (this.rows.has(id) ? [[id, this.rows.get(id)!] as const] : [])))
+  }
+}
+
+/** Roles that many tests speak of: investigators reveal everything but `email`, without budget or approval. */
+export const worldPolicy = parsePolicy(`
+version: 1
+roles:
+  investigator: { reveal: { "*": full, email: none }, tokenize: [ip, device_id], purposes: ["*"] }
+  analyst: {}
+  auditor: { audit: true }
+  operator: { quarantine: true }
+`)
+
+/** A policy over the three fields. */
+export function parsePolicy(text: string): Policy {
+  return parsePolicyFile(text, { source: 'policy.yaml', fields: threeFields })
+}
+
+/** Keeps events. Rules as it is told to; `commit` may be replaced to fail. */
+export class ListAudit implements ActLog {
+  readonly events: AuditEvent[] = []
+  readonly acts: Parameters<ActLog['commit']>[0][] = []
+  ruling: Ruling = { allowed: true }
+  commit: ActLog['commit'] = async act => {
+    this.acts.push(act)
+    const sequence = this.events.push(act.event(this.ruling)) - 1
+    return { ruling: this.ruling, sequence, leafHash: new Uint8Array(32).fill(sequence) }
+  }
+}
+
+/** Wrapped keys as the port asks: a key that is there is never replaced. */
+export class MapKeys implements KeyWriter {
+  readonly stored = new Map<string, WrappedKey>()
+
+  async readKeys() {
+    return [...this.stored.values()]
+  }
+
+  /** Fields that have originals; a test that loses keys says so here. */
+  readonly used = new Set<string>()
+
+  async hasContent(field?: string) {
+    return field === undefined ? this.used.size > 0 : this.used.has(field)
+  }
+
+  /** Whether a checkpoint is stored. */
+  hasSigned = false
+
+  async hasCheckpoints() {
+    return this.hasSigned
+  }
+
+  async insertKeys(keys: readonly WrappedKey[]) {
+    for (const key of keys) {
+      const name = `${key.purpose}/${key.field}/${key.version}`
+      if (!this.stored.has(name)) this.stored.set(name, key)
+    }
+  }
+}
+
+/** The domain's verbs on real keys, with both ports in memory. */
+export function createWorld(
+  keys: readonly Key[] = freshKeys(),
+  shared: { originals?: MapOriginals; tenant?: string; policy?: Policy | (() => Policy) } = {},
+) {
+  const fieldKeys = new FieldKeys(new Keyset(keys), shared.tenant ?? 'default')
+  const originals = shared.originals ?? new MapOriginals()
+  const audit = new ListAudit()
+  const now = new Date('2026-01-02T03:04:05.678Z')
+  const { policy: given = worldPolicy } = shared
+  const policy = typeof given === 'function' ? given : () => given
+  const recordAct = createRecordAct({ commit: act => audit.commit(act) }, fieldKeys, () => now, policy)
+  const tokenizer = createTokenizer(fieldKeys, threeFields)
+  return {
+    fieldKeys,
+    originals,
+    audit,
+    tokenizer,
+    tokenize: createTokenize({ fields: threeFields, keys: fieldKeys, recordAct, policy }),
+    detokenize: createDetokenize({ fields: threeFields, keys: fieldKeys, originals, recordAct, policy }),
+    /** Tokenizes values and stores their originals; returns the tokens. */
+    store(field: string, values: readonly string[]): string[] {
+      return tokenizer.tokenizeValues(field, values).map(result => {
+        if (!('token' in result)) throw new Error(`a test value was refused: ${result.code}`)
+        originals.rows.set(result.original.tokenId, result.original)
+        return result.token
+      })
+    },
+  }
+}
+
+export function tokenized(result: TokenizedValue | { readonly code: string } | undefined): TokenizedValue {
+  if (result === undefined || !('token' in result)) throw new Error('the value got no token')
+  return result
+}

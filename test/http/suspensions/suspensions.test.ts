@@ -1,0 +1,134 @@
+import t, { type Test } from 'tap'
+import { issuer } from '../../helpers/http/jwks-server.ts'
+import { type Caller, startVaultApi } from '../../helpers/http/vault-api.ts'
+
+const policy = `
+version: 1
+roles:
+  investigator:
+    reveal: { "*": full }
+    tokenize: ["*"]
+    purposes: ["*"]
+    budget: { per_minute: 4, per_day: 6 }
+  hurried:
+    reveal: { "*": full }
+    purposes: ["*"]
+    budget: { per_day: 3 }
+  operator: { quarantine: true }
+  approver: { approve: true }
+  auditor: { audit: true }
+  administrator: { suspensions: true }
+`
+const purpose = 'fraud_investigation'
+const admin: Caller = { sub: 'alex', roles: ['administrator'] }
+
+async function build(t: Test) {
+  const api = await startVaultApi(t, { policy, originals: 10 })
+  const { call, tokens } = api
+  const take = (caller: Caller, from: number, count: number) =>
+    call(caller, 'POST', '/v1/detokenize', { purpose, tokens: tokens.slice(from, from + count) })
+  const lift = (caller: Caller, subject: string, headers?: Record<string, string>) =>
+    call(caller, 'POST', '/v1/suspensions/lift', { issuer, subject }, headers)
+  return { ...api, take, lift }
+}
+
+const suspended = { status: 403, json: { code: 'principal_suspended' } }
+
+t.test('who is over the budget of a minute is told when to come back, and gets nothing', async t => {
+  const { take } = await build(t)
+  const casey = { sub: 'casey', roles: ['investigator'] }
+  t.match(await take(casey, 0, 3), { status: 200 })
+  const over = await take(casey, 3, 2)
+  t.match(over, { status: 429, json: { code: 'budget_exceeded', window: 'minute' } })
+  t.equal(over.json['results'], undefined)
+  const seconds = Number(over.headers.get('retry-after'))
+  t.ok(Number.isInteger(seconds) && seconds >= 1 && seconds <= 70, `${seconds} s`)
+  t.match(await take(casey, 3, 1), { status: 200 }, 'what still fits is given')
+  t.match(await take({ ...casey, sub: 'jules' }, 0, 4), { status: 200 }, 'another principal has a budget of their own')
+})
+
+t.test('a daily budget used up suspends until another administrator lifts it, and every step is evidence', async t => {
+  const { call, take, lift, events } = await build(t)
+  const roles = ['hurried', 'operator', 'approver', 'auditor', 'administrator']
+  const casey = { sub: 'casey', roles }
+  t.match(await take(casey, 0, 3), { status: 200 })
+  const over = await take(casey, 3, 1)
+  t.match(over, { status: 429, json: { code: 'budget_exceeded', window: 'day' } })
+  t.ok(Number(over.headers.get('retry-after')) > 60)
+
+  const id = '2b0a4d0e-6f1c-4b9a-8d3e-5c6d7e8f9a0b'
+  const privileged: ['GET' | 'POST', string, object?][] = [
+    ['POST', '/v1/detokenize', { purpose, tokens: ['ip_v1_nonsense'] }],
+    ['POST', '/detokenize', { purpose, tokens: ['ip_v1_nonsense'] }],
+    ['GET', '/v1/approvals'],
+    ['GET', `/v1/approvals/${id}`],
+    ['POST', '/v1/approvals', { id, decision: 'approve' }],
+    ['GET', '/v1/suspensions'],
+    ['POST', '/v1/suspensions/lift', { issuer, subject: 'jules' }],
+    ['POST', '/v1/quarantine/redrive', {}],
+  ]
+  for (const [method, path, body] of privileged) t.match(await call(casey, method, path, body), suspended, path)
+  t.match(await lift(casey, 'casey'), suspended, 'nobody lifts their own')
+  t.match(await lift({ sub: 'casey', roles: ['administrator'] }, 'casey'), suspended, 'also not with another token')
+  t.match(await lift({ sub: 'robin', roles: roles.slice(0, -1) }, 'casey'), {
+    status: 403,
+    json: { code: 'role_not_permitted' },
+  })
+
+  t.match(await call(admin, 'GET', '/v1/suspensions'), {
+    status: 200,
+    json: { suspensions: [{ issuer, subject: 'casey', suspendedAt: /^\d{4}-.*Z$/ }] },
+  })
+  t.match(await lift(admin, 'nobody'), { status: 404, json: { code: 'suspension_unknown' } })
+  const key = { 'idempotency-key': 'lift-1' }
+  t.match(await lift(admin, 'casey', key), { status: 200, json: { issuer, subject: 'casey', state: 'lifted' } })
+  t.equal((await lift(admin, 'casey', key)).headers.get('idempotency-replayed'), 'true')
+  t.match(await lift(admin, 'casey'), { status: 404, json: { code: 'suspension_unknown' } })
+  t.strictSame((await call(admin, 'GET', '/v1/suspensions')).json, { suspensions: [] })
+  t.match(await take(casey, 0, 3), { status: 200 }, 'with the whole budget')
+
+  const steps = (await events()).map(({ type, subject, decision, code = '', granted, concerns }) => {
+    return [type, subject, decision, code, granted, (concerns as { subject?: string })?.subject ?? ''].join(' ')
+  })
+  t.strictSame(steps.slice(0, 2), ['detokenize casey permitted  3 ', 'detokenize casey refused budget_exceeded 0 '])
+  const refused = steps.filter(step => step.includes(' casey refused principal_suspended 0 '))
+  t.equal(refused.length, privileged.length + 2, 'one event for each attempt')
+  t.strictSame(steps.slice(-7), [
+    'suspension_lift robin refused role_not_permitted 0 casey',
+    'suspension_list alex permitted  0 ',
+    'suspension_lift alex refused suspension_unknown 0 nobody',
+    'suspension_lift alex permitted  0 casey',
+    'suspension_lift alex refused suspension_unknown 0 casey',
+    'suspension_list alex permitted  0 ',
+    'detokenize casey permitted  3 ',
+  ])
+})
+
+t.test('only an administrator lists and lifts, and bad input has a code', async t => {
+  const { call, lift, events } = await build(t)
+  const others = { sub: 'casey', roles: ['investigator', 'operator', 'approver', 'auditor'] }
+  const refused = { status: 403, json: { code: 'role_not_permitted' } }
+  t.match(await call(others, 'GET', '/v1/suspensions'), refused)
+  t.match(await lift(others, 'jules'), refused)
+  t.equal((await events()).length, 2)
+  for (const path of ['?limit=0', '?limit=x', '?limit=1001'])
+    t.match(
+      await call(admin, 'GET', `/v1/suspensions${path}`),
+      { status: 400, json: { code: 'request_invalid' } },
+      path,
+    )
+  t.match(await call(admin, 'GET', '/v1/suspensions?all=1'), { status: 400, json: { code: 'property_unknown' } })
+  const bodies: object[] = [
+    { issuer },
+    { issuer, subject: '' },
+    { issuer, subject: 'a\nb' },
+    { issuer, subject: 'a\u202eb' },
+    { issuer, subject: 'a'.repeat(257) },
+    { issuer: 1, subject: 'a' },
+  ]
+  for (const body of bodies) {
+    const reply = await call(admin, 'POST', '/v1/suspensions/lift', body)
+    t.match(reply, { status: 400, json: { code: 'request_invalid' } }, JSON.stringify(body))
+  }
+  t.equal((await events()).length, 2, 'and leaves no evidence')
+})

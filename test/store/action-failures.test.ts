@@ -1,0 +1,182 @@
+import { randomUUID } from 'node:crypto'
+import { sql } from 'kysely'
+import t, { type Test } from 'tap'
+import { createActLog } from '../../src/store/action-log.ts'
+import { createDatabase } from '../../src/store/postgres/database.ts'
+import type { Act } from '../../src/vault/admission/ports.ts'
+import { startDatabaseProxy } from '../helpers/postgres/database-proxy.ts'
+import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
+import { makeAct, principalNamed } from '../helpers/vault/actions.ts'
+
+const charge = { values: 1, perMinute: 1000, perDay: 1000 }
+const digest = 'D'.repeat(22)
+const suspended = principalNamed('suspended')
+const approver = principalNamed('approver')
+
+/** A vault with one event less than a subtree, so that the next act touches every table it ever can. */
+async function startVault(t: Test) {
+  const vault = await createVaultDatabase(t)
+  const admin = await vault.connect()
+  const log = createActLog(vault.database('tokenvault_api', 1))
+  await Promise.all(Array.from({ length: 248 }, (_, n) => log.commit(makeAct(`r-${n}`, { charge }))))
+  await log.commit(makeAct('over', { principal: suspended, charge: { values: 2, perDay: 1 } }))
+  const request = async () => {
+    const ask = {
+      kind: 'request_approval',
+      id: randomUUID(),
+      digest,
+      reveal: 'full',
+      values: 1,
+      fields: { ip: 1 },
+    } as const
+    return (await log.commit(makeAct('ask', { effect: ask }))).ruling as { approvalId: string }
+  }
+  const { approvalId: granted } = await request()
+  await log.commit(decide(granted))
+  const everything = async () => {
+    const tables = ['audit_log', 'audit_head', 'audit_subtrees', 'spending', 'suspensions', 'approvals']
+    const parts = tables.map(name => `(SELECT jsonb_agg(to_jsonb(x)) FROM pii_vault.${name} AS x) AS ${name}`)
+    return (await admin.query(`SELECT ${parts.join(', ')}`)).rows[0]
+  }
+  return { ...vault, admin, log, granted, everything }
+}
+
+const decide = (id: string): Act =>
+  makeAct('decide', { principal: approver, effect: { kind: 'decide_approval', id, decision: 'approve' } })
+const lift: Act = makeAct('lift', { principal: approver, effect: { kind: 'lift_suspension', ...suspended } })
+const plain = makeAct('plain', { charge })
+const overDay = makeAct('over', { principal: principalNamed('other'), charge: { values: 2, perDay: 1 } })
+
+t.test('whatever statement of a commit fails, the act is rejected and nothing of it is stored', async t => {
+  const { admin, log, granted, everything } = await startVault(t)
+  const ask = (): Act => {
+    const effect = {
+      kind: 'request_approval',
+      id: randomUUID(),
+      digest: 'E'.repeat(22),
+      reveal: 'full',
+      values: 1,
+      fields: {},
+    } as const
+    return makeAct('ask', { effect })
+  }
+  const use = makeAct('use', { charge, effect: { kind: 'use_approval', id: granted, digest } })
+  // The right without which a statement inside the functions fails, and the acts that come to it. An act of each kind is
+  // tried at every statement; the 256th event is the one that stores a subtree.
+  const statements: readonly [string, readonly Act[]][] = [
+    ['SELECT, UPDATE ON pii_vault.audit_head', [plain, overDay, ask(), use, lift]],
+    ['UPDATE ON pii_vault.audit_head', [plain, overDay, ask(), use, lift]],
+    ['SELECT ON pii_vault.suspensions', [plain, overDay, ask(), use, lift]],
+    ['SELECT ON pii_vault.spending', [plain, overDay, ask(), use, lift]],
+    ['SELECT ON pii_vault.approvals', [ask(), use]],
+    ['INSERT ON pii_vault.suspensions', [overDay]],
+    ['DELETE ON pii_vault.suspensions', [lift]],
+    ['INSERT ON pii_vault.approvals', [ask()]],
+    ['UPDATE ON pii_vault.approvals', [use]],
+    ['INSERT ON pii_vault.spending', [plain, use]],
+    ['UPDATE ON pii_vault.spending', [plain, use]],
+    ['DELETE ON pii_vault.spending', [lift]],
+    ['INSERT ON pii_vault.audit_log', [plain, overDay, ask(), use, lift]],
+    ['INSERT ON pii_vault.audit_subtrees', [plain, overDay, ask(), use, lift]],
+    ['EXECUTE ON FUNCTION pii_vault.append_audit', [plain, overDay, ask(), use, lift]],
+    ['EXECUTE ON FUNCTION pii_vault.rule_acts', [plain, overDay, ask(), use, lift]],
+    ['EXECUTE ON FUNCTION pii_vault.commit_plain_acts', [plain]],
+    ['EXECUTE ON FUNCTION pii_vault.apply_effect', [ask(), use, lift]],
+  ]
+  while ((await everything()).audit_log.length < 255) await log.commit(makeAct('filler'))
+  const before = await everything()
+  for (const [right, acts] of statements) {
+    const roles = right.startsWith('EXECUTE') ? 'tokenvault_owner, tokenvault_api' : 'tokenvault_owner'
+    await admin.query(`REVOKE ${right} FROM ${roles}`)
+    for (const act of acts) {
+      const requestId = act.event({ allowed: true }).requestId
+      await t.rejects(
+        log.commit(act),
+        { code: 'store_unavailable', message: /42501$/ },
+        `${requestId} without ${right}`,
+      )
+    }
+    await admin.query(`GRANT ${right} TO ${roles}`)
+    t.strictSame(await everything(), before, right)
+  }
+  for (const act of [plain, overDay, ask(), use, lift]) await t.resolves(log.commit(act))
+  t.not((await everything()).audit_subtrees, null)
+})
+
+t.test('a commit that fails, hangs or loses its server stores nothing either', async t => {
+  const { admin, urlFor, log, everything } = await startVault(t)
+  const short = createDatabase({
+    url: urlFor('tokenvault_api'),
+    poolMax: 1,
+    applicationName: 't',
+    statementTimeoutMilliseconds: 200,
+  })
+  t.teardown(() => short.destroy())
+  const before = await everything()
+  const fail = `CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN`
+  const spoil: readonly [string, string, RegExp][] = [
+    [
+      `${fail} RAISE EXCEPTION 'at commit' USING ERRCODE = 'disk_full'; END $$;
+       CREATE CONSTRAINT TRIGGER spoil AFTER INSERT ON pii_vault.audit_log INITIALLY DEFERRED
+         FOR EACH ROW EXECUTE FUNCTION fail()`,
+      'the commit itself fails',
+      /53100$/,
+    ],
+    [
+      `${fail} PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$;
+       CREATE TRIGGER spoil BEFORE INSERT ON pii_vault.audit_log FOR EACH ROW EXECUTE FUNCTION fail()`,
+      'the backend is terminated',
+      /57P01$/,
+    ],
+    [
+      `${fail} PERFORM pg_sleep(60); RETURN NEW; END $$;
+       CREATE TRIGGER spoil BEFORE UPDATE ON pii_vault.audit_head FOR EACH STATEMENT EXECUTE FUNCTION fail()`,
+      'a statement hangs',
+      /57014$/,
+    ],
+  ]
+  const { rows: first } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(short)
+  const pids = new Set(first.map(({ pid }) => pid))
+  for (const [statements, name, message] of spoil) {
+    await admin.query(statements)
+    for (const act of [plain, lift]) {
+      await t.rejects(createActLog(short).commit(act), { code: 'store_unavailable', message }, name)
+    }
+    await admin.query('DROP FUNCTION fail() CASCADE')
+    t.strictSame(await everything(), before, name)
+    const { rows } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(short)
+    // A statement that was ended in time leaves a sound connection; nothing else does.
+    if (name !== 'a statement hangs') t.notOk(pids.has(rows[0]!.pid), 'its connection is not used again')
+    pids.add(rows[0]!.pid)
+  }
+  await t.resolves(createActLog(short).commit(plain))
+
+  const held = await everything()
+  const blocker = createActLog(short)
+  await admin.query('BEGIN; SELECT FROM pii_vault.audit_head FOR UPDATE')
+  for (const act of [plain, lift]) await t.rejects(blocker.commit(act), { message: /57014$/ }, 'the head stays locked')
+  await admin.query('ROLLBACK')
+  t.strictSame(await everything(), held)
+  t.match(await log.commit(lift), { ruling: { allowed: true } }, 'and the suspension is there to be lifted')
+})
+
+t.test('a connection that ends at any statement of a transaction leaves nothing of it', async t => {
+  const { urlFor, everything } = await startVault(t)
+  const proxy = await startDatabaseProxy(t, urlFor('tokenvault_api'))
+  const database = createDatabase({ url: proxy.url, poolMax: 1, applicationName: 't' })
+  t.teardown(() => database.destroy())
+  const log = createActLog(database)
+  const before = await everything()
+  const answers = [
+    'start transaction isolation level read committed',
+    'rule_acts($1::jsonb) as rulings',
+    'append_audit($1::bytea[]) as first',
+  ]
+  for (const statement of answers) {
+    proxy.cutAnswerTo(statement)
+    await t.rejects(log.commit(lift), { code: 'store_unavailable' }, statement)
+    t.strictSame(await everything(), before, statement)
+  }
+  t.equal(proxy.connections(), 3)
+  t.match(await log.commit(lift), { ruling: { allowed: true } })
+})

@@ -1,0 +1,138 @@
+import { cpSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { sql } from 'kysely'
+import t from 'tap'
+import { startPostgres } from '../../../src/embedded/postgres.ts'
+import { openLocalKek } from '../../../src/kms/local.ts'
+import { createKeyReader, createKeyWriter } from '../../../src/store/keys.ts'
+import { migrate } from '../../../src/store/setup/migrate.ts'
+import { setRolePasswords } from '../../../src/store/setup/role-passwords.ts'
+import { loginFields } from '../../../src/vault/fields/fields.ts'
+import { createMissingKeys } from '../../../src/vault/keys/wrapped-keys.ts'
+import { temporaryDirectory } from '../../helpers/embedded/embedded-directory.ts'
+import { createTestDatabase } from '../../helpers/postgres/embedded-postgres.ts'
+import { connectTo, createVaultDatabase, openDatabase, withLogin } from '../../helpers/postgres/vault-database.ts'
+
+const all = [
+  '0001_roles',
+  '0002_user_logins',
+  '0003_receipts',
+  '0004_vault',
+  '0005_audit',
+  '0006_quarantine_operations',
+  '0007_reconcile',
+  '0008_evidence',
+  '0009_acts',
+]
+const migrations = new URL('../../../migrations/', import.meta.url)
+
+t.test('20 migrators at once apply each migration once, and later ones apply none', async t => {
+  const { adminUrl } = await createTestDatabase(t)
+  const applied = await Promise.all(Array.from({ length: 20 }, () => migrate(openDatabase(t, adminUrl, 1))))
+  t.strictSame(applied.flat().sort(), all)
+  t.equal(applied.filter(names => names.length > 0).length, 1)
+  const database = openDatabase(t, adminUrl, 1)
+  t.strictSame(await migrate(database), [])
+  const { rows } = await sql`select name from tokenvault_migrations.kysely_migration order by name`.execute(database)
+  t.strictSame(
+    rows,
+    all.map(name => ({ name })),
+  )
+})
+
+t.test('databases of one cluster migrate at the same time, though they share its roles', async t => {
+  const databases = await Promise.all(Array.from({ length: 6 }, () => createTestDatabase(t)))
+  const applied = await Promise.all(databases.map(({ adminUrl }) => migrate(openDatabase(t, adminUrl, 1))))
+  for (const names of applied) t.strictSame(names, all)
+})
+
+t.test('a server that is too old is named before anything is tried', async t => {
+  const { adminUrl, name } = await createTestDatabase(t)
+  const client = await connectTo(t, adminUrl)
+  // None is at hand, so this one tells another version.
+  await client.query(`
+    CREATE SCHEMA old;
+    CREATE FUNCTION old.current_setting(text) RETURNS text LANGUAGE sql AS $$ SELECT '150012' $$;
+    ALTER DATABASE ${name} SET search_path = old, pg_catalog, public`)
+  await t.rejects(migrate(openDatabase(t, adminUrl, 1)), {
+    code: 'migration_failed',
+    message: 'the server is Postgres 15; 16 or newer is needed. Nothing was changed',
+  })
+})
+
+t.test('a migration that fails is named by name and SQLSTATE, and takes all others of the call back', async t => {
+  const { adminUrl } = await createTestDatabase(t)
+  const database = openDatabase(t, adminUrl, 1)
+  const directory = temporaryDirectory(t)
+  cpSync(migrations, directory, { recursive: true })
+  writeFileSync(join(directory, '0099_broken.sql'), `SELECT 1; SELECT 'canary-4711'::integer;`)
+  await t.rejects(migrate(database, pathToFileURL(`${directory}/`)), {
+    code: 'migration_failed',
+    message: 'migration 0099_broken: the database answered: SQLSTATE 22P02',
+    cause: undefined,
+  })
+  const { rows } = await sql`select nspname from pg_namespace
+    where nspname in ('ingest', 'pii_vault', 'tokenvault_migrations')`.execute(database)
+  t.strictSame(rows, [], 'nothing stays')
+  t.strictSame(await migrate(database), all, 'the same connection migrates once the cause is gone')
+})
+
+t.test('an older version refuses a database that a newer one migrated, and says so', async t => {
+  const { adminUrl } = await createVaultDatabase(t)
+  const database = openDatabase(t, adminUrl, 1)
+  await sql`insert into tokenvault_migrations.kysely_migration values ('0099_later', ${new Date().toISOString()})`.execute(
+    database,
+  )
+  await t.rejects(migrate(database), {
+    code: 'migration_failed',
+    message: 'the database was migrated by another version of tokenvault',
+  })
+})
+
+t.test('no superuser is needed, as on RDS', async t => {
+  // A cluster of its own: in the shared one the roles are there already.
+  const dataDir = temporaryDirectory(t)
+  const { adminUrl, stop } = await startPostgres({ dataDir, port: 0, isDurable: false })
+  t.teardown(stop)
+  const admin = await connectTo(t, adminUrl)
+  const urlOf = async (role: string, attributes: string) => {
+    await admin.query(`CREATE ROLE ${role} LOGIN ${attributes} PASSWORD 'secret'`)
+    await admin.query(`CREATE DATABASE ${role} OWNER ${role}`)
+    const url = new URL(withLogin(adminUrl, role, 'secret'))
+    url.pathname = `/${role}`
+    return url.href
+  }
+  const prepare = async (url: string) => {
+    const database = openDatabase(t, url, 1)
+    t.strictSame(await migrate(database), all)
+    t.strictSame(await migrate(database), [])
+    const kekFile = join(temporaryDirectory(t), 'kek')
+    writeFileSync(kekFile, Buffer.alloc(32, 7), { mode: 0o600 })
+    const options = { tenant: 'default', fields: loginFields }
+    const { made } = await createMissingKeys(createKeyWriter(database), openLocalKek(kekFile), options)
+    t.equal(made.length, 7)
+    return database
+  }
+
+  await t.test('a role that owns the database and may create roles does all of it', async t => {
+    const url = await urlOf('creator', 'CREATEROLE')
+    const database = await prepare(url)
+    await setRolePasswords(database, new Map([['tokenvault_worker', 'worker-secret']]))
+    const worker = openDatabase(t, withLogin(url, 'tokenvault_worker', 'worker-secret'), 1)
+    t.equal((await createKeyReader(worker).readKeys()).length, 7)
+  })
+
+  await t.test(
+    'a role that owns the database and is a member of tokenvault_owner needs the roles made before',
+    async t => {
+      const url = await urlOf('member', '')
+      await t.rejects(migrate(openDatabase(t, url, 1)), {
+        code: 'migration_failed',
+        message: 'migration 0001_roles: the database answered: SQLSTATE 42501',
+      })
+      await admin.query('GRANT tokenvault_owner TO member')
+      await prepare(url)
+    },
+  )
+})

@@ -1,0 +1,139 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { stringify } from 'yaml'
+import { TokenvaultError } from '../../../src/errors.ts'
+import { loginFields } from '../../../src/vault/fields/fields.ts'
+import { parseFieldsFile } from '../../../src/vault/files/fields-file.ts'
+import { checkProperty } from '../../helpers/crypto/property.ts'
+
+/** The problems of a file, one a line, each without the name of its variable. */
+function problems(text: string): string[] {
+  try {
+    parseFieldsFile(text)
+    return []
+  } catch (error) {
+    if (!(error instanceof TokenvaultError) || error.code !== 'config_invalid') throw error
+    const lines = error.message.split('\n')
+    const told = lines.length === 1 ? lines : lines.slice(1)
+    return told.map(line => line.trim().replace(/^FIELDS_FILE /, ''))
+  }
+}
+
+const three = `# the fields of login events
+version: 1
+fields:
+  - { name: ip, rule: ip.v1, column: masked_ip }
+  - { name: device_id, rule: device_id.v1, column: masked_device_id }
+  - name: email
+    rule: email.v1
+    column: masked_email
+`
+
+t.test('fields stand in the order of the file, in YAML and in JSON', async t => {
+  const fields = parseFieldsFile(three)
+  t.same([...fields.keys()], ['ip', 'device_id', 'email'])
+  t.same(fields.get('email'), { name: 'email', rule: 'email.v1', column: 'masked_email' })
+  const json = JSON.stringify({ version: 1, fields: [...loginFields.values()] })
+  t.same([...parseFieldsFile(json)], [...loginFields], 'what holds without a file can be written as one')
+})
+
+t.test('each mistake is told by line and column, and why', async t => {
+  const field = '{ name: a, rule: text.v1, column: b }'
+  const file = (entry: string) => `version: 1\nfields:\n  - ${field}\n  - ${entry}\n`
+  const wrong: Readonly<Record<string, RegExp>> = {
+    '': /^line 1, column 1: the file is no mapping with the keys version, fields$/,
+    'just text': /^line 1, column 1: the file is no mapping/,
+    [`fields: [${field}]`]: /^line 1, column 1: the file has no version$/,
+    'version: 1': /^line 1, column 1: the file has no fields$/,
+    [`version: 2\nfields: [${field}]`]: /^line 1, column 10: version is not 1$/,
+    [`version: "1"\nfields: [${field}]`]: /^line 1, column 10: version is not 1$/,
+    [`version: 1\nfields: [${field}]\nextra: 1`]:
+      /^line 3, column 1: this key of the file is unknown; there are version, fields$/,
+    'version: 1\nfields: []': /^line 2, column 9: fields is no list of at least one field$/,
+    'version: 1\nfields: { a: b }': /^line 2, column 9: fields is no list/,
+    'version: 1\nfields:': /^line 2, column 8: fields is no list/,
+    [file('ip')]: /^line 4, column 5: a field is no mapping with the keys name, rule, column$/,
+    [file('{ name: c, rule: text.v1 }')]: /^line 4, column 5: a field has no column$/,
+    [file('{ name: c, rule: text.v1, column: d, key: 1 }')]: /^line 4, column 42: this key of a field is unknown/,
+    [file('{ name: c, rule: text.v9, column: d }')]:
+      /^line 4, column 22: rule is unknown; there are ip\.v1, device_id\.v1, email\.v1, text\.v1$/,
+    [file('{ name: C, rule: text.v1, column: d }')]: /^line 4, column 13: name is not usable in a token: 1 to 32/,
+    [file('{ name: a_v1, rule: text.v1, column: d }')]: /^line 4, column 13: name is not usable in a token/,
+    [file('{ name: user_id, rule: text.v1, column: d }')]: /^line 4, column 13: name is of a property stored in clear$/,
+    [file('{ name: 7, rule: text.v1, column: d }')]: /^line 4, column 13: name is no text$/,
+    [file('{ name: , rule: text.v1, column: d }')]: /^line 4, column 13: name is no text$/,
+    [file('{ name: [c], rule: text.v1, column: d }')]: /^line 4, column 13: name is no text$/,
+    [file('{ name: a, rule: text.v1, column: d }')]: /^line 4, column 13: name stands twice$/,
+    [file('{ name: c, rule: text.v1, column: b }')]: /^line 4, column 39: column stands twice$/,
+    [file('{ name: c, rule: text.v1, column: "b c" }')]: /^line 4, column 39: column is no plain name/,
+    [file('{ name: c, rule: text.v1, column: create_date }')]:
+      /^line 4, column 39: column of user_logins holds something/,
+    [file('{ name: c, name: d, rule: text.v1, column: d }')]: /^line 4, column 16: is no YAML \(duplicate key\)$/,
+    [file('{ name: c')]: /^line 5, column 1: is no YAML \([a-z ]+\)$/,
+    [`${file('{ name: c, rule: text.v1, column: d }')}---\nmore: 1\n`]:
+      /^line 5, column 1: is no YAML \(multiple docs\)$/,
+    [`version: 1\nfields:\n\t- ${field}`]: /^line 3, column 1: is no YAML/,
+    [`version: 1\nfields:\n  - &x ${field}\n  - *x`]: /^line 4, column 5: a field is no mapping/,
+  }
+  for (const [text, expected] of Object.entries(wrong)) {
+    const found = problems(text)
+    t.ok(
+      found.some(problem => expected.test(problem)),
+      JSON.stringify({ text, found }),
+    )
+  }
+})
+
+t.test('every mistake is told at once, from top to bottom', async t => {
+  const found = problems(`
+version: 2
+fields:
+  - { name: Ip, rule: ip.v2, column: masked ip }
+  - { nam: email, rule: email.v1, column: masked_email }
+`)
+  t.match(found, [
+    /^line 2, column 10: version/,
+    /^line 4, column 13: name/,
+    /^line 4, column 23: rule/,
+    /^line 4, column 38: column/,
+    /^line 5, column 5: a field has no name/,
+    /^line 5, column 7: this key/,
+  ])
+})
+
+t.test('of another file, given by mistake, nothing is repeated', async t => {
+  const secrets = [
+    'postgres://worker:hunter2@db.test/vault',
+    'password: hunter2',
+    '- hunter2: [hunter2',
+    '"hunter2',
+    '%hunter2\n!hunter2 hunter2',
+    'version: 1\nfields: [{ name: hunter2 hunter2, rule: hunter2, column: hunter 2, hunter2: 1 }]',
+    '*hunter2',
+  ]
+  for (const text of secrets) {
+    const found = problems(text)
+    t.ok(found.length > 0 && !found.join().includes('hunter'), found.join())
+  }
+})
+
+t.test('hostile files', async t => {
+  await checkProperty(
+    t,
+    'any text gives fields, or problems with a place',
+    fc.property(
+      fc.oneof(
+        fc.string({ unit: fc.constantFrom(...'abn:-[]{},"\'*&!#|>\n\t 1'), maxLength: 60 }),
+        fc.jsonValue().map(value => stringify({ version: 1, fields: value })),
+        fc.jsonValue().map(value => JSON.stringify({ version: 1, fields: [value] })),
+      ),
+      text => problems(text).every(problem => /^line \d+, column \d+: /.test(problem)),
+    ),
+    500,
+  )
+  const bomb = `a: &a [${'x,'.repeat(9)}x]\n${'bcdefgh'
+    .split('')
+    .map((name, i) => `${name}: &${name} [${`*${'abcdefgh'[i]},`.repeat(9)}*a]`)
+    .join('\n')}`
+  t.ok(problems(bomb).length > 0, 'aliases are never expanded')
+})

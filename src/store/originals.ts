@@ -1,17 +1,10 @@
-import { setImmediate } from 'node:timers/promises'
 import { sql } from 'kysely'
+import { coalesce } from '../concurrency/coalesce.ts'
 import type { OriginalReader, SealedOriginal, TokenId } from '../vault/tokens/ports.ts'
 import type { TokenvaultDatabase } from './postgres/database.ts'
 import { namingFailures } from './postgres/errors.ts'
 
 type Found = ReadonlyMap<TokenId, SealedOriginal>
-
-/** A call that waits for its turn. */
-interface Waiting {
-  readonly tokenIds: readonly TokenId[]
-  readonly resolve: (found: Found) => void
-  readonly reject: (error: unknown) => void
-}
 
 /** Statements under way at once; what comes meanwhile waits together and shares the next one. */
 const lanes = 2
@@ -24,48 +17,16 @@ const maxShared = 1_000
  * while others are being answered share one.
  */
 export function createOriginalReader(database: TokenvaultDatabase): OriginalReader {
-  const waiting: Waiting[] = []
-  let busy = 0
-
-  async function answerWaiting(): Promise<void> {
-    busy++
-    // What the sockets hold besides comes in this turn of the event loop, too.
-    await setImmediate()
-    while (waiting.length > 0) {
-      const group = takeGroup(waiting)
-      try {
-        const found = await namingFailures(() =>
-          readOriginals(
-            database,
-            group.flatMap(({ tokenIds }) => tokenIds),
-          ),
-        )
-        for (const { tokenIds, resolve } of group) resolve(group.length === 1 ? found : pick(found, tokenIds))
-      } catch (error) {
-        for (const { reject } of group) reject(error)
-      }
-    }
-    busy--
-  }
-
-  return {
-    findOriginals(tokenIds) {
-      if (tokenIds.length === 0) return Promise.resolve(new Map())
-      return new Promise((resolve, reject) => {
-        waiting.push({ tokenIds, resolve, reject })
-        if (busy < lanes) void answerWaiting()
-      })
+  const find = coalesce<readonly TokenId[], Found>(
+    { lanes, weigh: tokenIds => tokenIds.length, maxWeight: maxShared },
+    async calls => {
+      const found = await namingFailures(() => readOriginals(database, calls.flat()))
+      return calls.length === 1 ? [found] : calls.map(tokenIds => pick(found, tokenIds))
     },
+  )
+  return {
+    findOriginals: tokenIds => (tokenIds.length === 0 ? Promise.resolve(new Map()) : find(tokenIds)),
   }
-}
-
-function takeGroup(waiting: Waiting[]): readonly Waiting[] {
-  let ids = 0
-  const end = waiting.findIndex(({ tokenIds }, index) => {
-    ids += tokenIds.length
-    return index > 0 && ids > maxShared
-  })
-  return waiting.splice(0, end === -1 ? waiting.length : end)
 }
 
 /** Nobody is handed what somebody else asked for. */

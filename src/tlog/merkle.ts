@@ -3,6 +3,12 @@ import { hash } from 'node:crypto'
 /** SHA-256. */
 export const treeHashBytes = 32
 
+/**
+ * Levels at which a log stores the roots of full subtrees besides its leaves: under each stand 256 hashes of the level below.
+ * Migrations hold the same numbers.
+ */
+export const subtreeLevels: readonly number[] = [8, 16, 24, 32]
+
 /** Leaves from ≤ index < to. */
 export interface LeafRange {
   readonly from: number

@@ -4,7 +4,7 @@ import { decodeBase64, type NoteSigner, type NoteVerifier } from './signed-note.
 
 /** Signed place of one event in the log, as a caller gets it with the reply that the event is about. */
 export interface Receipt {
-  /** Origin of the log. */
+  /** Log name. */
   readonly log: string
   readonly sequence: number
   /** base64 of 32 bytes. */
@@ -13,10 +13,10 @@ export interface Receipt {
   readonly signature: string
 }
 
-/** An origin has no spaces, so no checkpoint begins with this: neither is ever taken for the other. */
+/** A log name has no spaces, so no checkpoint begins with this: neither is ever taken for the other. */
 const receiptLabel = 'tokenvault receipt v1'
 
-/** The text that a receipt's signature signs: a line each for label, origin, decimal sequence, and leaf hash in base64. */
+/** The text that a receipt's signature signs: a line each for label, log name, decimal sequence, and leaf hash in base64. */
 export function formatReceipt({ log, sequence, leafHash }: Omit<Receipt, 'signature'>): string {
   return `${receiptLabel}\n${log}\n${sequence}\n${leafHash}\n`
 }

@@ -16,7 +16,7 @@ const spkiPrefix = Buffer.from('302a300506032b6570032100', 'hex')
 
 /** Signs notes under one name. */
 export interface NoteSigner {
-  /** Key name; of a log also its origin. */
+  /** Key name; a log signs under its log name. */
   readonly name: string
   /** What a verifier needs: `<name>+<key id>+<base64 of type ‖ public key>`. */
   readonly verifierKey: string

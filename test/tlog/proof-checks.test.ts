@@ -85,10 +85,10 @@ async function collectHanded(): Promise<Handed[]> {
   const whole = await prover.proveInclusion(5, 17)
   const grown = await prover.proveConsistency(5, 17)
   const { event: _, ...bare } = whole
-  const foreignText = formatCheckpoint({ origin: 'tokenvault/other', treeSize: 17, root: roots[17]! })
+  const foreignText = formatCheckpoint({ logName: 'tokenvault/other', treeSize: 17, root: roots[17]! })
   const foreign = formatNote(foreignText, [{ name: signer.name, signature: signer.sign(foreignText) }])
   const strangers = signCheckpoint(stranger, { treeSize: 17, root: roots[17]! })
-  const twoSigned = formatNote(formatCheckpoint({ origin: signer.name, treeSize: 17, root: roots[17]! }), [
+  const twoSigned = formatNote(formatCheckpoint({ logName: signer.name, treeSize: 17, root: roots[17]! }), [
     { name: stranger.name, signature: stranger.sign('x') },
     { name: signer.name, signature: signer.sign('another text\n') },
   ])
@@ -114,7 +114,7 @@ async function collectHanded(): Promise<Handed[]> {
     { ...one, leafHash: base64(roots[1]!.subarray(1)) },
     { ...one, sequence: -0.5 },
   ]
-  const text = formatCheckpoint({ origin: signer.name, treeSize: 1, root: roots[1]! })
+  const text = formatCheckpoint({ logName: signer.name, treeSize: 1, root: roots[1]! })
   const oddTexts = [`${text}\n`, `${text}\nmore\n`, `${text}more`, `\n${text}`, text.replace('\n1\n', '\n01\n')]
   const noted = (content: string) => formatNote(content, [{ name: signer.name, signature: signer.sign(content) }])
   odd.push(...oddTexts.map(content => ({ ...one, checkpoint: noted(content) })))
@@ -169,17 +169,11 @@ function isRight(check: Check, { proof, receipt, proves }: Handed): boolean {
 }
 
 /** What the check is made of. Making proofs and signatures is in the same files, and shown elsewhere. */
-const sources = [
-  'vault/audit-proof.ts',
-  'vault/receipt.ts',
-  'crypto/receipt.ts',
-  'crypto/checkpoint.ts',
-  'crypto/merkle.ts',
-]
+const sources = ['tlog/proof.ts', 'tlog/check-receipt.ts', 'tlog/receipt.ts', 'tlog/checkpoint.ts', 'tlog/merkle.ts']
 
 const from = {
-  'crypto/merkle.ts': '/** Whether the path proves that the leaf',
-  'crypto/receipt.ts': '/**\n * @param receipt as',
+  'tlog/merkle.ts': '/** Whether the path proves that the leaf',
+  'tlog/receipt.ts': '/**\n * @param receipt as',
 }
 
 t.test('no line of what an outsider checks with can be broken without a case that shows it', async t => {
@@ -197,8 +191,8 @@ t.test('no line of what an outsider checks with can be broken without a case tha
 
 async function findWrong(broken: Broken, handed: readonly Handed[]): Promise<unknown> {
   try {
-    const { checkProof } = await broken.load<typeof proofs>('vault/audit-proof.ts')
-    const { checkReceipt } = await broken.load<typeof receipts>('vault/receipt.ts')
+    const { checkProof } = await broken.load<typeof proofs>('tlog/proof.ts')
+    const { checkReceipt } = await broken.load<typeof receipts>('tlog/check-receipt.ts')
     return handed.find(one => !isRight({ checkProof, checkReceipt }, one))
   } catch (error) {
     return error
@@ -208,7 +202,7 @@ async function findWrong(broken: Broken, handed: readonly Handed[]): Promise<unk
 /** Lines whose break is caught by another; that each of them refuses by itself is shown beside its own file. */
 const harmless: readonly RegExp[] = [
   // A root of another length, or a size that is none, comes to verifyInclusion and verifyConsistency, and is refused there.
-  /if \(origin === '' \|\| !Number\.isSafeInteger\(treeSize\)/,
+  /if \(logName === '' \|\| !Number\.isSafeInteger\(treeSize\)/,
   // A size that is none, or a hash of another length, leads to no root.
   /isCount\(|isTreeHash|Number\.isSafeInteger\(n\)/,
   /if \(start === undefined\) return false/,

@@ -65,6 +65,6 @@ t.test('a receipt is never a checkpoint, nor a checkpoint a receipt', async t =>
   const receipt = signReceipt(signer, event)
   const note = formatNote(formatReceipt(receipt), [{ name: receipt.log, signature: receipt.signature }])
   t.throws(() => openCheckpoint(note, verifier), { code: 'checkpoint_invalid' })
-  const text = formatCheckpoint({ origin: signer.name, treeSize: 12, root: event.leafHash })
+  const text = formatCheckpoint({ logName: signer.name, treeSize: 12, root: event.leafHash })
   t.throws(() => openReceipt({ ...receipt, signature: signer.sign(text) }, verifier), { code: 'receipt_invalid' })
 })

@@ -45,7 +45,7 @@ export interface AuditReader {
   /** Rows that are missing are left out: whoever needs all of a range counts them. So also of subtrees. */
   readLeafHashes(from: number, to: number): Promise<readonly Uint8Array[]>
   /**
-   * Roots of full subtrees of 2^level leaves; `level` is 8, 16, 24 or 32, and `from`, `to` count subtrees of that level.
+   * Roots of full subtrees of 2^level leaves; `level` is one of subtreeLevels, and `from`, `to` count subtrees of that level.
    */
   readSubtrees(level: number, from: number, to: number): Promise<readonly Uint8Array[]>
   /**

@@ -9,6 +9,7 @@ import {
   type LeafRange,
   leafHash,
   type Subtree,
+  subtreeLevels,
   subtreesOf,
   verifyConsistency,
   verifyInclusion,
@@ -34,9 +35,8 @@ export interface Prover {
   proveConsistency(from: number, to?: number): Promise<ConsistencyProof>
 }
 
-/** Levels of which the store keeps subtree roots, besides the leaves: between two of them stand 256 hashes. */
-const levelsApart = 8
-const highestLevel = 32
+/** Hashes of one level that stand under one root of the next. */
+const runHashes = 2 ** subtreeLevels[0]!
 
 /** @param verifier the log's; without one, checkpoints are taken as they are stored, and whoever checks the proof finds out */
 export function createProver(reader: AuditReader, verifier?: NoteVerifier): Prover {
@@ -97,7 +97,7 @@ function openStored({ note, treeSize }: StoredCheckpoint, verifier: NoteVerifier
   return checkpoint
 }
 
-/** The node over each range. Of every level that the store keeps it reads one run, or two, of at most 256 hashes each. */
+/** The node over each range. Of every level that is stored it reads one run, or two, of at most 256 hashes each. */
 async function readPath(reader: AuditReader, ranges: readonly LeafRange[]): Promise<Uint8Array[]> {
   const parts = ranges.map(subtreesOf)
   const runs = new Map<string, { level: number; from: number; to: number }>()
@@ -123,15 +123,15 @@ async function readPath(reader: AuditReader, ranges: readonly LeafRange[]): Prom
   return parts.map(subtrees => foldRoots(subtrees.map(rootOf)))
 }
 
-/** The stored hashes that a subtree is made of: subtrees of a level that is kept, `from` ≤ index < `to`. */
+/** The stored hashes that a subtree is made of: subtrees of a level of subtreeLevels, or leaves, `from` ≤ index < `to`. */
 function storedUnder({ level, index }: Subtree): { level: number; from: number; to: number } {
-  const kept = Math.min(level - (level % levelsApart), highestLevel)
-  const count = 2 ** (level - kept)
-  return { level: kept, from: index * count, to: (index + 1) * count }
+  const stored = subtreeLevels.findLast(each => each <= level) ?? 0
+  const count = 2 ** (level - stored)
+  return { level: stored, from: index * count, to: (index + 1) * count }
 }
 
 function runName(level: number, index: number): string {
-  return `${level}/${Math.floor(index / 2 ** levelsApart)}`
+  return `${level}/${Math.floor(index / runHashes)}`
 }
 
 function mismatch(): TokenvaultError {

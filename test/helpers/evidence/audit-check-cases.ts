@@ -61,7 +61,7 @@ function checkpointCase(
 export function checkCases(): CheckCase[] {
   const kept = { source: 'kept', note: checkpointOf(logOf(60), signer) }
   const wrongTree = signCheckpoint(signer, { treeSize: 40, root: wrongRoot })
-  const foreignText = formatCheckpoint({ origin: 'tokenvault/other', treeSize: 40, root: wrongRoot })
+  const foreignText = formatCheckpoint({ logName: 'tokenvault/other', treeSize: 40, root: wrongRoot })
   const subtree = (from: number, to: number, count: number) => ({
     code: 'subtrees_wrong' as const,
     from: from * 256,

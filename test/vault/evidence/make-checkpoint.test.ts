@@ -18,8 +18,8 @@ t.test('a log that grows is signed, kept and published; one that did not grow is
     if (count > 0) await append(count)
     const made = await make()
     t.equal(made?.treeSize, size)
-    const { treeSize, root, origin } = openCheckpoint(made!.note, verifier)
-    t.strictSame({ treeSize, origin }, { treeSize: size, origin: 'tokenvault/default' })
+    const { treeSize, root, logName } = openCheckpoint(made!.note, verifier)
+    t.strictSame({ treeSize, logName }, { treeSize: size, logName: 'tokenvault/default' })
     t.strictSame(Buffer.from(root), foldSubtreeRoots((await reader.readHead()).subtreeRoots))
   }
   t.strictSame(

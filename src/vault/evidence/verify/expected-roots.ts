@@ -66,7 +66,7 @@ export class CheckpointMarks {
       return
     }
     // Signed by the key of the log, yet for another: no forger's work, and no checkpoint of this one.
-    if (this.#verifier !== undefined && mark.origin !== this.#verifier.name) {
+    if (this.#verifier !== undefined && mark.logName !== this.#verifier.name) {
       this.#findings.add({ code: 'checkpoint_invalid', ...place, detail: 'it is of another log' })
       return
     }

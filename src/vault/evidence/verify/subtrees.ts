@@ -1,8 +1,7 @@
+import { subtreeLevels } from '../../../tlog/merkle.ts'
 import type { AuditView } from '../ports.ts'
 import type { AuditFindings } from './findings.ts'
 
-/** Levels of which the store keeps subtree roots. */
-const keptLevels = [8, 16, 24, 32]
 /** Roots compared in one read. */
 const runLength = 256
 
@@ -11,7 +10,7 @@ export class SubtreeCheck {
   readonly #view: AuditView
   readonly #findings: AuditFindings
   /** By level: how many were compared, and those that were computed since. */
-  readonly #levels = new Map(keptLevels.map(level => [level, { compared: 0, waiting: [] as Uint8Array[] }]))
+  readonly #levels = new Map(subtreeLevels.map(level => [level, { compared: 0, waiting: [] as Uint8Array[] }]))
 
   constructor(view: AuditView, findings: AuditFindings) {
     this.#view = view

@@ -21,7 +21,7 @@ t.test('for every finding there is something that nothing else finds', async t =
 })
 
 /** The verifier's own files, which are broken on purpose below. */
-const sources = ['verify-audit', 'checkpoint-marks', 'subtree-check', 'audit-findings'].map(name => `vault/${name}.ts`)
+const sources = ['verify', 'expected-roots', 'subtrees', 'findings'].map(name => `vault/evidence/verify/${name}.ts`)
 
 /** Breakages after which the verifier still tells the same of every log, and why. */
 const harmless: readonly (readonly [line: RegExp, why: string])[] = [
@@ -51,7 +51,9 @@ t.test('no line of the verifier can be broken without a case that shows it', asy
 /** Whether any case tells the broken verifier from the true one. */
 async function showsBreak(broken: Broken): Promise<boolean> {
   try {
-    const { verifyAudit: verify } = await broken.load<{ verifyAudit: typeof verifyAudit }>('vault/verify-audit.ts')
+    const { verifyAudit: verify } = await broken.load<{ verifyAudit: typeof verifyAudit }>(
+      'vault/evidence/verify/verify.ts',
+    )
     for (const { view, external, findings } of cases) {
       const result = await verify(view, { verifier: caseVerifier, external })
       if (!isDeepStrictEqual(result.findings, findings)) return true

@@ -6,7 +6,7 @@ import type { AuditEvent, Principal } from '../admission/ports.ts'
 import { type AuditAccessDependencies, readEvidence } from '../admission/privileged-call.ts'
 import { checkPurpose } from '../admission/request-shape.ts'
 import type { FieldSchema } from '../fields/fields.ts'
-import { normalizeValue } from '../fields/normalize-value.ts'
+import { normalizeValue } from '../fields/values.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import type { AuditSearch, StoredEvent } from './ports.ts'
 

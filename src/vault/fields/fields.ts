@@ -1,12 +1,12 @@
 import { TokenvaultError } from '../../errors.ts'
-import { type NormalizationRule, normalizationRules } from './rules.ts'
+import { normalizationRules, type RuleName } from './rules/index.ts'
 
 /** One field that the vault tokenizes. */
 export interface Field {
   /** Name in events and in tokens: `ip`. */
   readonly name: string
   /** Versioned rule that its values are normalized by. */
-  readonly rule: NormalizationRule
+  readonly rule: RuleName
   /** Column of user_logins that holds its tokens. */
   readonly column: string
 }
@@ -44,7 +44,7 @@ export function findFieldProblems(
     problems.push({ property: 'name', problem: `name is not usable in a token: ${shape}` })
   } else if (clearNames.has(name)) problems.push({ property: 'name', problem: 'name is of a property stored in clear' })
   else if (earlier.some(other => other.name === name)) problems.push({ property: 'name', problem: 'name stands twice' })
-  if (!normalizationRules.has(rule as NormalizationRule)) {
+  if (!normalizationRules.has(rule as RuleName)) {
     problems.push({
       property: 'rule',
       problem: `rule is unknown; there are ${[...normalizationRules.keys()].join(', ')}`,

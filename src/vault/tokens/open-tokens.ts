@@ -3,7 +3,7 @@ import { packBytes, packText, unpackText } from '../../crypto/byte-column.ts'
 import type { ParsedToken } from '../../crypto/token.ts'
 import type { ErrorCode } from '../../errors.ts'
 import type { FieldSchema } from '../fields/fields.ts'
-import { revealPartially } from '../fields/partial-reveal.ts'
+import { revealPart } from '../fields/values.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import type { RevealLevel } from '../policy/policy.ts'
 import type { OriginalReader, SealedOriginal, TokenId } from './ports.ts'
@@ -120,13 +120,13 @@ function openGroup(
   const { plaintexts, authentic } = sealer.open(packBytes(members.map(({ original }) => original.sealed)), ids)
   const values = unpackText(plaintexts)
   const minted = keys.mint(field, tokenKeyVersion)!.mint(packText(values))
-  const { rule } = fields.get(field)!
+  const schema = fields.get(field)!
   const inPart = levels.get(field)!.level === 'partial'
   for (const [index, { token }] of members.entries()) {
     if (authentic[index] === 0 || minted.ids[index] !== ids[index])
       answers.set(token, { code: 'original_not_authentic' })
     else if (minted.tokens[index] !== token) answers.set(token, { code: 'token_not_authentic' })
-    else if (inPart) answers.set(token, { field, value: revealPartially(rule, values[index]!), partial: true })
+    else if (inPart) answers.set(token, { field, value: revealPart(schema, values[index]!), partial: true })
     else answers.set(token, { field, value: values[index]! })
   }
 }

@@ -4,7 +4,7 @@ import type { Principal } from '../admission/ports.ts'
 import type { RecordAct } from '../admission/record-action.ts'
 import { checkBatchSize, checkPurpose, checkTicket } from '../admission/request-shape.ts'
 import type { FieldSchema } from '../fields/fields.ts'
-import { normalizeValue } from '../fields/normalize-value.ts'
+import { normalizeValue } from '../fields/values.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { decideCall, limitsOfCall, type Policy } from '../policy/policy.ts'
 

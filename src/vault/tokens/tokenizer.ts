@@ -4,7 +4,7 @@ import type { Sealer } from '../../crypto/seal.ts'
 import type { TokenMint } from '../../crypto/token.ts'
 import { TokenvaultError } from '../../errors.ts'
 import type { Field, FieldSchema } from '../fields/fields.ts'
-import { normalizeValue, type ValueRefused } from '../fields/normalize-value.ts'
+import { normalizeValue, type ValueRefused } from '../fields/values.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import type { TokenizedValue } from './ports.ts'
 

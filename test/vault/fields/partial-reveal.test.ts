@@ -1,9 +1,10 @@
 import { isIPv6 } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
-import { revealPartially } from '../../../src/vault/fields/partial-reveal.ts'
-import { normalizationRules } from '../../../src/vault/fields/rules.ts'
+import { normalizationRules, type RuleName } from '../../../src/vault/fields/rules/index.ts'
 import { checkProperty, unicodeText } from '../../helpers/crypto/property.ts'
+
+const revealPart = (rule: RuleName, value: string) => normalizationRules.get(rule)!.revealPart(value)
 
 t.test('an address gives its network', async t => {
   const cases = {
@@ -23,7 +24,7 @@ t.test('an address gives its network', async t => {
     'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff': 'ffff:ffff:ffff::/48',
     '1::': '1::/48',
   }
-  for (const [address, network] of Object.entries(cases)) t.equal(revealPartially('ip.v1', address), network, address)
+  for (const [address, network] of Object.entries(cases)) t.equal(revealPart('ip.v1', address), network, address)
 })
 
 t.test('a device id gives its last four characters, where it has more than eight', async t => {
@@ -37,24 +38,13 @@ t.test('a device id gives its last four characters, where it has more than eight
     '💡💡💡💡💡💡💡💡💡': '…💡💡💡💡',
   }
   for (const [id, end] of Object.entries(cases)) {
-    t.equal(revealPartially('device_id.v1', id), end, id)
-    t.equal(revealPartially('text.v1', id), end, id)
+    t.equal(revealPart('device_id.v1', id), end, id)
+    t.equal(revealPart('text.v1', id), end, id)
   }
 })
 
 t.test('an email address gives its domain', async t => {
-  t.equal(revealPartially('email.v1', 'Ada.Lovelace+x@example.org'), '…@example.org')
-})
-
-t.test('every rule has a partial reveal', async t => {
-  const values = {
-    'ip.v1': '203.0.113.7',
-    'device_id.v1': 'Pixel-7a-0001',
-    'email.v1': 'ada@example.org',
-    'text.v1': 'some text',
-  }
-  t.strictSame(Object.keys(values), [...normalizationRules.keys()])
-  for (const rule of normalizationRules.keys()) t.not(revealPartially(rule, values[rule]), values[rule], rule)
+  t.equal(revealPart('email.v1', 'Ada.Lovelace+x@example.org'), '…@example.org')
 })
 
 t.test('never more than allowed, whatever the value', async t => {
@@ -63,13 +53,13 @@ t.test('never more than allowed, whatever the value', async t => {
     t,
     'of IPv4 addresses only the first 24 bits have a say',
     fc.property(bytes(4), fc.nat(255), (octets, other) => {
-      const network = revealPartially('ip.v1', octets.join('.'))
-      const neighbour = revealPartially('ip.v1', [...octets.slice(0, 3), other].join('.'))
+      const network = revealPart('ip.v1', octets.join('.'))
+      const neighbour = revealPart('ip.v1', [...octets.slice(0, 3), other].join('.'))
       return network === neighbour && network === `${octets.slice(0, 3).join('.')}.0/24`
     }),
   )
   const address = (groups: readonly number[]) =>
-    normalizationRules.get('ip.v1')!(groups.map(group => group.toString(16)).join(':'))!
+    normalizationRules.get('ip.v1')!.normalize(groups.map(group => group.toString(16)).join(':'))!
   const group = fc.oneof(fc.constant(0), fc.nat(0xffff))
   const groups = (length: number) => fc.array(group, { minLength: length, maxLength: length })
   await checkProperty(
@@ -79,8 +69,8 @@ t.test('never more than allowed, whatever the value', async t => {
       // An IPv4-mapped one is an IPv4 address by now.
       const [one, two] = [address([...network, ...host]), address([...network, ...other])]
       if (!isIPv6(one) || !isIPv6(two)) return true
-      const shown = revealPartially('ip.v1', one)
-      return shown === revealPartially('ip.v1', two) && shown === `${address([...network, 0, 0, 0, 0, 0])}/48`
+      const shown = revealPart('ip.v1', one)
+      return shown === revealPart('ip.v1', two) && shown === `${address([...network, 0, 0, 0, 0, 0])}/48`
     }),
   )
   for (const rule of ['device_id.v1', 'text.v1'] as const) {
@@ -88,9 +78,9 @@ t.test('never more than allowed, whatever the value', async t => {
       t,
       `of ${rule} at most four of more than eight characters`,
       fc.property(unicodeText(40), text => {
-        const value = normalizationRules.get(rule)!(text)
+        const value = normalizationRules.get(rule)!.normalize(text)
         if (value === undefined) return true
-        const shown = Array.from(revealPartially(rule, value))
+        const shown = Array.from(revealPart(rule, value))
         const allowed = Array.from(value).length > 8 ? Array.from(value).slice(-4) : []
         return shown.join('') === `…${allowed.join('')}`
       }),
@@ -100,8 +90,8 @@ t.test('never more than allowed, whatever the value', async t => {
     t,
     'of an email address nothing before the @',
     fc.property(fc.emailAddress(), text => {
-      const value = normalizationRules.get('email.v1')!(text)
-      return value === undefined || revealPartially('email.v1', value) === `…@${value.split('@')[1]}`
+      const value = normalizationRules.get('email.v1')!.normalize(text)
+      return value === undefined || revealPart('email.v1', value) === `…@${value.split('@')[1]}`
     }),
   )
 })

@@ -1,7 +1,7 @@
 import { openSync } from 'node:fs'
 import { devNull } from 'node:os'
 import { pino } from 'pino'
-import { composeWorker } from '../../src/compose/api.ts'
+import { composeWorker } from '../../src/compose/worker.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { createLog } from '../../src/log.ts'
 import type { Candidate } from './candidate.ts'
@@ -16,6 +16,6 @@ export const ourWorker: Candidate = async ({ worker: environment }, done, stop) 
       if (event.kind === 'batch') done(event.messages - event.released - event.undeleted)
     },
   })
-  await worker.main.run({ drain: false, signal: stop })
+  await worker.run({ drain: false, signal: stop })
   await worker.close()
 }

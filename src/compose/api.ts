@@ -1,25 +1,14 @@
-import type { Config, Environment } from '../config/load.ts'
+import type { Config } from '../config/load.ts'
 import { type App, createApp } from '../http/app.ts'
 import { clearProperties } from '../ingest/events/login-event.ts'
-import { createOriginSeal } from '../ingest/message-origin.ts'
-import type { Observe } from '../ingest/metrics/observe.ts'
-import { createRedriver } from '../ingest/redrive/quarantine.ts'
-import { type IngestWorker, workAndRedrive } from '../ingest/work-and-redrive.ts'
-import { startDepthWatch } from '../ingest/worker/depth-watch.ts'
-import { createWorker, type WorkerTotals } from '../ingest/worker/worker.ts'
 import type { Log } from '../log.ts'
 import { type ApprovalWebhook, createApprovalWebhook } from '../publish/approval-webhook.ts'
-import { openDeadLetterQueue, type SqsDeadLetterQueue } from '../queue/dead-letters.ts'
-import type { OpenOrigin } from '../queue/receive.ts'
-import type { SqsClientOptions } from '../queue/sqs-client.ts'
-import { createSqsQueue, type SqsQueue } from '../queue/sqs-queue.ts'
 import { createActLog } from '../store/action-log.ts'
 import { createApprovalReader } from '../store/approvals.ts'
 import { createIdempotencyStore } from '../store/idempotency.ts'
 import { createOriginalReader } from '../store/originals.ts'
 import { createDatabaseHealth } from '../store/postgres/health.ts'
 import { createQuarantineStore } from '../store/quarantine.ts'
-import { createRedriveStore } from '../store/redrive.ts'
 import { createSuspensionReader } from '../store/suspensions.ts'
 import { signReceipt } from '../tlog/receipt.ts'
 import { notifyingApprovers } from '../vault/admission/approval-notice.ts'
@@ -32,113 +21,22 @@ import { createDetokenize } from '../vault/tokens/detokenize.ts'
 import { createTokenize } from '../vault/tokens/tokenize.ts'
 import { composeEvidence } from './evidence.ts'
 import { readFields } from './fields.ts'
-import { policyPlace } from './read-policy.ts'
-import { openIngestVault, openSigningVault } from './vault.ts'
+import { policyPlace, watchPolicy } from './policy.ts'
+import { openSigningVault } from './vault.ts'
 import { version } from './version.ts'
-import { watchPolicy } from './watch-policy.ts'
 
-/** A process that is ready to run and must be closed. */
-export interface Composed<T> {
-  readonly main: T
+/** An API that is not yet listening, and must be closed. */
+export interface ComposedApi {
+  readonly app: App
   close(): Promise<void>
-}
-
-/** How often a worker asks whether an operator wants something redriven: one look at an index. */
-const redriveIdleMilliseconds = 2_000
-
-/**
- * Puts a worker together, whole or not at all.
- *
- * @throws TokenvaultError as openIngestVault
- */
-export async function composeWorker(
-  config: Config<'worker'>,
-  options: {
-    readonly log: Log
-    readonly environment: Environment
-    readonly onBatch?: ((totals: WorkerTotals) => void) | undefined
-    readonly observe?: Observe | undefined
-  },
-): Promise<Composed<IngestWorker>> {
-  const { log, environment, onBatch, observe } = options
-  // Before the database, which would stay open if this failed.
-  const queue = composeQueue(config, log, environment, (mark, body) => originSeal.open(mark, body, Date.now()))
-  const { fields, keys, database, tokenizer, store } = await openIngestVault(config, 'tokenvault worker')
-  const originSeal = createOriginSeal(keys)
-  const worker = createWorker({
-    queue,
-    tokenizer,
-    store,
-    log,
-    receivers: config.WORKER_RECEIVERS,
-    batchMessages: config.WORKER_BATCH_MESSAGES,
-    batchMilliseconds: config.WORKER_BATCH_MILLISECONDS,
-    visibilityTimeoutSeconds: config.WORKER_VISIBILITY_TIMEOUT_SECONDS,
-    onBatch,
-    observe,
-  })
-  const redriver = createRedriver({
-    store: createRedriveStore(database, fields),
-    tokenizer,
-    openQuarantined: createOpenQuarantined(keys),
-    log,
-    observe,
-    idleMilliseconds: redriveIdleMilliseconds,
-  })
-  const stopDepthWatch = observe === undefined ? () => {} : startDepthWatch({ queue, observe, log })
-  const close = async () => {
-    stopDepthWatch()
-    queue.close()
-    await database.destroy()
-  }
-  return { main: workAndRedrive(worker, redriver), close }
-}
-
-/** Where the queue is, and who calls it. */
-type QueueConfig = Pick<Config<'worker'>, 'SQS_QUEUE_URL' | 'AWS_REGION' | 'AWS_ENDPOINT_URL_SQS' | 'SQS_PROTOCOL'>
-
-/**
- * The queue alone, for sending to it.
- *
- * @param openOrigin for who receives from it, too
- */
-export function composeQueue(
-  config: QueueConfig,
-  log: Log,
-  environment: Environment,
-  openOrigin?: OpenOrigin,
-): SqsQueue {
-  return createSqsQueue({ ...queueOptions(config, environment), log, openOrigin })
-}
-
-/** The dead-letter queue of the queue. @throws TokenvaultError `dead_letter_queue_missing`, `queue_unavailable` */
-export function composeDeadLetterQueue(
-  config: QueueConfig,
-  log: Log,
-  environment: Environment,
-): Promise<SqsDeadLetterQueue> {
-  return openDeadLetterQueue({ ...queueOptions(config, environment), log })
-}
-
-function queueOptions(config: QueueConfig, environment: Environment): SqsClientOptions {
-  const endpoint = config.AWS_ENDPOINT_URL_SQS
-  // An emulator takes any credentials and most machines that run one have none. Real SQS is reached over TLS.
-  const needsNone = endpoint?.startsWith('http:') && !environment['AWS_ACCESS_KEY_ID'] && !environment['AWS_PROFILE']
-  return {
-    queueUrl: config.SQS_QUEUE_URL,
-    region: config.AWS_REGION,
-    endpoint,
-    protocol: config.SQS_PROTOCOL,
-    credentials: needsNone ? { accessKeyId: 'emulator', secretAccessKey: 'emulator' } : undefined,
-  }
 }
 
 /**
  * Puts the API together, not yet listening.
  *
- * @throws TokenvaultError as composeWorker, and `policy_invalid`
+ * @throws TokenvaultError as openSigningVault, and `policy_invalid`
  */
-export async function composeApi(config: Config<'api'>, log: Log): Promise<Composed<App>> {
+export async function composeApi(config: Config<'api'>, log: Log): Promise<ComposedApi> {
   const watched = watchPolicy(policyPlace(config), { fields: readFields(config), log })
   const policy = watched.current
   const vault = await openSigningVault(config, 'tokenvault api').catch(error => {
@@ -197,7 +95,7 @@ export async function composeApi(config: Config<'api'>, log: Log): Promise<Compo
     await evidence.close()
     await database.destroy()
   }
-  return { main: app, close }
+  return { app, close }
 }
 
 function composeApprovalWebhook(config: Config<'api'>, log: Log): ApprovalWebhook | undefined {

@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from '../config/load.ts'
 import { TokenvaultError } from '../errors.ts'
-import { openLocalKek } from '../kms/local.ts'
 import { createKeyWriter } from '../store/keys.ts'
 import { createDatabase } from '../store/postgres/database.ts'
 import { migrate } from '../store/setup/migrate.ts'
@@ -10,7 +9,8 @@ import { type LoginRole, loginRoles, setRolePasswords } from '../store/setup/rol
 import { FieldKeys } from '../vault/keys/field-keys.ts'
 import { createMissingKeys } from '../vault/keys/wrapped-keys.ts'
 import { readFields } from './fields.ts'
-import { auditOrigin } from './vault.ts'
+import { openKek } from './kek.ts'
+import { logName } from './vault.ts'
 
 export interface Prepared {
   readonly migrations: readonly string[]
@@ -28,7 +28,7 @@ export interface Prepared {
  */
 export async function prepareDatabase(config: Config<'migrate'>): Promise<Prepared> {
   const fields = readFields(config)
-  const kek = openLocalKek(config.KEK_FILE)
+  const kek = openKek(config)
   const passwords = readPasswords(config.ROLE_PASSWORDS_DIR)
   const database = createDatabase({
     url: config.DATABASE_URL,
@@ -44,7 +44,7 @@ export async function prepareDatabase(config: Config<'migrate'>): Promise<Prepar
       fields,
     })
     await setRolePasswords(database, passwords)
-    const { verifierKey } = new FieldKeys(keyset, config.TENANT).signer(auditOrigin(config))
+    const { verifierKey } = new FieldKeys(keyset, config.TENANT).signer(logName(config))
     return { migrations, keys: made, passwords: [...passwords.keys()], verifierKey }
   } finally {
     await database.destroy()

@@ -1,6 +1,5 @@
 import type { Config } from '../config/load.ts'
 import type { IngestStore } from '../ingest/ports.ts'
-import { openLocalKek } from '../kms/local.ts'
 import { createIngestStore } from '../store/ingest.ts'
 import { createKeyReader } from '../store/keys.ts'
 import { createDatabase, type TokenvaultDatabase } from '../store/postgres/database.ts'
@@ -11,6 +10,7 @@ import { FieldKeys } from '../vault/keys/field-keys.ts'
 import { openKeyset } from '../vault/keys/wrapped-keys.ts'
 import { createTokenizer, type Tokenizer } from '../vault/tokens/tokenizer.ts'
 import { readFields } from './fields.ts'
+import { openKek } from './kek.ts'
 
 /** The database, and the keys that it holds wrapped. */
 export interface Vault {
@@ -37,7 +37,7 @@ export interface IngestVault extends Vault {
  */
 export async function openVault(config: Config<'lambda'>, applicationName: string): Promise<Vault> {
   const fields = readFields(config)
-  const kek = openLocalKek(config.KEK_FILE)
+  const kek = openKek(config)
   const database = createDatabase({ url: config.DATABASE_URL, poolMax: config.DATABASE_POOL_MAX, applicationName })
   try {
     const keyset = await openKeyset(createKeyReader(database), kek, config.TENANT)
@@ -48,13 +48,13 @@ export async function openVault(config: Config<'lambda'>, applicationName: strin
   }
 }
 
-/** Name of the log and of its key, unless AUDIT_ORIGIN gives one. */
-export function auditOrigin({ AUDIT_ORIGIN, TENANT }: Pick<Config<'api'>, 'AUDIT_ORIGIN' | 'TENANT'>): string {
+/** Name of the log and of its key: what AUDIT_ORIGIN gives or, without it, one of the tenant. */
+export function logName({ AUDIT_ORIGIN, TENANT }: Pick<Config<'api'>, 'AUDIT_ORIGIN' | 'TENANT'>): string {
   return AUDIT_ORIGIN ?? `tokenvault/${TENANT}`
 }
 
 /**
- * A vault that can sign its evidence. One without a signing key is of before: `tokenvault migrate` makes it.
+ * A vault that can sign its evidence. Where the signing key is missing, `tokenvault migrate` makes it.
  *
  * @throws TokenvaultError as openVault
  */
@@ -64,7 +64,7 @@ export async function openSigningVault(
 ): Promise<SigningVault> {
   const vault = await openVault(config, applicationName)
   try {
-    return { ...vault, signer: vault.keys.signer(auditOrigin(config)) }
+    return { ...vault, signer: vault.keys.signer(logName(config)) }
   } catch (error) {
     await vault.database.destroy()
     throw error

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { composeWorker } from '../../src/compose/api.ts'
+import { policyPlace, readPolicy } from '../../src/compose/policy.ts'
 import { prepareDatabase } from '../../src/compose/prepare-database.ts'
-import { policyPlace, readPolicy } from '../../src/compose/read-policy.ts'
 import { openVault } from '../../src/compose/vault.ts'
+import { composeWorker } from '../../src/compose/worker.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { createOriginalReader } from '../../src/store/originals.ts'
 import { createDetokenize } from '../../src/vault/tokens/detokenize.ts'
@@ -75,7 +75,7 @@ t.test('a team tokenizes email tomorrow', async t => {
   ])
   const worker = await compose()
   t.teardown(() => worker.close())
-  const totals = await worker.main.run({ drain: true, signal: new AbortController().signal })
+  const totals = await worker.run({ drain: true, signal: new AbortController().signal })
   t.match(totals, { stored: 2, quarantined: 1 }, 'an event without the property is kept, and is no row')
   const { rows } = await owner.query('SELECT DISTINCT masked_email, masked_device_id FROM user_logins')
   t.equal(rows.length, 1, 'equal values, equal tokens')

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import type { Test } from 'tap'
 import t from 'tap'
-import { composeQueue } from '../../src/compose/api.ts'
+import { composeQueue } from '../../src/compose/queue.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { openDeadLetterQueue } from '../../src/queue/dead-letters.ts'
 import type { SqsProtocol } from '../../src/queue/sqs-client.ts'

@@ -17,7 +17,7 @@ export function addApiCommand(program: Command): void {
       const signal = stopSignal()
       const api = await composeApi(config, log)
       try {
-        log.info({ event: 'api_listening', port: await listen(api.main, { host: config.HOST, port: config.PORT }) })
+        log.info({ event: 'api_listening', port: await listen(api.app, { host: config.HOST, port: config.PORT }) })
         await stopped(signal)
       } finally {
         await api.close()

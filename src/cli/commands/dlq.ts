@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander'
-import { composeDeadLetterQueue } from '../../compose/api.ts'
+import { composeDeadLetterQueue } from '../../compose/queue.ts'
 import { openVault } from '../../compose/vault.ts'
 import { loadConfig } from '../../config/load.ts'
 import { createOriginSeal } from '../../ingest/message-origin.ts'

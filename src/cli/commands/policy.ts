@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { readFields } from '../../compose/fields.ts'
-import { policyPlace, readPolicy } from '../../compose/read-policy.ts'
+import { policyPlace, readPolicy } from '../../compose/policy.ts'
 import { loadConfig } from '../../config/load.ts'
 import { errorCatalogue } from '../../errors.ts'
 import { checkPurpose } from '../../vault/admission/request-shape.ts'

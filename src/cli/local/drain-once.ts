@@ -1,4 +1,5 @@
-import { composeQueue, composeWorker } from '../../compose/api.ts'
+import { composeQueue } from '../../compose/queue.ts'
+import { composeWorker } from '../../compose/worker.ts'
 import { loadConfig } from '../../config/load.ts'
 import { createProgress, reportInterruptedDrain, writeSummary } from '../terminal/ingest-summary.ts'
 import { readInputBodies } from './input-events.ts'
@@ -30,7 +31,7 @@ async function drain({ stack, log, signal }: StartedUp, bodies: readonly string[
   const progress = createProgress(process.stderr.isTTY ? 'live' : 'lines')
   const worker = await composeWorker(config, { log, environment: {}, onBatch: progress.update })
   try {
-    const totals = await worker.main.run({ drain: true, signal })
+    const totals = await worker.run({ drain: true, signal })
     progress.end()
     writeSummary(totals, options)
   } finally {

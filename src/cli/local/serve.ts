@@ -1,5 +1,7 @@
-import { composeApi, composeQueue, composeWorker } from '../../compose/api.ts'
-import { policyPlace, readPolicy } from '../../compose/read-policy.ts'
+import { composeApi } from '../../compose/api.ts'
+import { policyPlace, readPolicy } from '../../compose/policy.ts'
+import { composeQueue } from '../../compose/queue.ts'
+import { composeWorker } from '../../compose/worker.ts'
 import { loadConfig } from '../../config/load.ts'
 import { listen } from '../../http/server/listen.ts'
 import type { WorkerTotals } from '../../ingest/worker/worker.ts'
@@ -46,7 +48,7 @@ export async function serveUntilStopped(options: UpOptions): Promise<void> {
       log,
     )
     closing.push(() => api.close())
-    const listenOn = (port: number) => listen(api.main, { host, port })
+    const listenOn = (port: number) => listen(api.app, { host, port })
     const port = await (options.port === undefined
       ? withPreferredPort(preferredApiPort, listenOn)
       : listenOn(options.port))
@@ -97,7 +99,7 @@ async function startIngest(stack: EmbeddedStack, log: Log, bodies: readonly stri
   }
   const worker = await composeWorker(config, { log, environment: {}, onBatch })
   const stopping = new AbortController()
-  const running = worker.main.run({ drain: false, signal: stopping.signal })
+  const running = worker.run({ drain: false, signal: stopping.signal })
   const stop = async () => {
     stopping.abort()
     try {

@@ -1,4 +1,4 @@
-import { composeWorker } from '../../compose/api.ts'
+import { composeWorker } from '../../compose/worker.ts'
 import type { Config } from '../../config/load.ts'
 import { createIngestMetrics } from '../../ingest/metrics/prometheus.ts'
 import type { IngestTotals } from '../../ingest/work-and-redrive.ts'
@@ -56,7 +56,7 @@ async function runComposed(
     pid: process.pid,
   })
   try {
-    return await worker.main.run({ drain, signal })
+    return await worker.run({ drain, signal })
   } finally {
     await worker.close()
   }

@@ -1,0 +1,68 @@
+import type { Config, Environment } from '../config/load.ts'
+import { createOriginSeal } from '../ingest/message-origin.ts'
+import type { Observe } from '../ingest/metrics/observe.ts'
+import { createRedriver } from '../ingest/redrive/quarantine.ts'
+import { type IngestWorker, workAndRedrive } from '../ingest/work-and-redrive.ts'
+import { startDepthWatch } from '../ingest/worker/depth-watch.ts'
+import { createWorker, type WorkerTotals } from '../ingest/worker/worker.ts'
+import type { Log } from '../log.ts'
+import { createRedriveStore } from '../store/redrive.ts'
+import { createOpenQuarantined } from '../vault/quarantine/open.ts'
+import { composeQueue } from './queue.ts'
+import { openIngestVault } from './vault.ts'
+
+/** A worker that is not yet running, and must be closed. */
+export interface ComposedWorker extends IngestWorker {
+  close(): Promise<void>
+}
+
+/** How often a worker asks whether an operator wants something redriven: one look at an index. */
+const redriveIdleMilliseconds = 2_000
+
+/**
+ * Puts a worker together, whole or not at all.
+ *
+ * @throws TokenvaultError as openIngestVault
+ */
+export async function composeWorker(
+  config: Config<'worker'>,
+  options: {
+    readonly log: Log
+    readonly environment: Environment
+    readonly onBatch?: ((totals: WorkerTotals) => void) | undefined
+    readonly observe?: Observe | undefined
+  },
+): Promise<ComposedWorker> {
+  const { log, environment, onBatch, observe } = options
+  // Before the database, which would stay open if this failed.
+  const queue = composeQueue(config, log, environment, (mark, body) => originSeal.open(mark, body, Date.now()))
+  const { fields, keys, database, tokenizer, store } = await openIngestVault(config, 'tokenvault worker')
+  const originSeal = createOriginSeal(keys)
+  const worker = createWorker({
+    queue,
+    tokenizer,
+    store,
+    log,
+    receivers: config.WORKER_RECEIVERS,
+    batchMessages: config.WORKER_BATCH_MESSAGES,
+    batchMilliseconds: config.WORKER_BATCH_MILLISECONDS,
+    visibilityTimeoutSeconds: config.WORKER_VISIBILITY_TIMEOUT_SECONDS,
+    onBatch,
+    observe,
+  })
+  const redriver = createRedriver({
+    store: createRedriveStore(database, fields),
+    tokenizer,
+    openQuarantined: createOpenQuarantined(keys),
+    log,
+    observe,
+    idleMilliseconds: redriveIdleMilliseconds,
+  })
+  const stopDepthWatch = observe === undefined ? () => {} : startDepthWatch({ queue, observe, log })
+  const close = async () => {
+    stopDepthWatch()
+    queue.close()
+    await database.destroy()
+  }
+  return { ...workAndRedrive(worker, redriver), close }
+}

@@ -2,11 +2,11 @@ import { openIngestVault } from './compose/vault.ts'
 import { type Environment, loadConfig } from './config/load.ts'
 import { TokenvaultError } from './errors.ts'
 import { ingestSqsEvent, type SqsBatchResponse, type SqsEvent, type SqsRecord } from './ingest/batch/sqs-event.ts'
-import { createOriginSeal } from './ingest/message-origin.ts'
+import { createFirstIdentitySeal } from './ingest/first-identity.ts'
 import { createMetricLine } from './ingest/metrics/cloudwatch.ts'
 import type { Observe } from './ingest/metrics/observe.ts'
 import { createLog } from './log.ts'
-import { originAttribute } from './queue/origin-attribute.ts'
+import { firstIdentityAttribute } from './queue/origin-attribute.ts'
 
 /** The worker as an AWS Lambda function, for an SQS event source mapping. */
 export interface LambdaFunction {
@@ -58,14 +58,14 @@ async function open(environment: Environment) {
   const config = loadConfig('lambda', environment)
   const log = createLog(config.LOG_LEVEL)
   const { keys, database, tokenizer, store } = await openIngestVault(config, 'tokenvault lambda')
-  const originSeal = createOriginSeal(keys)
-  const readOrigin = ({ body, messageAttributes }: SqsRecord) => {
-    const mark = messageAttributes?.[originAttribute]?.stringValue
-    return mark === undefined ? undefined : originSeal.open(mark, body, Date.now())
+  const firstIdentitySeal = createFirstIdentitySeal(keys)
+  const openFirstIdentity = ({ body, messageAttributes }: SqsRecord) => {
+    const mark = messageAttributes?.[firstIdentityAttribute]?.stringValue
+    return mark === undefined ? undefined : firstIdentitySeal.open(mark, body, Date.now())
   }
   return {
     ingest: (event: SqsEvent, observe: Observe) =>
-      ingestSqsEvent(event, { tokenizer, store, log, readOrigin, observe }),
+      ingestSqsEvent(event, { tokenizer, store, log, openFirstIdentity, observe }),
     close: () => database.destroy(),
   }
 }

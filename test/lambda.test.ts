@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import t from 'tap'
 import type { SqsEvent, SqsRecord } from '../src/ingest/batch/sqs-event.ts'
-import { createOriginSeal } from '../src/ingest/message-origin.ts'
+import { createFirstIdentitySeal } from '../src/ingest/first-identity.ts'
 import { createLambdaFunction } from '../src/lambda.ts'
 import { connectTo, createVaultDatabase, type VaultDatabase } from './helpers/postgres/vault-database.ts'
 import { loginEvent, poison } from './helpers/queue/events.ts'
@@ -231,15 +231,15 @@ t.test('a message that was redriven from the dead-letter queue takes effect unde
   const { lambda, users, vault } = await start(t)
   const first = record(1, loginEvent(1))
   await lambda.handler({ Records: [first] })
-  const seal = createOriginSeal(vault.keys)
-  const origin = { messageId: first.messageId, sentAtMs: Number(first.attributes.SentTimestamp) }
+  const seal = createFirstIdentitySeal(vault.keys)
+  const firstIdentity = { messageId: first.messageId, sentAtMs: Number(first.attributes.SentTimestamp) }
   const again = (mark: string, n: number) => ({
     ...record(n, loginEvent(1)),
     messageAttributes: {
       'tokenvault-origin': { stringValue: mark, stringListValues: [], binaryListValues: [], dataType: 'String' },
     },
   })
-  await lambda.handler({ Records: [again(seal.seal(origin, first.body), 2)] })
+  await lambda.handler({ Records: [again(seal.seal(firstIdentity, first.body), 2)] })
   t.equal((await users()).length, 1, 'sent twice, stored once')
   await lambda.handler({ Records: [again('v1_forged', 3)] })
   t.equal((await users()).length, 2, 'a mark that is not genuine suppresses nothing')

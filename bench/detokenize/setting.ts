@@ -106,7 +106,7 @@ async function storeOriginals(environment: Readonly<Record<string, string>>): Pr
       tokens.push(ip.token, device.token)
       return { userId: `user-${n}`, deviceType: 'ios', locale: null, appVersion: 1, createDate, tokens: [ip, device] }
     })
-    await vault.store.storeEffects([{ messageId: `m-${first}`, sentOn: createDate, rows, quarantined: [] }])
+    await vault.store.storeMessages([{ messageId: `m-${first}`, sentOn: createDate, rows, quarantined: [] }])
   }
   await sql.raw('VACUUM ANALYZE pii_vault.originals').execute(vault.database)
   await vault.database.destroy()

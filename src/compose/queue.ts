@@ -1,7 +1,7 @@
 import type { Config, Environment } from '../config/load.ts'
 import type { Log } from '../log.ts'
 import { openDeadLetterQueue, type SqsDeadLetterQueue } from '../queue/dead-letters.ts'
-import type { OpenOrigin } from '../queue/receive.ts'
+import type { OpenFirstIdentity } from '../queue/receive.ts'
 import type { SqsClientOptions } from '../queue/sqs-client.ts'
 import { createSqsQueue, type SqsQueue } from '../queue/sqs-queue.ts'
 
@@ -11,15 +11,15 @@ type QueueConfig = Pick<Config<'worker'>, 'SQS_QUEUE_URL' | 'AWS_REGION' | 'AWS_
 /**
  * The queue alone, for sending to it.
  *
- * @param openOrigin for who receives from it, too
+ * @param openFirstIdentity for who receives from it, too
  */
 export function composeQueue(
   config: QueueConfig,
   log: Log,
   environment: Environment,
-  openOrigin?: OpenOrigin,
+  openFirstIdentity?: OpenFirstIdentity,
 ): SqsQueue {
-  return createSqsQueue({ ...queueOptions(config, environment), log, openOrigin })
+  return createSqsQueue({ ...queueOptions(config, environment), log, openFirstIdentity })
 }
 
 /** The dead-letter queue of the queue. @throws TokenvaultError `dead_letter_queue_missing`, `queue_unavailable` */

@@ -1,5 +1,5 @@
 import type { Config, Environment } from '../config/load.ts'
-import { createOriginSeal } from '../ingest/message-origin.ts'
+import { createFirstIdentitySeal } from '../ingest/first-identity.ts'
 import type { Observe } from '../ingest/metrics/observe.ts'
 import { createRedriver } from '../ingest/redrive/quarantine.ts'
 import { type IngestWorker, workAndRedrive } from '../ingest/work-and-redrive.ts'
@@ -35,9 +35,9 @@ export async function composeWorker(
 ): Promise<ComposedWorker> {
   const { log, environment, onBatch, observe } = options
   // Before the database, which would stay open if this failed.
-  const queue = composeQueue(config, log, environment, (mark, body) => originSeal.open(mark, body, Date.now()))
+  const queue = composeQueue(config, log, environment, (mark, body) => firstIdentitySeal.open(mark, body, Date.now()))
   const { fields, keys, database, tokenizer, store } = await openIngestVault(config, 'tokenvault worker')
-  const originSeal = createOriginSeal(keys)
+  const firstIdentitySeal = createFirstIdentitySeal(keys)
   const worker = createWorker({
     queue,
     tokenizer,

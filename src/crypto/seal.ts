@@ -4,7 +4,7 @@ import { type ByteColumn, packBytes } from './byte-column.ts'
 
 export const originalLabel = 'tokenvault/original/v1'
 export const quarantineLabel = 'tokenvault/quarantine/v1'
-export const originLabel = 'tokenvault/origin/v1'
+export const firstIdentityLabel = 'tokenvault/origin/v1'
 
 /**
  * Seals values under one data key, each bound to the identity of the row that holds it: a sealed value moved to

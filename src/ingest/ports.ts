@@ -14,8 +14,8 @@ export interface LoginRow {
   readonly tokens: readonly TokenizedValue[]
 }
 
-/** Everything that one message gives rise to. It takes effect once, however often the message is delivered. */
-export interface MessageEffect {
+/** A message with tokens in place of values: everything that it gives. It takes effect once, however often the message is delivered. */
+export interface TokenizedMessage {
   readonly messageId: string
   /** UTC day of SentTimestamp, YYYY-MM-DD: the same on every delivery. */
   readonly sentOn: string
@@ -26,16 +26,16 @@ export interface MessageEffect {
 export interface StoredCounts {
   readonly rows: number
   readonly quarantined: number
-  /** Messages whose receipt was already there: nothing was written for them. */
+  /** Messages whose delivery record was already there: nothing was written for them. */
   readonly duplicates: number
 }
 
 export interface IngestStore {
   /**
-   * Commits all effects in one transaction. Message ids are unique within the call.
+   * Commits all that the messages gave in one transaction. Message ids are unique within the call.
    * @throws `store_unavailable`; then nothing of the batch was committed, or the outcome is unknown and a repeat is safe
    */
-  storeEffects(effects: readonly MessageEffect[]): Promise<StoredCounts>
+  storeMessages(messages: readonly TokenizedMessage[]): Promise<StoredCounts>
 }
 
 /** An entry that an operator wants tried again. */
@@ -46,7 +46,7 @@ export interface RedriveRequest extends SealedBody {
 
 /** What an entry gave: something to store, or another reason to keep it. */
 export type RedriveOutcome =
-  | { readonly id: string; readonly effect: Pick<MessageEffect, 'messageId' | 'sentOn' | 'rows' | 'quarantined'> }
+  | { readonly id: string; readonly message: TokenizedMessage }
   | { readonly id: string; readonly reason: string }
 
 /** What a worker may do with the quarantine. */
@@ -78,11 +78,11 @@ export interface ReceivedMessage {
   /** MessageGroupId on a FIFO queue: messages of one group take effect in the order in which they are received. */
   readonly groupId?: string | undefined
   /** Present where the message was sent again: it then takes effect as the message that it was first. */
-  readonly origin?: MessageOrigin | undefined
+  readonly firstIdentity?: FirstIdentity | undefined
 }
 
 /** The identity of a message when it was sent first. */
-export interface MessageOrigin {
+export interface FirstIdentity {
   readonly messageId: string
   /** Milliseconds since 1970. */
   readonly sentAtMs: number
@@ -121,16 +121,16 @@ export interface MessageQueue {
 }
 
 /**
- * Marks by which a message that is sent again keeps the identity under which it was sent first: its receipt is then the
+ * Marks by which a message that is sent again keeps the identity under which it was sent first: its delivery record is then the
  * one of the first sending, and it takes effect once however often it is sent again. Whoever may send to the queue could
  * otherwise claim the identity of another message and so suppress it; hence a mark is sealed under a key that no producer
  * has, and bound to the body that it goes with.
  */
-export interface OriginSeal {
+export interface FirstIdentitySeal {
   /** @returns `v<key version>_<base64url>`, about 100 characters. @throws `keyset_incomplete` */
-  seal(origin: MessageOrigin, body: string): string
+  seal(identity: FirstIdentity, body: string): string
   /** @returns undefined for a mark that is malformed, forged, of another body, or too old to be of use */
-  open(mark: string, body: string, nowMs: number): MessageOrigin | undefined
+  open(mark: string, body: string, nowMs: number): FirstIdentity | undefined
 }
 
 /** A queue, its dead-letter queue, and what stands in each. */
@@ -160,9 +160,9 @@ export interface DeadLetterQueue {
   /** @throws `queue_unavailable` */
   status(): Promise<DeadLetterStatus>
   /**
-   * Receives up to `most` dead letters (10 at most), sends each to the source under a mark of its origin, and deletes those
+   * Receives up to `most` dead letters (10 at most), sends each to the source under a mark of its first identity, and deletes those
    * that the source took. Adds their first message ids to `tried`, and tries none that stands there.
    * @throws `queue_unavailable` when nothing could be received
    */
-  move(most: number, seal: OriginSeal, tried: Set<string>): Promise<DeadLetterMove>
+  move(most: number, seal: FirstIdentitySeal, tried: Set<string>): Promise<DeadLetterMove>
 }

@@ -7,11 +7,11 @@ import {
   SendMessageBatchCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
-import type { DeadLetterMove, OriginSeal } from '../ingest/ports.ts'
+import type { DeadLetterMove, FirstIdentitySeal } from '../ingest/ports.ts'
 import type { Log } from '../log.ts'
 import { callInChunks, type NotDone } from './call-in-chunks.ts'
 import { chunk } from './chunk.ts'
-import { originAttribute } from './origin-attribute.ts'
+import { firstIdentityAttribute } from './origin-attribute.ts'
 import { queueError } from './queue-error.ts'
 import { isFifo } from './sqs-client.ts'
 
@@ -32,7 +32,7 @@ export interface MovingQueues {
 
 interface Letter {
   readonly message: Message
-  readonly originId: string
+  readonly firstId: string
   readonly mark: string
 }
 
@@ -44,14 +44,14 @@ interface Letter {
 export async function moveDeadLetters(
   queues: MovingQueues,
   most: number,
-  seal: OriginSeal,
+  seal: FirstIdentitySeal,
   tried: Set<string>,
 ): Promise<DeadLetterMove> {
   const letters = (await receive(queues, most)).map(message => toLetter(message, seal))
   // Back again within one run: it cannot be taken yet, and sending it once more would go on for ever.
-  const back = letters.filter(({ originId }) => tried.has(originId))
+  const back = letters.filter(({ firstId }) => tried.has(firstId))
   const fresh = letters.filter(letter => !back.includes(letter))
-  for (const { originId } of fresh) tried.add(originId)
+  for (const { firstId } of fresh) tried.add(firstId)
   const notSent = await send(queues, fresh)
   const sent = fresh.filter(letter => !notSent.includes(letter))
   const undeleted = await remove(queues, sent)
@@ -82,13 +82,13 @@ async function receive(
 }
 
 /** A letter that was sent again before goes on under its first identity. */
-function toLetter(message: Message, seal: OriginSeal): Letter {
+function toLetter(message: Message, seal: FirstIdentitySeal): Letter {
   const { MessageId: messageId = '', Body: body = '', Attributes: attributes } = message
-  const mark = message.MessageAttributes?.[originAttribute]?.StringValue
-  const origin = mark === undefined ? undefined : seal.open(mark, body, Date.now())
-  if (mark !== undefined && origin !== undefined) return { message, originId: origin.messageId, mark }
+  const mark = message.MessageAttributes?.[firstIdentityAttribute]?.StringValue
+  const firstIdentity = mark === undefined ? undefined : seal.open(mark, body, Date.now())
+  if (mark !== undefined && firstIdentity !== undefined) return { message, firstId: firstIdentity.messageId, mark }
   const sentAtMs = Number(attributes?.SentTimestamp)
-  return { message, originId: messageId, mark: seal.seal({ messageId, sentAtMs }, body) }
+  return { message, firstId: messageId, mark: seal.seal({ messageId, sentAtMs }, body) }
 }
 
 /** @returns the letters that the source did not take */
@@ -107,7 +107,7 @@ async function send({ client, sourceUrl, log }: MovingQueues, letters: readonly 
             MessageBody: message.Body,
             MessageAttributes: {
               ...foreignAttributes(message),
-              [originAttribute]: { DataType: 'String', StringValue: mark },
+              [firstIdentityAttribute]: { DataType: 'String', StringValue: mark },
             },
             ...(inOrder
               ? {
@@ -126,7 +126,7 @@ async function send({ client, sourceUrl, log }: MovingQueues, letters: readonly 
 }
 
 function foreignAttributes({ MessageAttributes: attributes = {} }: Message): Record<string, MessageAttributeValue> {
-  const foreign = Object.entries(attributes).filter(([name]) => name !== originAttribute)
+  const foreign = Object.entries(attributes).filter(([name]) => name !== firstIdentityAttribute)
   return Object.fromEntries(
     foreign
       .slice(0, maxForeignAttributes)

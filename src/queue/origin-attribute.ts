@@ -1,2 +1,2 @@
-/** Message attribute that holds the mark of a message that was sent again; see OriginSeal in vault/ports.ts. */
-export const originAttribute = 'tokenvault-origin'
+/** Message attribute that holds the mark of a message that was sent again; see FirstIdentitySeal in vault/ports.ts. */
+export const firstIdentityAttribute = 'tokenvault-origin'

@@ -5,13 +5,13 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs'
 import { TokenvaultError } from '../errors.ts'
-import type { MessageOrigin, MessageQueue, ReceivedMessage } from '../ingest/ports.ts'
-import { originAttribute } from './origin-attribute.ts'
+import type { FirstIdentity, MessageQueue, ReceivedMessage } from '../ingest/ports.ts'
+import { firstIdentityAttribute } from './origin-attribute.ts'
 import { queueError } from './queue-error.ts'
 import { isFifo } from './sqs-client.ts'
 
 /** Reads the mark of a message that was sent again; undefined where it is not genuine. */
-export type OpenOrigin = (mark: string, body: string) => MessageOrigin | undefined
+export type OpenFirstIdentity = (mark: string, body: string) => FirstIdentity | undefined
 
 /** The most that one ReceiveMessage gives. */
 const maxMessages = 10
@@ -24,13 +24,13 @@ const latestSentAtMs = 253_402_300_799_999
  * already put into an abandoned reply comes back by itself after the visibility timeout.
  *
  * @param callTimeoutMilliseconds what a call may take on top of its wait
- * @param openOrigin reads the mark of a message that was sent again; marks are ignored without it
+ * @param openFirstIdentity reads the mark of a message that was sent again; marks are ignored without it
  */
 export function createReceive(
   client: SQSClient,
   queueUrl: string,
   callTimeoutMilliseconds: number,
-  openOrigin?: OpenOrigin,
+  openFirstIdentity?: OpenFirstIdentity,
 ): MessageQueue['receive'] {
   // On a standard queue a group says something about fairness and nothing about order.
   const attributes: MessageSystemAttributeName[] = [
@@ -49,7 +49,7 @@ export function createReceive(
           VisibilityTimeout: visibilityTimeoutSeconds,
           // Never AttributeNames beside it: servers that know both take one or the other.
           MessageSystemAttributeNames: attributes,
-          ...(openOrigin === undefined ? {} : { MessageAttributeNames: [originAttribute] }),
+          ...(openFirstIdentity === undefined ? {} : { MessageAttributeNames: [firstIdentityAttribute] }),
         }),
         {
           requestTimeout: waitSeconds * 1000 + callTimeoutMilliseconds,
@@ -57,7 +57,7 @@ export function createReceive(
         },
       )
       const receivedAtMs = performance.now()
-      return (reply.Messages ?? []).map(message => toReceived(message, receivedAtMs, openOrigin))
+      return (reply.Messages ?? []).map(message => toReceived(message, receivedAtMs, openFirstIdentity))
     } catch (error) {
       if (signal?.aborted) return []
       throw queueError('ReceiveMessage', error)
@@ -65,15 +65,15 @@ export function createReceive(
   }
 }
 
-function toReceived(message: Message, receivedAtMs: number, openOrigin?: OpenOrigin): ReceivedMessage {
+function toReceived(message: Message, receivedAtMs: number, openFirstIdentity?: OpenFirstIdentity): ReceivedMessage {
   const { MessageId: messageId, ReceiptHandle: receiptHandle } = message
   if (!messageId || !receiptHandle) throw incomplete('an id')
-  // The day of a message decides where its receipt stands. A guess could differ between two deliveries and let the
+  // The day of a message decides where its delivery record stands. A guess could differ between two deliveries and let the
   // message take effect twice, so without SentTimestamp nothing is taken.
   const sentAtMs = Number(message.Attributes?.SentTimestamp)
   if (!Number.isSafeInteger(sentAtMs) || sentAtMs <= 0 || sentAtMs > latestSentAtMs) throw incomplete('a SentTimestamp')
   const body = message.Body ?? ''
-  const mark = message.MessageAttributes?.[originAttribute]?.StringValue
+  const mark = message.MessageAttributes?.[firstIdentityAttribute]?.StringValue
   return {
     messageId,
     receiptHandle,
@@ -83,7 +83,7 @@ function toReceived(message: Message, receivedAtMs: number, openOrigin?: OpenOri
     receivedAtMs,
     groupId: message.Attributes?.MessageGroupId,
     // A mark that does not open is no reason to refuse a message: it takes effect under its own id.
-    ...(mark === undefined ? {} : { origin: openOrigin?.(mark, body) }),
+    ...(mark === undefined ? {} : { firstIdentity: openFirstIdentity?.(mark, body) }),
   }
 }
 

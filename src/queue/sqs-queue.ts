@@ -10,13 +10,13 @@ import type { Log } from '../log.ts'
 import { callInChunks } from './call-in-chunks.ts'
 import { chunk } from './chunk.ts'
 import { readDepth } from './depth.ts'
-import { createReceive, type OpenOrigin } from './receive.ts'
+import { createReceive, type OpenFirstIdentity } from './receive.ts'
 import { createSqsClient, isFifo, type SqsClientOptions } from './sqs-client.ts'
 
 export interface SqsQueueOptions extends SqsClientOptions {
   readonly log: Log
   /** For who receives: reads the marks of messages that were sent again. */
-  readonly openOrigin?: OpenOrigin | undefined
+  readonly openFirstIdentity?: OpenFirstIdentity | undefined
 }
 
 /** A queue with connections that must be closed. */
@@ -45,7 +45,7 @@ export function createSqsQueue(options: SqsQueueOptions): SqsQueue {
   const inOrder = isFifo(queueUrl)
 
   return {
-    receive: createReceive(client, queueUrl, options.callTimeoutMilliseconds ?? 10_000, options.openOrigin),
+    receive: createReceive(client, queueUrl, options.callTimeoutMilliseconds ?? 10_000, options.openFirstIdentity),
 
     async delete(messages) {
       const notDone = await callInChunks(

@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import type { IngestStore, LoginRow, MessageEffect, StoredCounts } from '../ingest/ports.ts'
+import type { IngestStore, LoginRow, StoredCounts, TokenizedMessage } from '../ingest/ports.ts'
 import type { FieldSchema } from '../vault/fields/fields.ts'
 import type { SealedOriginal } from '../vault/tokens/ports.ts'
 import { bytesArray, plainArray, textArray } from './postgres/array-literal.ts'
@@ -7,7 +7,7 @@ import type { TokenvaultDatabase } from './postgres/database.ts'
 import { namingFailures } from './postgres/errors.ts'
 
 /**
- * Stores what messages give rise to: receipt, originals, rows and quarantine in one transaction, so that a message
+ * Stores what messages become: delivery records, originals, rows and quarantine in one transaction, so that a message
  * takes effect once or not at all. Everything with a unique key goes in sorted, because concurrent batches that lock
  * the same keys in different orders deadlock.
  *
@@ -18,16 +18,16 @@ export function createIngestStore(database: TokenvaultDatabase, fields: FieldSch
   const knownDays = new Set<string>()
 
   return {
-    storeEffects: effects =>
+    storeMessages: messages =>
       namingFailures(async () => {
-        await ensureDays(database, knownDays, effects)
+        await ensureDays(database, knownDays, messages)
         return database.transaction().execute(async (transaction): Promise<StoredCounts> => {
-          const fresh = await insertReceipts(transaction, effects)
-          const rows = fresh.flatMap(effect => effect.rows)
+          const fresh = await insertDeliveryRecords(transaction, messages)
+          const rows = fresh.flatMap(message => message.rows)
           await insertOriginals(transaction, rows)
           await insertRows(transaction, tokenColumns, rows)
           const quarantined = await insertQuarantined(transaction, fresh)
-          return { rows: rows.length, quarantined, duplicates: effects.length - fresh.length }
+          return { rows: rows.length, quarantined, duplicates: messages.length - fresh.length }
         })
       }),
   }
@@ -37,32 +37,32 @@ export function createIngestStore(database: TokenvaultDatabase, fields: FieldSch
 async function ensureDays(
   database: TokenvaultDatabase,
   known: Set<string>,
-  effects: readonly MessageEffect[],
+  messages: readonly TokenizedMessage[],
 ): Promise<void> {
-  const days = [...new Set(effects.map(({ sentOn }) => sentOn))].filter(day => !known.has(day))
+  const days = [...new Set(messages.map(({ sentOn }) => sentOn))].filter(day => !known.has(day))
   if (days.length === 0) return
   await sql`select ingest.ensure_partitions(${days}::date[])`.execute(database)
   await sql`select ingest.drop_expired_receipts()`.execute(database)
   for (const day of days) known.add(day)
 }
 
-/** @returns the effects whose receipt was not there yet */
-async function insertReceipts(
+/** @returns the messages whose delivery record was not there yet */
+async function insertDeliveryRecords(
   transaction: TokenvaultDatabase,
-  effects: readonly MessageEffect[],
-): Promise<MessageEffect[]> {
-  const sorted = effects.toSorted((a, b) => compare(a.messageId, b.messageId))
+  messages: readonly TokenizedMessage[],
+): Promise<TokenizedMessage[]> {
+  const sorted = messages.toSorted((a, b) => compare(a.messageId, b.messageId))
   const { rows } = await sql<{ message_id: string }>`
     insert into ingest.receipts (sent_on, message_id, rows_stored, rows_quarantined)
     select * from unnest(
       ${plainArray(sorted.map(({ sentOn }) => sentOn))}::date[],
       ${textArray(sorted.map(({ messageId }) => messageId))}::text[],
-      ${plainArray(sorted.map(effect => effect.rows.length))}::int[],
-      ${plainArray(sorted.map(effect => effect.quarantined.length))}::int[])
+      ${plainArray(sorted.map(message => message.rows.length))}::int[],
+      ${plainArray(sorted.map(message => message.quarantined.length))}::int[])
     on conflict do nothing
     returning message_id`.execute(transaction)
   const fresh = new Set(rows.map(row => row.message_id))
-  return effects.filter(({ messageId }) => fresh.has(messageId))
+  return messages.filter(({ messageId }) => fresh.has(messageId))
 }
 
 export async function insertOriginals(transaction: TokenvaultDatabase, rows: readonly LoginRow[]): Promise<void> {
@@ -103,9 +103,9 @@ export async function insertRows(
 /** @returns how many were inserted */
 export async function insertQuarantined(
   transaction: TokenvaultDatabase,
-  effects: readonly MessageEffect[],
+  messages: readonly TokenizedMessage[],
 ): Promise<number> {
-  const rows = effects.flatMap(({ messageId, sentOn, quarantined }) =>
+  const rows = messages.flatMap(({ messageId, sentOn, quarantined }) =>
     quarantined.map(({ id, eventIndex, reason, dataKeyVersion, sealed }) => ({
       id,
       message_id: messageId,

@@ -19,11 +19,11 @@ export function createRedriveStore(database: TokenvaultDatabase, fields: FieldSc
           const requests = await takeRequests(transaction, most)
           if (requests.length === 0) return []
           const outcomes = decide(requests)
-          const effects = outcomes.flatMap(outcome => ('effect' in outcome ? [outcome.effect] : []))
-          const rows = effects.flatMap(effect => effect.rows)
+          const messages = outcomes.flatMap(outcome => ('message' in outcome ? [outcome.message] : []))
+          const rows = messages.flatMap(message => message.rows)
           await insertOriginals(transaction, rows)
           await insertRows(transaction, tokenColumns, rows)
-          await insertQuarantined(transaction, effects)
+          await insertQuarantined(transaction, messages)
           await settle(transaction, outcomes)
           return outcomes
         }),
@@ -41,9 +41,9 @@ async function takeRequests(transaction: TokenvaultDatabase, most: number): Prom
 
 async function settle(transaction: TokenvaultDatabase, outcomes: readonly RedriveOutcome[]): Promise<void> {
   const reasons = outcomes.map(outcome => ('reason' in outcome ? outcome.reason : null))
-  const stored = outcomes.map(outcome => ('effect' in outcome ? outcome.effect.rows.length : 0))
+  const stored = outcomes.map(outcome => ('message' in outcome ? outcome.message.rows.length : 0))
   // The entry itself counts as quarantined no longer; what it still held that is no event has entries of its own.
-  const quarantined = outcomes.map(outcome => ('effect' in outcome ? outcome.effect.quarantined.length - 1 : 0))
+  const quarantined = outcomes.map(outcome => ('message' in outcome ? outcome.message.quarantined.length - 1 : 0))
   await sql`select pii_vault.settle_redrives(${outcomes.map(({ id }) => id)}::uuid[], ${reasons}::text[],
     ${stored}::int[], ${quarantined}::int[])`.execute(transaction)
 }

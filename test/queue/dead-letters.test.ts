@@ -1,8 +1,8 @@
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { startFauxqs } from 'fauxqs'
 import t, { type Test } from 'tap'
-import { handleBatch } from '../../src/ingest/batch/effects.ts'
-import { createOriginSeal } from '../../src/ingest/message-origin.ts'
+import { tokenizeMessages } from '../../src/ingest/batch/tokenize-messages.ts'
+import { createFirstIdentitySeal } from '../../src/ingest/first-identity.ts'
 import type { DeadLetterQueue } from '../../src/ingest/ports.ts'
 import { redriveDeadLetters } from '../../src/ingest/redrive/dead-letters.ts'
 import { createWorker } from '../../src/ingest/worker/worker.ts'
@@ -24,7 +24,7 @@ const keys = new FieldKeys(
   ]),
   'default',
 )
-const seal = createOriginSeal(keys)
+const seal = createFirstIdentitySeal(keys)
 const tokenizer = freshTokenizer()
 
 /** A source whose messages become dead letters at the second receive, and a worker that stores in memory. */
@@ -49,7 +49,7 @@ async function build(t: Test, { intercept, fifo = '' }: { intercept?: Intercept;
     ...options,
     endpoint: direct,
     log,
-    openOrigin: (mark, body) => seal.open(mark, body, Date.now()),
+    openFirstIdentity: (mark, body) => seal.open(mark, body, Date.now()),
   })
   const queue = await openDeadLetterQueue({ ...options, callTimeoutMilliseconds: 500, log })
   t.teardown(async () => {
@@ -90,8 +90,8 @@ async function build(t: Test, { intercept, fifo = '' }: { intercept?: Intercept;
   return { server, source, queue, store, fail, work, redrive, logged }
 }
 
-function receiptIds({ receipts }: { receipts: ReadonlyMap<string, number> }): string[] {
-  return [...receipts.keys()].map(key => key.split('/')[1]!)
+function deliveredIds({ deliveries }: { deliveries: ReadonlyMap<string, number> }): string[] {
+  return [...deliveries.keys()].map(key => key.split('/')[1]!)
 }
 
 t.test('status tells the policy and the depth of both queues', async t => {
@@ -151,7 +151,7 @@ t.test('what took effect before it became a dead letter takes none again', async
   await source.send(loginBodies(3))
   const messages = await source.receive({ waitSeconds: 0, visibilityTimeoutSeconds: 30 })
   // Stored, and killed before the delete.
-  await store.storeEffects(handleBatch(messages, tokenizer))
+  await store.storeMessages(tokenizeMessages(messages, tokenizer))
   await source.release(messages, 0)
   await fail()
   t.match(await redrive(), { moved: 3 })
@@ -188,7 +188,7 @@ t.test('a dead letter that was redriven before goes on under its first id', asyn
     t.match(await redrive(), { moved: 1 })
   }
   await work()
-  t.strictSame(receiptIds(store), [first!.messageId])
+  t.strictSame(deliveredIds(store), [first!.messageId])
 })
 
 t.test('a mark that a producer forges, or takes from another message, suppresses nothing', async t => {
@@ -207,10 +207,10 @@ t.test('a mark that a producer forges, or takes from another message, suppresses
   const ids = [messageId]
   for (const mark of [genuine, messageId, forged]) ids.push(await send(attack!, mark))
   t.match(await work(), { received: 4, stored: 4, duplicates: 0 })
-  t.strictSame(receiptIds(store).toSorted(), ids.toSorted())
+  t.strictSame(deliveredIds(store).toSorted(), ids.toSorted())
 })
 
-t.test('a redrive ends at its limit, or when asked to once what is in hand is settled', async t => {
+t.test('a redrive ends at its limit, or when asked to once what is in flight is settled', async t => {
   const { source, queue, fail, redrive } = await build(t)
   await source.send(loginBodies(65))
   await fail()

@@ -147,8 +147,12 @@ t.test('the dead-letter queue is found and counted, and what is sent again carri
 
   const mark = 'v1_a-mark-of-the-test'
   t.match(await deadLetters.move(10, { seal: () => mark, open: () => undefined }, new Set()), { moved: 1 })
-  const origin = { messageId: 'first', sentAtMs: 1 }
-  const queue = createSqsQueue({ ...options, log, openOrigin: found => (found === mark ? origin : undefined) })
+  const firstIdentity = { messageId: 'first', sentAtMs: 1 }
+  const queue = createSqsQueue({
+    ...options,
+    log,
+    openFirstIdentity: found => (found === mark ? firstIdentity : undefined),
+  })
   t.teardown(() => queue.close())
-  t.match(await queue.receive(now), [{ body: JSON.stringify(loginEvent(1)), origin }])
+  t.match(await queue.receive(now), [{ body: JSON.stringify(loginEvent(1)), firstIdentity }])
 })

@@ -186,7 +186,7 @@ t.test('one bad MD5 does not throw nine good messages away', async t => {
   t.equal((await queue.receive(now)).length, 10)
 })
 
-t.test('a message without SentTimestamp is refused: its receipt would have no certain day', async t => {
+t.test('a message without SentTimestamp is refused: its delivery record would have no certain day', async t => {
   const { queue } = await startQueue(t, {
     intercept: async ({ action, input, forward }: QueueCall) => {
       t.notOk('AttributeNames' in input && action === 'ReceiveMessage', 'only one list of attributes is sent')

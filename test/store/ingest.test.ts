@@ -1,10 +1,10 @@
 import t, { type Test } from 'tap'
-import type { MessageEffect } from '../../src/ingest/ports.ts'
+import type { TokenizedMessage } from '../../src/ingest/ports.ts'
 import { createIngestStore } from '../../src/store/ingest.ts'
 import { loginFields } from '../../src/vault/fields/fields.ts'
 import { startDatabaseProxy } from '../helpers/postgres/database-proxy.ts'
 import { createVaultDatabase, openDatabase } from '../helpers/postgres/vault-database.ts'
-import { day, effectOf, loginRow, quarantineEffect } from '../helpers/queue/message-effects.ts'
+import { day, loginRow, messageOf, quarantinedMessage } from '../helpers/queue/tokenized-messages.ts'
 
 async function startStore(t: Test) {
   const vault = await createVaultDatabase(t)
@@ -25,15 +25,15 @@ const month = (text: string) => text.slice(0, 7).replace('-', '_')
 t.test('a message takes effect once, also when it is delivered again after midnight', async t => {
   const { store, newStore, tokenizer, count, admin } = await startStore(t)
   // Sent yesterday, stored then by one process and today by another.
-  const effects = [
-    effectOf('m-1', loginRow(tokenizer, 1, { createDate: day(-1) })),
-    effectOf('m-2', loginRow(tokenizer, 1, { createDate: day(-1) })),
-    quarantineEffect(tokenizer, 'm-3'),
-    effectOf('m-4', loginRow(tokenizer, 2), { rows: [loginRow(tokenizer, 2), loginRow(tokenizer, 3)] }),
+  const messages = [
+    messageOf('m-1', loginRow(tokenizer, 1, { createDate: day(-1) })),
+    messageOf('m-2', loginRow(tokenizer, 1, { createDate: day(-1) })),
+    quarantinedMessage(tokenizer, 'm-3'),
+    messageOf('m-4', loginRow(tokenizer, 2), { rows: [loginRow(tokenizer, 2), loginRow(tokenizer, 3)] }),
   ]
-  t.strictSame(await store.storeEffects(effects), { rows: 4, quarantined: 1, duplicates: 0 })
-  t.strictSame(await newStore().storeEffects(effects), { rows: 0, quarantined: 0, duplicates: 4 })
-  t.strictSame(await newStore().storeEffects([...effects, effectOf('m-5', loginRow(tokenizer, 1))]), {
+  t.strictSame(await store.storeMessages(messages), { rows: 4, quarantined: 1, duplicates: 0 })
+  t.strictSame(await newStore().storeMessages(messages), { rows: 0, quarantined: 0, duplicates: 4 })
+  t.strictSame(await newStore().storeMessages([...messages, messageOf('m-5', loginRow(tokenizer, 1))]), {
     rows: 1,
     quarantined: 0,
     duplicates: 4,
@@ -58,7 +58,7 @@ t.test('a message takes effect once, also when it is delivered again after midni
 t.test('a row is stored as it was given, in the partition of its month', async t => {
   const { store, tokenizer, admin } = await startStore(t)
   const rows = [loginRow(tokenizer, 3), loginRow(tokenizer, 4, { createDate: day(-29) })]
-  await store.storeEffects(rows.map((row, n) => effectOf(`m-${n}`, row)))
+  await store.storeMessages(rows.map((row, n) => messageOf(`m-${n}`, row)))
   const stored =
     await admin.query(`SELECT tableoid::regclass::text AS partition, user_id, device_type, locale, app_version,
     masked_ip, masked_device_id, create_date::text FROM user_logins ORDER BY user_id`)
@@ -80,14 +80,14 @@ t.test('a row is stored as it was given, in the partition of its month', async t
 t.test('8 workers with the same messages and tokens in different orders store each once, with no deadlock', async t => {
   const { newStore, tokenizer, count } = await startStore(t)
   // 400 messages, 40 addresses and devices.
-  const effects = Array.from({ length: 400 }, (_, n) => effectOf(`m-${n}`, loginRow(tokenizer, n % 40)))
+  const messages = Array.from({ length: 400 }, (_, n) => messageOf(`m-${n}`, loginRow(tokenizer, n % 40)))
   const counts = await Promise.all(
     Array.from({ length: 8 }, async () => {
       const store = newStore()
-      const shuffled = effects.toSorted(() => Math.random() - 0.5)
+      const shuffled = messages.toSorted(() => Math.random() - 0.5)
       const sum = { rows: 0, duplicates: 0 }
       for (let start = 0; start < shuffled.length; start += 50) {
-        const stored = await store.storeEffects(shuffled.slice(start, start + 50))
+        const stored = await store.storeMessages(shuffled.slice(start, start + 50))
         sum.rows += stored.rows
         sum.duplicates += stored.duplicates
       }
@@ -115,7 +115,7 @@ t.test(
       await Promise.all(
         stores.map((store, worker) => {
           const shuffled = rows.toSorted(() => Math.random() - 0.5)
-          return store.storeEffects(shuffled.map(row => effectOf(`${worker}/${row.userId}`, row)))
+          return store.storeMessages(shuffled.map(row => messageOf(`${worker}/${row.userId}`, row)))
         }),
       )
     }
@@ -125,26 +125,29 @@ t.test(
 
 t.test('one row that the database refuses takes back everything of its batch', async t => {
   const { store, tokenizer, count } = await startStore(t)
-  const good = effectOf('good', loginRow(tokenizer, 1))
-  const bad = effectOf('bad', loginRow(tokenizer, 2, { userId: 'x'.repeat(129) }))
-  const other = quarantineEffect(tokenizer, 'other')
-  await t.rejects(store.storeEffects([good, bad, other]), { code: 'store_refused', message: /SQLSTATE 22001$/ })
+  const good = messageOf('good', loginRow(tokenizer, 1))
+  const bad = messageOf('bad', loginRow(tokenizer, 2, { userId: 'x'.repeat(129) }))
+  const other = quarantinedMessage(tokenizer, 'other')
+  await t.rejects(store.storeMessages([good, bad, other]), { code: 'store_refused', message: /SQLSTATE 22001$/ })
   t.strictSame(await count(), nothing)
-  t.strictSame(await store.storeEffects([good, other]), { rows: 1, quarantined: 1, duplicates: 0 })
+  t.strictSame(await store.storeMessages([good, other]), { rows: 1, quarantined: 1, duplicates: 0 })
 })
 
 t.test('a day that no queue can still hold is refused, and nothing of it stored', async t => {
   const { store, tokenizer, count } = await startStore(t)
   for (const createDate of [day(-40), day(40)]) {
-    const effects = [effectOf('m-1', loginRow(tokenizer, 1)), effectOf('m-2', loginRow(tokenizer, 2, { createDate }))]
-    await t.rejects(store.storeEffects(effects), { code: 'store_refused', message: /SQLSTATE 22008$/ })
+    const messages = [
+      messageOf('m-1', loginRow(tokenizer, 1)),
+      messageOf('m-2', loginRow(tokenizer, 2, { createDate })),
+    ]
+    await t.rejects(store.storeMessages(messages), { code: 'store_refused', message: /SQLSTATE 22008$/ })
   }
   t.strictSame(await count(), nothing)
 })
 
 t.test('a batch without messages stores nothing', async t => {
   const { store } = await startStore(t)
-  t.strictSame(await store.storeEffects([]), { rows: 0, quarantined: 0, duplicates: 0 })
+  t.strictSame(await store.storeMessages([]), { rows: 0, quarantined: 0, duplicates: 0 })
 })
 
 t.test('thousands of events in one message are stored in one transaction', async t => {
@@ -153,8 +156,8 @@ t.test('thousands of events in one message are stored in one transaction', async
     .sealForQuarantine(Array(12_000).fill('no event'))
     .map((sealed, eventIndex) => ({ ...sealed, eventIndex, reason: 'event_not_object' }))
   const row = loginRow(tokenizer, 1)
-  const effect: MessageEffect = { ...effectOf('m-1', row), rows: Array(12_000).fill(row), quarantined }
-  t.strictSame(await store.storeEffects([effect]), { rows: 12_000, quarantined: 12_000, duplicates: 0 })
+  const message: TokenizedMessage = { ...messageOf('m-1', row), rows: Array(12_000).fill(row), quarantined }
+  t.strictSame(await store.storeMessages([message]), { rows: 12_000, quarantined: 12_000, duplicates: 0 })
   t.strictSame(await count(), { rows: 12_000, receipts: 1, originals: 2, quarantined: 12_000 })
 })
 
@@ -162,10 +165,10 @@ t.test(
   'a connection that is killed in the middle of a transaction leaves nothing, and the next call works',
   async t => {
     const { store, tokenizer, count, admin, connect } = await startStore(t)
-    const effects = [effectOf('m-1', loginRow(tokenizer, 1))]
+    const messages = [messageOf('m-1', loginRow(tokenizer, 1))]
     const blocker = await connect()
     await blocker.query('BEGIN; LOCK TABLE pii_vault.originals IN EXCLUSIVE MODE')
-    const storing = t.rejects(store.storeEffects(effects), { code: 'store_unavailable', message: /SQLSTATE 57P01$/ })
+    const storing = t.rejects(store.storeMessages(messages), { code: 'store_unavailable', message: /SQLSTATE 57P01$/ })
     let killed = 0
     while (killed === 0) {
       const { rowCount } = await admin.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -175,7 +178,7 @@ t.test(
     await storing
     await blocker.query('ROLLBACK')
     t.strictSame(await count(), nothing)
-    t.strictSame(await store.storeEffects(effects), { rows: 1, quarantined: 0, duplicates: 0 })
+    t.strictSame(await store.storeMessages(messages), { rows: 1, quarantined: 0, duplicates: 0 })
   },
 )
 
@@ -183,12 +186,12 @@ t.test('a commit whose answer is lost is reported, and storing the same again ad
   const { newStore, tokenizer, count, urlFor } = await startStore(t)
   const proxy = await startDatabaseProxy(t, urlFor('tokenvault_worker'))
   const store = newStore(proxy.url)
-  const effects = [effectOf('m-1', loginRow(tokenizer, 1)), quarantineEffect(tokenizer, 'm-2')]
+  const messages = [messageOf('m-1', loginRow(tokenizer, 1)), quarantinedMessage(tokenizer, 'm-2')]
   proxy.cutAnswerTo('commit')
-  await t.rejects(store.storeEffects(effects), {
+  await t.rejects(store.storeMessages(messages), {
     code: 'store_unavailable',
     message: 'the database answered: connection lost',
   })
-  t.strictSame(await store.storeEffects(effects), { rows: 0, quarantined: 0, duplicates: 2 })
+  t.strictSame(await store.storeMessages(messages), { rows: 0, quarantined: 0, duplicates: 2 })
   t.strictSame(await count(), { rows: 1, receipts: 2, originals: 2, quarantined: 1 })
 })

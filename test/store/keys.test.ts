@@ -85,11 +85,11 @@ t.test('what is stored tells that keys were in use, so that a lost one is not ma
   t.equal(await writer.hasContent(), false)
   t.equal(await writer.hasContent('ip'), false)
   const [ip] = vault.tokenizer.tokenizeValues('ip', ['192.0.2.1'])
-  const effect = { messageId: 'm', sentOn: new Date().toISOString().slice(0, 10), quarantined: [] }
-  const row = { userId: 'u', deviceType: 'ios', locale: null, appVersion: 1, createDate: effect.sentOn }
+  const message = { messageId: 'm', sentOn: new Date().toISOString().slice(0, 10), quarantined: [] }
+  const row = { userId: 'u', deviceType: 'ios', locale: null, appVersion: 1, createDate: message.sentOn }
   const tokens = [ip, vault.tokenizer.tokenizeValues('device_id', ['d'])[0]] as TokenizedValue[]
-  await createIngestStore(vault.database('tokenvault_worker'), loginFields).storeEffects([
-    { ...effect, rows: [{ ...row, tokens }] },
+  await createIngestStore(vault.database('tokenvault_worker'), loginFields).storeMessages([
+    { ...message, rows: [{ ...row, tokens }] },
   ])
   t.equal(await writer.hasContent(), true)
   t.equal(await writer.hasContent('ip'), true)

@@ -3,13 +3,13 @@ import { createIngestStore } from '../../src/store/ingest.ts'
 import { readLogins } from '../../src/store/logins.ts'
 import { loginFields } from '../../src/vault/fields/fields.ts'
 import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
-import { effectOf, loginRow } from '../helpers/queue/message-effects.ts'
+import { loginRow, messageOf } from '../helpers/queue/tokenized-messages.ts'
 
 t.test('an analyst reads rows in the order of columns that was promised, days as they are written', async t => {
   const vault = await createVaultDatabase(t)
   const row = loginRow(vault.tokenizer, 3)
   const store = createIngestStore(vault.database('tokenvault_worker'), loginFields)
-  await store.storeEffects([effectOf('m-1', row), effectOf('m-2', row)])
+  await store.storeMessages([messageOf('m-1', row), messageOf('m-2', row)])
   const analyst = vault.database('tokenvault_analyst')
   t.equal((await readLogins(analyst, 1)).length, 1)
   const rows = await readLogins(analyst, 10)

@@ -4,13 +4,13 @@ import { createIngestStore } from '../../src/store/ingest.ts'
 import { createOriginalReader } from '../../src/store/originals.ts'
 import { loginFields } from '../../src/vault/fields/fields.ts'
 import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
-import { effectOf, loginRow } from '../helpers/queue/message-effects.ts'
+import { loginRow, messageOf } from '../helpers/queue/tokenized-messages.ts'
 
 t.test('what the worker stored is what the API finds, and absent ids are absent', async t => {
   const vault = await createVaultDatabase(t)
   const row = loginRow(vault.tokenizer, 1)
   const store = createIngestStore(vault.database('tokenvault_worker'), loginFields)
-  await store.storeEffects([effectOf('m-1', row)])
+  await store.storeMessages([messageOf('m-1', row)])
   const reader = createOriginalReader(vault.database('tokenvault_api'))
   const [ip, device] = row.tokens.map(({ original }) => original)
   const found = await reader.findOriginals([ip!.tokenId, 'f'.repeat(32), device!.tokenId, ip!.tokenId])

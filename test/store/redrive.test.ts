@@ -11,35 +11,38 @@ async function build(t: Test) {
   return { vault, store: createQuarantineStore(vault.database('tokenvault_api', 2)) }
 }
 
-t.test('what an operator wants redriven becomes rows, originals and a receipt, and its body is erased', async t => {
-  const { vault, store } = await build(t)
-  const ids = await quarantine(vault, loginBodies(3), { sentAtMs: Date.now() - 86_400_000 })
-  const redriver = buildRedriver(vault)
-  t.strictSame(
-    await redriver.drain(running()),
-    { redriven: 0, rows: 0, quarantined: 0, returned: 0 },
-    'nothing is done unasked',
-  )
-  t.strictSame(await store.requestRedrive([ids[0]!, ids[2]!, '0'.repeat(32)]), [ids[0], ids[2]].toSorted())
-  t.strictSame(await redriver.drain(running()), { redriven: 2, rows: 2, quarantined: 0, returned: 0 })
-  const { states, logins, originals } = await readState(t, vault)
-  const sentOn = new Date(Date.now() - 86_400_000).toISOString().slice(0, 10)
-  t.strictSame(logins, [
-    { user_id: 'user-0', create_date: sentOn },
-    { user_id: 'user-2', create_date: sentOn },
-  ])
-  t.equal(originals, 4)
-  t.strictSame(
-    states.map(({ state, kept, redrives }) => ({ state, kept, redrives })),
-    [
-      { state: 'redriven', kept: false, redrives: 1 },
-      { state: 'quarantined', kept: true, redrives: 0 },
-      { state: 'redriven', kept: false, redrives: 1 },
-    ],
-  )
-  t.strictSame(await redriver.drain(running()), { redriven: 0, rows: 0, quarantined: 0, returned: 0 })
-  t.strictSame(await store.requestRedrive(ids), [ids[1]], 'what was redriven is settled')
-})
+t.test(
+  'what an operator wants redriven becomes rows, originals and a delivery record, and its body is erased',
+  async t => {
+    const { vault, store } = await build(t)
+    const ids = await quarantine(vault, loginBodies(3), { sentAtMs: Date.now() - 86_400_000 })
+    const redriver = buildRedriver(vault)
+    t.strictSame(
+      await redriver.drain(running()),
+      { redriven: 0, rows: 0, quarantined: 0, returned: 0 },
+      'nothing is done unasked',
+    )
+    t.strictSame(await store.requestRedrive([ids[0]!, ids[2]!, '0'.repeat(32)]), [ids[0], ids[2]].toSorted())
+    t.strictSame(await redriver.drain(running()), { redriven: 2, rows: 2, quarantined: 0, returned: 0 })
+    const { states, logins, originals } = await readState(t, vault)
+    const sentOn = new Date(Date.now() - 86_400_000).toISOString().slice(0, 10)
+    t.strictSame(logins, [
+      { user_id: 'user-0', create_date: sentOn },
+      { user_id: 'user-2', create_date: sentOn },
+    ])
+    t.equal(originals, 4)
+    t.strictSame(
+      states.map(({ state, kept, redrives }) => ({ state, kept, redrives })),
+      [
+        { state: 'redriven', kept: false, redrives: 1 },
+        { state: 'quarantined', kept: true, redrives: 0 },
+        { state: 'redriven', kept: false, redrives: 1 },
+      ],
+    )
+    t.strictSame(await redriver.drain(running()), { redriven: 0, rows: 0, quarantined: 0, returned: 0 })
+    t.strictSame(await store.requestRedrive(ids), [ids[1]], 'what was redriven is settled')
+  },
+)
 
 t.test('two workers at once: each entry takes effect once', async t => {
   const { vault, store } = await build(t)
@@ -143,7 +146,7 @@ t.test('a whole message that has become readable gives its rows, and new entries
   t.strictSame(states.map(({ state }) => state).toSorted(), ['quarantined', 'quarantined', 'redriven'])
 })
 
-t.test('two entries of one message are redriven together, and its receipt counts both', async t => {
+t.test('two entries of one message are redriven together, and its delivery record counts both', async t => {
   const { vault, store } = await build(t)
   const bodies = vault.tokenizer.sealForQuarantine(loginBodies(2))
   await ingest(vault, [{ messageId: 'both', body: '["x","y"]', sentAtMs: Date.now() }])
@@ -183,7 +186,7 @@ t.test('an entry that the store refuses by itself goes back, and stands in nobod
     redrive: (most, decide) =>
       inner.redrive(most, entries => {
         const outcomes = decide(entries)
-        const rows = outcomes.flatMap(outcome => ('effect' in outcome ? outcome.effect.rows : []))
+        const rows = outcomes.flatMap(outcome => ('message' in outcome ? outcome.message.rows : []))
         if (rows.some(({ userId }) => userId === 'user-3')) throw new TokenvaultError('store_refused')
         return outcomes
       }),
@@ -214,7 +217,7 @@ t.test('large bodies are taken some at a time, and never none', async t => {
   t.strictSame(sizes, [1, 2, 1])
 })
 
-t.test('of a message older than any receipt the event is stored on its day', async t => {
+t.test('of a message older than any delivery record the event is stored on its day', async t => {
   const { vault, store } = await build(t)
   const [id] = await quarantine(vault, loginBodies(1))
   const admin = await vault.connect()

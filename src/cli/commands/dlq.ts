@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { composeDeadLetterQueue } from '../../compose/queue.ts'
 import { openVault } from '../../compose/vault.ts'
 import { loadConfig } from '../../config/load.ts'
-import { createOriginSeal } from '../../ingest/message-origin.ts'
+import { createFirstIdentitySeal } from '../../ingest/first-identity.ts'
 import { type DeadLetterTotals, redriveDeadLetters } from '../../ingest/redrive/dead-letters.ts'
 import { createLog } from '../../log.ts'
 import { environmentHelp } from '../environment-help.ts'
@@ -88,7 +88,7 @@ async function redrive({ max = Number.POSITIVE_INFINITY, rate, json, dataDir }: 
         totals = now
         bar.update(now.moved)
       }
-      const seal = createOriginSeal(keys)
+      const seal = createFirstIdentitySeal(keys)
       const end = { left: null as number | null, stopped: false, failed: true }
       try {
         await redriveDeadLetters({ queue, seal, max, perSecond: rate, signal, onProgress })

@@ -19,7 +19,7 @@ interface WorkerCommandOptions {
 export function addWorkerCommand(program: Command): void {
   program
     .command('worker')
-    .description('ingest login events from the queue until stopped; SIGTERM stores and settles what is in hand')
+    .description('ingest login events from the queue until stopped; SIGTERM stores and settles what is in flight')
     .option('--drain', 'end when the queue stays empty')
     .option('--json', 'print the summary as one JSON line')
     .option('--processes <n>', 'run in so many processes, started anew when they die', count)

@@ -13,7 +13,7 @@ export type WorkerReport =
 
 /** The worker process's end of the channel to its supervisor. */
 export interface ParentChannel {
-  /** Fires when the supervisor says so, or is gone: what is in hand is finished then. */
+  /** Fires when the supervisor says so, or is gone: what is in flight is finished then. */
   readonly stop: AbortSignal
   tell(report: WorkerReport): void
   /** Says the last totals; afterwards the process can end. */

@@ -1,5 +1,5 @@
 import type { MessageQueue, ReceivedMessage } from '../ports.ts'
-import type { MessagesInHand } from './in-flight.ts'
+import type { MessagesInFlight } from './in-flight.ts'
 
 /** Looks in a row that must find nothing: on AWS the counts are approximate, and lag behind. */
 const emptyLooks = 2
@@ -15,10 +15,10 @@ export interface DrainWatch {
 }
 
 /**
- * The queue is drained when, two looks in a row, no message came in between, none is in hand, and the queue counts none
+ * The queue is drained when, two looks in a row, no message came in between, none is in flight, and the queue counts none
  * but those that were set aside. Messages in flight elsewhere count: their worker may have died.
  */
-export function createDrainWatch(queue: MessageQueue, inHand: MessagesInHand): DrainWatch {
+export function createDrainWatch(queue: MessageQueue, inFlight: MessagesInFlight): DrainWatch {
   const aside = new Map<string, ReceivedMessage['groupId']>()
   let looks = 0
   let receivedAtLastLook = -1
@@ -31,13 +31,13 @@ export function createDrainWatch(queue: MessageQueue, inHand: MessagesInHand): D
       for (const messageId of messageIds) aside.delete(messageId)
     },
     async isDrained(received) {
-      if (inHand.size > 0 || received !== receivedAtLastLook) looks = 0
+      if (inFlight.size > 0 || received !== receivedAtLastLook) looks = 0
       receivedAtLastLook = received
-      if (inHand.size > 0) return false
-      const { visible, inFlight, delayed } = await queue.depth()
+      if (inFlight.size > 0) return false
+      const depth = await queue.depth()
       // What waits in its group behind a message that was set aside counts as visible, and no receive gives it.
-      const isReceivable = visible > 0 && ![...aside.values()].some(groupId => groupId !== undefined)
-      looks = !isReceivable && inFlight + delayed <= aside.size ? looks + 1 : 0
+      const isReceivable = depth.visible > 0 && ![...aside.values()].some(groupId => groupId !== undefined)
+      looks = !isReceivable && depth.inFlight + depth.delayed <= aside.size ? looks + 1 : 0
       return looks >= emptyLooks
     },
   }

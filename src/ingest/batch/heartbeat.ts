@@ -1,7 +1,7 @@
 import type { Log } from '../../log.ts'
 import type { Observe } from '../metrics/observe.ts'
 import type { MessageQueue } from '../ports.ts'
-import type { MessagesInHand } from './in-flight.ts'
+import type { MessagesInFlight } from './in-flight.ts'
 
 export interface Heartbeat {
   /** Resolves when no extension is under way, so that a backoff sent afterwards is not overwritten by an earlier beat. */
@@ -12,25 +12,25 @@ export interface Heartbeat {
 /**
  * Extends the visibility of what is still held when half of its time is over. Four looks a visibility timeout, so each
  * message gets at least one try, mostly two, before its time ends. A beat that fails is only logged: the message then comes
- * again, which its receipt makes harmless. SQS ends all extensions 12 hours after the receive.
+ * again, which its delivery record makes harmless. SQS ends all extensions 12 hours after the receive.
  */
 export function startHeartbeat(options: {
   readonly queue: MessageQueue
-  readonly inHand: MessagesInHand
+  readonly inFlight: MessagesInFlight
   readonly visibilityTimeoutSeconds: number
   readonly log: Log
   readonly observe?: Observe | undefined
 }): Heartbeat {
-  const { queue, inHand, visibilityTimeoutSeconds, log, observe } = options
+  const { queue, inFlight, visibilityTimeoutSeconds, log, observe } = options
   let beating: Promise<void> | undefined
 
   const beat = async () => {
     const nowMs = performance.now()
-    const messages = inHand.dueForExtension(nowMs)
+    const messages = inFlight.dueForExtension(nowMs)
     if (messages.length === 0) return
     try {
       await queue.release(messages, visibilityTimeoutSeconds)
-      inHand.extended(messages, nowMs)
+      inFlight.extended(messages, nowMs)
       log.debug({ event: 'visibility_extended', messages: messages.length })
     } catch (err) {
       log.warn({ event: 'visibility_not_extended', messages: messages.length, err })

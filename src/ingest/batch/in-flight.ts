@@ -3,7 +3,7 @@ import type { ReceivedMessage } from '../ports.ts'
 interface Held {
   /** The latest delivery: only its receipt handle is sure to be honoured. */
   newest: ReceivedMessage
-  /** Deliveries of this message that are in hand, in one batch or in several. */
+  /** Deliveries of this message that are in flight, in one batch or in several. */
   deliveries: number
   /** `performance.now()` milliseconds at which others may see the message again. */
   hiddenUntilMs: number
@@ -12,7 +12,7 @@ interface Held {
 }
 
 /** The messages that this worker received and has not settled, by message id. */
-export class MessagesInHand {
+export class MessagesInFlight {
   readonly #held = new Map<string, Held>()
   readonly #visibilityTimeoutMs: number
 
@@ -53,7 +53,7 @@ export class MessagesInHand {
   }
 
   /**
-   * Newest deliveries of those that may be given back by `batch`: still hidden, not being settled, and not in hand through
+   * Newest deliveries of those that may be given back by `batch`: still hidden, not being settled, and not in flight through
    * another batch. A handle that has expired could cut short the time of whoever holds the message now.
    */
   claimForRelease(messageIds: Iterable<string>, batch: readonly ReceivedMessage[], nowMs: number): ReceivedMessage[] {

@@ -2,7 +2,7 @@ import type { Log } from '../../log.ts'
 import type { Observe } from '../metrics/observe.ts'
 import type { MessageQueue, ReceivedMessage } from '../ports.ts'
 import type { Heartbeat } from './heartbeat.ts'
-import type { MessagesInHand } from './in-flight.ts'
+import type { MessagesInFlight } from './in-flight.ts'
 
 /** What becomes of a message once its batch is done; the only place where that is decided. */
 export type Outcome =
@@ -22,7 +22,7 @@ export interface Settled {
  * Tells the queue the outcome of each message of a batch, with the newest receipt handle that is known.
  *
  * A delete follows the commit, so it is right whenever it happens, even with a handle whose time is over: at worst it does
- * nothing, the message comes once more, finds its receipt and is deleted with its new handle. That is why a message
+ * nothing, the message comes once more, finds its delivery record and is deleted with its new handle. That is why a message
  * whose visibility ran out while it waited is stored all the same; dropping it would waste the work and, on a slow
  * database, never get anywhere. A release is the opposite: with an expired handle it could end the hidden time of
  * another worker, so only what is still hidden for us is released; the rest is left.
@@ -34,26 +34,26 @@ export async function settle(
   outcomes: ReadonlyMap<string, Outcome>,
   context: {
     readonly queue: MessageQueue
-    readonly inHand: MessagesInHand
+    readonly inFlight: MessagesInFlight
     readonly heartbeat: Heartbeat
     readonly log: Log
     readonly observe?: Observe | undefined
   },
 ): Promise<Settled> {
-  const { queue, inHand, heartbeat, log, observe } = context
+  const { queue, inFlight, heartbeat, log, observe } = context
   const deletable = [...outcomes].flatMap(([messageId, { kind }]) => (kind === 'delete' ? [messageId] : []))
   const retries = [...outcomes].flatMap(([messageId, outcome]) =>
     outcome.kind === 'retry' ? [{ messageId, ...outcome }] : [],
   )
   const byDelay = Map.groupBy(retries, ({ delaySeconds }) => delaySeconds)
 
-  const deleting = inHand.claimForDelete(deletable)
+  const deleting = inFlight.claimForDelete(deletable)
   const nowMs = performance.now()
   const releasing = [...byDelay].map(([delaySeconds, retried]) => {
     const messageIds = retried.map(({ messageId }) => messageId)
-    return { delaySeconds, messages: inHand.claimForRelease(messageIds, batch, nowMs) }
+    return { delaySeconds, messages: inFlight.claimForRelease(messageIds, batch, nowMs) }
   })
-  inHand.remove(batch)
+  inFlight.remove(batch)
 
   let undeleted = 0
   let released = 0

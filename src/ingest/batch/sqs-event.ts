@@ -2,9 +2,9 @@ import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
 import type { Observe } from '../metrics/observe.ts'
-import type { IngestStore, MessageOrigin, ReceivedMessage } from '../ports.ts'
+import type { FirstIdentity, IngestStore, ReceivedMessage } from '../ports.ts'
 import { tellBatch } from '../tell-batch.ts'
-import { MessagesInHand } from './in-flight.ts'
+import { MessagesInFlight } from './in-flight.ts'
 import { storeBatch } from './store-batch.ts'
 
 /** What AWS Lambda hands to a function that an SQS event source mapping invokes; what we do not read is left out. */
@@ -41,7 +41,7 @@ export interface SqsEventIngest {
   readonly store: IngestStore
   readonly log: Log
   /** The identity under which a message was sent first, where it carries a genuine mark of that. */
-  readonly readOrigin: (record: SqsRecord) => MessageOrigin | undefined
+  readonly openFirstIdentity: (record: SqsRecord) => FirstIdentity | undefined
   readonly observe: Observe
 }
 
@@ -55,7 +55,7 @@ const storeAttempts = 4
 const hiddenSeconds = 12 * 3600
 
 /**
- * Stores the messages of one event as the worker stores a batch: tokens, originals and receipts in one transaction, what is no
+ * Stores the messages of one event as the worker stores a batch: tokens, originals and delivery records in one transaction, what is no
  * event into quarantine, and each message once however often Lambda delivers it.
  *
  * @returns the messages that have no effect: those that the store refuses even alone and, of a FIFO queue, those behind them in
@@ -65,7 +65,7 @@ const hiddenSeconds = 12 * 3600
  *   asks less often, which is right while a store is away.
  */
 export async function ingestSqsEvent(event: SqsEvent, deps: SqsEventIngest): Promise<SqsBatchResponse> {
-  const messages = readRecords(event, deps.readOrigin)
+  const messages = readRecords(event, deps.openFirstIdentity)
   const startedAtMs = performance.now()
   const stopping = new AbortController()
   let failure: TokenvaultError | undefined
@@ -73,10 +73,10 @@ export async function ingestSqsEvent(event: SqsEvent, deps: SqsEventIngest): Pro
     failure ??= error
     stopping.abort()
   }
-  const inHand = new MessagesInHand(hiddenSeconds)
-  inHand.add(messages)
+  const inFlight = new MessagesInFlight(hiddenSeconds)
+  inFlight.add(messages)
   const { tokenizer, store, log, observe } = deps
-  const context = { tokenizer, store, log, observe, inHand, stop: stopping.signal, maxAttempts: storeAttempts, fail }
+  const context = { tokenizer, store, log, observe, inFlight, stop: stopping.signal, maxAttempts: storeAttempts, fail }
   const stored = await storeBatch(messages, context)
   const failed = [...stored.outcomes].filter(([, { kind }]) => kind !== 'delete')
   // Lambda deletes, and says nothing of it.
@@ -85,7 +85,7 @@ export async function ingestSqsEvent(event: SqsEvent, deps: SqsEventIngest): Pro
   return { batchItemFailures: failed.map(([messageId]) => ({ itemIdentifier: messageId })) }
 }
 
-function readRecords(event: SqsEvent, readOrigin: SqsEventIngest['readOrigin']): ReceivedMessage[] {
+function readRecords(event: SqsEvent, openFirstIdentity: SqsEventIngest['openFirstIdentity']): ReceivedMessage[] {
   // Anybody who may invoke the function may hand it anything.
   const records: unknown = (event as Partial<SqsEvent> | null | undefined)?.Records
   if (!Array.isArray(records)) throw new TokenvaultError('event_invalid')
@@ -93,7 +93,7 @@ function readRecords(event: SqsEvent, readOrigin: SqsEventIngest['readOrigin']):
   return records.map((record: SqsRecord) => {
     const { messageId, receiptHandle, body, attributes, eventSourceARN } = record ?? {}
     const sentAtMs = Number(attributes?.SentTimestamp)
-    // The day of a message decides where its receipt stands, so a guess will not do; see queue/receive.ts.
+    // The day of a message decides where its delivery record stands, so a guess will not do; see queue/receive.ts.
     const hasTexts = [messageId, body, eventSourceARN].every(text => typeof text === 'string')
     if (!hasTexts || !Number.isSafeInteger(sentAtMs) || sentAtMs <= 0 || sentAtMs > 8.64e15) {
       throw new TokenvaultError('event_invalid')
@@ -107,7 +107,7 @@ function readRecords(event: SqsEvent, readOrigin: SqsEventIngest['readOrigin']):
       receivedAtMs,
       // On a standard queue a group says something about fairness and nothing about order.
       groupId: eventSourceARN.endsWith('.fifo') ? attributes.MessageGroupId : undefined,
-      origin: readOrigin(record),
+      firstIdentity: openFirstIdentity(record),
     }
   })
 }

@@ -3,10 +3,10 @@ import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
 import type { Observe } from '../metrics/observe.ts'
-import type { IngestStore, MessageEffect, ReceivedMessage, StoredCounts } from '../ports.ts'
-import { handleBatch } from './effects.ts'
-import type { MessagesInHand } from './in-flight.ts'
+import type { IngestStore, ReceivedMessage, StoredCounts, TokenizedMessage } from '../ports.ts'
+import type { MessagesInFlight } from './in-flight.ts'
 import type { Outcome } from './settle.ts'
+import { tokenizeMessages } from './tokenize-messages.ts'
 
 export interface BatchStored {
   readonly counts: StoredCounts
@@ -23,7 +23,7 @@ export interface BatchStored {
 export interface BatchStoreContext {
   readonly tokenizer: Tokenizer
   readonly store: IngestStore
-  readonly inHand: MessagesInHand
+  readonly inFlight: MessagesInFlight
   readonly log: Log
   readonly stop: AbortSignal
   /** Tries before an unavailable store is given up; infinite for a worker that stays. */
@@ -34,9 +34,9 @@ export interface BatchStoreContext {
 }
 
 /**
- * Commits the effects of a batch and decides the outcome of each message. Never throws.
+ * Commits what the messages of a batch gave and decides the outcome of each message. Never throws.
  *
- * - The store is unavailable (or the outcome of its commit unknown): the same effects are stored again, with backoff, while the
+ * - The store is unavailable (or the outcome of its commit unknown): the same is stored again, with backoff, while the
  *   messages are hidden; the heartbeat keeps them so. Giving them back instead would raise their receive counts
  *   until an outage of minutes had moved the queue into its dead-letter queue. Receivers meanwhile find no room.
  * - Anything else is a fault in one message that takes its batch down. Halves find it; alone, it is released with a growing
@@ -75,18 +75,18 @@ export async function storeBatch(
     const part = heldGroups.size === 0 ? all : all.filter(mayGoOn)
     if (part.length === 0) return
     try {
-      const effects = handle(part, context)
-      const stored = effects && (await storePatiently(effects, part, context))
-      if (effects === undefined || stored === undefined) {
+      const tokenized = handle(part, context)
+      const stored = tokenized && (await storePatiently(tokenized, part, context))
+      if (tokenized === undefined || stored === undefined) {
         // Stopping: others may have them at once. Otherwise their time is over, and they are no longer ours to give.
         return decide(part, context.stop.aborted ? { kind: 'retry', delaySeconds: 0 } : { kind: 'leave' })
       }
       counts.rows += stored.rows
       counts.quarantined += stored.quarantined
       // Of one message that was sent twice, both may stand here.
-      counts.duplicates += stored.duplicates + part.length - effects.length
+      counts.duplicates += stored.duplicates + part.length - tokenized.length
       decide(part, { kind: 'delete' })
-      for (const { reason } of effects.flatMap(({ quarantined }) => quarantined)) {
+      for (const { reason } of tokenized.flatMap(({ quarantined }) => quarantined)) {
         reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
       }
     } catch (error) {
@@ -117,12 +117,12 @@ export async function storeBatch(
 function handle(
   messages: readonly ReceivedMessage[],
   { tokenizer, fail, observe }: BatchStoreContext,
-): MessageEffect[] | undefined {
+): TokenizedMessage[] | undefined {
   const startedAtMs = performance.now()
   try {
-    const effects = handleBatch(messages, tokenizer)
+    const tokenized = tokenizeMessages(messages, tokenizer)
     observe?.({ kind: 'tokenized', seconds: (performance.now() - startedAtMs) / 1000 })
-    return effects
+    return tokenized
   } catch (error) {
     if (!(error instanceof TokenvaultError)) throw error
     fail(error)
@@ -132,15 +132,15 @@ function handle(
 
 /** @returns undefined when given up, with nothing committed or the outcome unknown */
 async function storePatiently(
-  effects: readonly MessageEffect[],
+  tokenized: readonly TokenizedMessage[],
   messages: readonly ReceivedMessage[],
-  { store, inHand, log, stop, maxAttempts, fail, observe }: BatchStoreContext,
+  { store, inFlight, log, stop, maxAttempts, fail, observe }: BatchStoreContext,
 ): Promise<StoredCounts | undefined> {
   for (let attempt = 1; ; attempt++) {
     const startedAtMs = performance.now()
     try {
       // After an unknown outcome a repeat may count its own rows as duplicates; the rows are there once either way.
-      const counts = await store.storeEffects(effects)
+      const counts = await store.storeMessages(tokenized)
       observe?.({ kind: 'committed', seconds: (performance.now() - startedAtMs) / 1000 })
       return counts
     } catch (error) {
@@ -150,7 +150,7 @@ async function storePatiently(
       log.warn({ event: 'batch_not_stored', messages: messages.length, attempt, retryInMs, err: error })
       if (attempt >= maxAttempts) fail(error)
       // Once all are visible to others again there is nothing left to be patient for.
-      if (stop.aborted || !inHand.anyHidden(messages, performance.now())) return undefined
+      if (stop.aborted || !inFlight.anyHidden(messages, performance.now())) return undefined
       await pause(retryInMs, stop)
     }
   }

@@ -8,9 +8,9 @@ export type IngestEvent =
   | { readonly kind: 'received_none' }
   /** A call to the queue failed; what it was for is tried again, or comes again by itself. */
   | { readonly kind: 'queue_failed'; readonly operation: QueueOperation }
-  /** Messages became effects: parsed, tokenized and sealed. */
+  /** Messages were parsed, tokenized and sealed. */
   | { readonly kind: 'tokenized'; readonly seconds: number }
-  /** Effects were committed; `seconds` from asking to the answer, without the tries that failed before. */
+  /** What messages gave was committed; `seconds` from asking to the answer, without the tries that failed before. */
   | { readonly kind: 'committed'; readonly seconds: number }
   /** The store did not commit; it is tried again or given up. */
   | { readonly kind: 'store_failed'; readonly code: ErrorCode }

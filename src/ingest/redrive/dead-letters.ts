@@ -1,14 +1,14 @@
 import { pause } from '../../concurrency/backoff.ts'
-import type { DeadLetterQueue, OriginSeal } from '../ports.ts'
+import type { DeadLetterQueue, FirstIdentitySeal } from '../ports.ts'
 
 export interface DeadLetterRedrive {
   readonly queue: DeadLetterQueue
-  readonly seal: OriginSeal
+  readonly seal: FirstIdentitySeal
   /** Messages to move, at most. */
   readonly max: number
   /** Messages a second, at most: the worker has other work too. */
   readonly perSecond: number
-  /** Aborting it ends the run once the batch in hand has been sent and deleted. */
+  /** Aborting it ends the run once the batch under way has been sent and deleted. */
   readonly signal: AbortSignal
   readonly onProgress?: (totals: DeadLetterTotals) => void
 }

@@ -3,7 +3,7 @@ import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { OpenQuarantined } from '../../vault/quarantine/open.ts'
 import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
-import { handleBatch } from '../batch/effects.ts'
+import { tokenizeMessages } from '../batch/tokenize-messages.ts'
 import type { Observe } from '../metrics/observe.ts'
 import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../ports.ts'
 
@@ -110,15 +110,15 @@ function decide(
     // Several entries may come from one message; each is handled by itself, under its own id.
     return body === undefined ? [] : [{ messageId: entry.id, body, sentAtMs: Date.parse(entry.sentOn) }]
   })
-  const effects = new Map(handleBatch(readable, tokenizer).map(effect => [effect.messageId, effect]))
+  const messages = new Map(tokenizeMessages(readable, tokenizer).map(message => [message.messageId, message]))
   return entries.map(({ id, messageId, sentOn }): RedriveOutcome => {
-    const effect = effects.get(id)
-    if (effect === undefined) return { id, reason: refused.has(id) ? 'row_invalid' : 'seal_invalid' }
-    const [rejected, ...others] = effect.quarantined
+    const message = messages.get(id)
+    if (message === undefined) return { id, reason: refused.has(id) ? 'row_invalid' : 'seal_invalid' }
+    const [rejected, ...others] = message.quarantined
     // Nothing of it is an event: it stays what it is, and keeps its seal.
-    if (effect.rows.length === 0 && rejected !== undefined && others.length === 0)
+    if (message.rows.length === 0 && rejected !== undefined && others.length === 0)
       return { id, reason: rejected.reason }
-    return { id, effect: { ...effect, messageId, sentOn } }
+    return { id, message: { ...message, messageId, sentOn } }
   })
 }
 
@@ -129,12 +129,12 @@ function nothing(): Counts {
 }
 
 function count(outcomes: readonly RedriveOutcome[], totals: Counts, { log, observe }: RedriverOptions): void {
-  const effects = outcomes.flatMap(outcome => ('effect' in outcome ? [outcome.effect] : []))
-  const { length: entries } = effects
-  const rows = effects.reduce((sum, effect) => sum + effect.rows.length, 0)
+  const messages = outcomes.flatMap(outcome => ('message' in outcome ? [outcome.message] : []))
+  const { length: entries } = messages
+  const rows = messages.reduce((sum, message) => sum + message.rows.length, 0)
   const returned = outcomes.length - entries
   const reasons = new Map<string, number>()
-  for (const { reason } of effects.flatMap(effect => effect.quarantined)) {
+  for (const { reason } of messages.flatMap(message => message.quarantined)) {
     reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
     totals.quarantined++
   }

@@ -4,7 +4,7 @@ import type { ReceivedMessage } from '../ports.ts'
 export interface Batcher {
   /** Resolves when there is room for another receive, or when the worker stops. */
   room(): Promise<void>
-  /** Adds what was received. Never refuses: a message in hand must get a batch. */
+  /** Adds what was received. Never refuses: a message in flight must get a batch. */
   add(messages: readonly ReceivedMessage[]): void
   /** The next batch once it is full, has waited long enough or the worker stops; undefined when closed and empty. */
   next(): Promise<readonly ReceivedMessage[] | undefined>
@@ -108,7 +108,7 @@ function cut(
   const batch = buffer.slice(0, count)
   const others = buffer.slice(count)
   // Batches are stored side by side, so what must keep its order stands in one. A FIFO queue gives no more of a group
-  // before its messages in hand are settled: all of them came in one receive, and are nine more at most.
+  // before its messages in flight are settled: all of them came in one receive, and are nine more at most.
   const groups = new Set(batch.map(({ groupId }) => groupId))
   groups.delete(undefined)
   if (groups.size === 0) return { batch, rest: others }

@@ -3,7 +3,7 @@ import type { Log } from '../../log.ts'
 import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
 import { createDrainWatch } from '../batch/drain.ts'
 import { startHeartbeat } from '../batch/heartbeat.ts'
-import { MessagesInHand } from '../batch/in-flight.ts'
+import { MessagesInFlight } from '../batch/in-flight.ts'
 import { processBatch } from '../batch/process-batch.ts'
 import type { Observe } from '../metrics/observe.ts'
 import type { IngestStore, MessageQueue, ReceivedMessage } from '../ports.ts'
@@ -47,12 +47,12 @@ export interface WorkerTotals {
 export interface Worker {
   /**
    * Receives, stores and settles until the signal is aborted or, when draining, until the queue stays empty. An abort
-   * ends the long polls at once, then stores and settles what is in hand.
+   * ends the long polls at once, then stores and settles what is in flight.
    *
    * A worker that stays waits for a queue or a store that is away; a draining one gives up after some tries.
    *
    * @throws TokenvaultError `queue_unavailable`, `store_unavailable` (draining only), or the tokenizer's `keyset_incomplete`;
-   *   what was in hand has been settled or given back by then
+   *   what was in flight has been settled or given back by then
    */
   run(options: { readonly drain: boolean; readonly signal: AbortSignal }): Promise<WorkerTotals>
 }
@@ -93,16 +93,16 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
   }
 
   const maxAttempts = drain ? drainAttempts : Number.POSITIVE_INFINITY
-  const inHand = new MessagesInHand(visibilityTimeoutSeconds)
-  const heartbeat = startHeartbeat({ queue, inHand, visibilityTimeoutSeconds, log, observe })
-  const drainWatch = drain ? createDrainWatch(queue, inHand) : undefined
+  const inFlight = new MessagesInFlight(visibilityTimeoutSeconds)
+  const heartbeat = startHeartbeat({ queue, inFlight, visibilityTimeoutSeconds, log, observe })
+  const drainWatch = drain ? createDrainWatch(queue, inFlight) : undefined
   const batcher = createBatcher({
     messages: options.batchMessages,
     characters: batchCharacters,
     milliseconds: options.batchMilliseconds,
     stop,
   })
-  const context = { ...options, inHand, heartbeat, drainWatch, stop, maxAttempts, fail }
+  const context = { ...options, inFlight, heartbeat, drainWatch, stop, maxAttempts, fail }
 
   const runProcessor = async () => {
     for (let batch = await batcher.next(); batch !== undefined; batch = await batcher.next()) {
@@ -141,7 +141,7 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
     room: () => batcher.room(),
     onMessages: (messages: readonly ReceivedMessage[]) => {
       totals.received += messages.length
-      inHand.add(messages)
+      inFlight.add(messages)
       batcher.add(messages)
     },
     observe,

@@ -1,4 +1,4 @@
-import { originalLabel, originLabel, quarantineLabel, Sealer } from '../../crypto/seal.ts'
+import { firstIdentityLabel, originalLabel, quarantineLabel, Sealer } from '../../crypto/seal.ts'
 import { TokenMint } from '../../crypto/token.ts'
 import { TokenDigest } from '../../crypto/token-digest.ts'
 import { TokenvaultError } from '../../errors.ts'
@@ -11,7 +11,7 @@ export class FieldKeys {
   readonly #tenant: string
   readonly #mints = new Map<string, TokenMint>()
   readonly #sealers = new Map<string, Sealer>()
-  readonly #originSealers = new Map<string, Sealer>()
+  readonly #firstIdentitySealers = new Map<string, Sealer>()
   /** By which events are written. */
   readonly digest: TokenDigest
   /** By all of which events of the past may name a token. */
@@ -50,10 +50,10 @@ export class FieldKeys {
     })
   }
 
-  /** Seals origins of messages, under the quarantine key of the version. @returns undefined where no such key is held */
-  originSealer(keyVersion: number): Sealer | undefined {
-    return this.#cached(this.#originSealers, 'quarantine', '', keyVersion, key => {
-      return new Sealer(key, { label: originLabel, tenant: this.#tenant, field: '', keyVersion })
+  /** Seals first identities of messages, under the quarantine key of the version. @returns undefined where no such key is held */
+  firstIdentitySealer(keyVersion: number): Sealer | undefined {
+    return this.#cached(this.#firstIdentitySealers, 'quarantine', '', keyVersion, key => {
+      return new Sealer(key, { label: firstIdentityLabel, tenant: this.#tenant, field: '', keyVersion })
     })
   }
 

@@ -37,11 +37,11 @@ export interface FaultWorld {
   start(environment?: Readonly<Record<string, string>>, args?: readonly string[]): WorkerProcess
   /** Connections of the superuser, past the proxy. */
   readonly admin: pg.Pool
-  /** Messages whose receipt is committed. */
+  /** Messages whose delivery record is committed. */
   receipts(): Promise<number>
   /** Whether every message took effect and is gone from the queue. */
   isDone(): Promise<boolean>
-  /** Messages that a worker deleted before their receipt was committed. */
+  /** Messages that a worker deleted before their delivery record was committed. */
   readonly wronglySettled: readonly string[]
   /** Counts in SQL, then `tokenvault reconcile`. */
   checkTruth(t: Test): Promise<void>

@@ -67,7 +67,7 @@ async function storeAddresses(vault: VaultDatabase, count: number): Promise<stri
     return { userId: `user-${n}`, deviceType: 'ios', locale: null, appVersion: 2, createDate, tokens: [ip, device] }
   })
   const message = { messageId: 'message-1', sentOn: new Date().toISOString().slice(0, 10), rows, quarantined: [] }
-  await createIngestStore(vault.database('tokenvault_worker', 1), loginFields).storeEffects([message])
+  await createIngestStore(vault.database('tokenvault_worker', 1), loginFields).storeMessages([message])
   return rows.map(({ tokens }) => tokens[0]!.token)
 }
 

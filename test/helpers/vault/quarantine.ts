@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { handleBatch } from '../../../src/ingest/batch/effects.ts'
+import { tokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
 import type { IngestEvent } from '../../../src/ingest/metrics/observe.ts'
 import type { RedriveStore } from '../../../src/ingest/ports.ts'
 import { createRedriver, type Redriver } from '../../../src/ingest/redrive/quarantine.ts'
@@ -21,20 +21,20 @@ export async function quarantine(
   { reason = 'ip_invalid', prefix = 'message', sentAtMs = Date.now() } = {},
 ): Promise<string[]> {
   const sentOn = new Date(sentAtMs).toISOString().slice(0, 10)
-  const effects = vault.tokenizer.sealForQuarantine(bodies).map((sealed, index) => ({
+  const messages = vault.tokenizer.sealForQuarantine(bodies).map((sealed, index) => ({
     messageId: `${prefix}-${index}`,
     sentOn,
     rows: [],
     quarantined: [{ ...sealed, eventIndex: 0, reason }],
   }))
-  await createIngestStore(vault.database('tokenvault_worker', 1), loginFields).storeEffects(effects)
-  return effects.map(({ quarantined }) => quarantined[0]!.id)
+  await createIngestStore(vault.database('tokenvault_worker', 1), loginFields).storeMessages(messages)
+  return messages.map(({ quarantined }) => quarantined[0]!.id)
 }
 
 /** Has messages ingested as a worker does it. */
-export async function ingest(vault: VaultDatabase, messages: Parameters<typeof handleBatch>[0]) {
+export async function ingest(vault: VaultDatabase, messages: Parameters<typeof tokenizeMessages>[0]) {
   const store = createIngestStore(vault.database('tokenvault_worker', 1), loginFields)
-  return store.storeEffects(handleBatch(messages, vault.tokenizer))
+  return store.storeMessages(tokenizeMessages(messages, vault.tokenizer))
 }
 
 /** A worker's redriver on a pool of its own; `change` stands between it and its store. */

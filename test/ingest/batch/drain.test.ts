@@ -49,8 +49,8 @@ t.test(
   'one message that the store refuses goes to the dead-letter queue, and its neighbours are stored',
   { buffered: true },
   async t => {
-    const store = createMemoryStore((commit, effects) => {
-      if (effects.some(({ rows }) => rows.some(({ userId }) => userId === 'user-13')))
+    const store = createMemoryStore((commit, messages) => {
+      if (messages.some(({ rows }) => rows.some(({ userId }) => userId === 'user-13')))
         throw new Error('canary constraint')
       return commit()
     })
@@ -75,8 +75,8 @@ t.test(
   'a drain ends though a message that the store refuses stays behind, hidden for its backoff',
   { buffered: true },
   async t => {
-    const store = createMemoryStore((commit, effects) => {
-      if (effects.some(({ rows }) => rows.some(({ userId }) => userId === 'user-3'))) throw new Error('constraint')
+    const store = createMemoryStore((commit, messages) => {
+      if (messages.some(({ rows }) => rows.some(({ userId }) => userId === 'user-3'))) throw new Error('constraint')
       return commit()
     })
     const { drain, count, send } = await buildWorker(t, { store })

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { handleBatch } from '../../../src/ingest/batch/effects.ts'
+import { tokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
 import { parseBody } from '../../../src/ingest/events/parse.ts'
 import { unwrap } from '../../../src/ingest/events/unwrap.ts'
 import type { Tokenizer } from '../../../src/vault/tokens/tokenizer.ts'
@@ -90,7 +90,7 @@ t.test('the text that is sealed is the one that was rejected, also where a rule 
   }
   const bad = JSON.stringify(loginEvent(2, { ip: '999.1.1.1' }))
   const array = `[${JSON.stringify(loginEvent(1))},${bad}]`
-  handleBatch([received('a', notification(array)), received('b', eventBridge(bad))], listening)
+  tokenizeMessages([received('a', notification(array)), received('b', eventBridge(bad))], listening)
   t.same(sealed, [bad, eventBridge(bad)])
 })
 

@@ -57,7 +57,7 @@ t.test('each failure ends in a metric of its own', async t => {
       if (call.action === 'ReceiveMessage' && receives++ === 0) return { status: 400, output: {} }
       if (call.action === 'DeleteMessageBatch') {
         const Failed = call.input.Entries.map(({ Id }: { Id: string }) => ({ Id, Code: 'InternalError' }))
-        // Until one was given up; how often the message is in hand by then, nobody knows.
+        // Until one was given up; how often the message is in flight by then, nobody knows.
         return undeleted > 0 ? { output: await call.forward() } : { output: { Failed } }
       }
       return { output: await call.forward() }

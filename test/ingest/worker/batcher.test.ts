@@ -49,7 +49,7 @@ t.test('a batch is full by text too, and holds at least one message', async t =>
   t.equal((await batcher.next())?.length, 1)
 })
 
-t.test('receivers find no room while a full batch waits, so what is in hand is bounded', async t => {
+t.test('receivers find no room while a full batch waits, so what is in flight is bounded', async t => {
   const { batcher, stop } = build()
   await batcher.room()
   batcher.add(some(10))

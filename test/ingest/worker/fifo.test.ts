@@ -59,8 +59,8 @@ testOnBoth('each group is stored in order, however batches are cut', async (t, b
 
 testOnBoth('a message that is tried again is not overtaken by its group, and holds up no other', async (t, build) => {
   let faults = 6
-  const store = createMemoryStore((commit, effects) => {
-    if (effects.some(({ rows }) => rows.some(({ userId }) => userId === 'a-2')) && faults-- > 0)
+  const store = createMemoryStore((commit, messages) => {
+    if (messages.some(({ rows }) => rows.some(({ userId }) => userId === 'a-2')) && faults-- > 0)
       throw new Error('fault')
     return commit()
   })
@@ -105,8 +105,8 @@ testOnBoth('a stop in the middle gives a group back in order', async (t, build) 
 testOnBoth(
   'a message that is refused for ever blocks its group only, and a drain ends all the same',
   async (t, build) => {
-    const store = createMemoryStore((commit, effects) => {
-      if (effects.some(({ rows }) => rows.some(({ userId }) => userId === 'a-1'))) throw new Error('fault')
+    const store = createMemoryStore((commit, messages) => {
+      if (messages.some(({ rows }) => rows.some(({ userId }) => userId === 'a-1'))) throw new Error('fault')
       return commit()
     })
     const { queue, drain, count } = await build({ store })

@@ -124,7 +124,7 @@ t.test('keys that are wrong end the run and blame no message', async t => {
   t.match(await queue.depth(), { visible: 5, inFlight: 0 })
 })
 
-t.test('an abort ends the long polls, stores and deletes what is in hand, then resolves', async t => {
+t.test('an abort ends the long polls, stores and deletes what is in flight, then resolves', async t => {
   const abort = new AbortController()
   const { worker, store, count, send } = await buildWorker(t, {
     queue: queue => ({

@@ -12,7 +12,7 @@ import { createDatabaseHealth } from '../../../src/store/postgres/health.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
 import { startDatabaseProxy } from '../../helpers/postgres/database-proxy.ts'
 import { createVaultDatabase, openDatabase, readClusterLog, withLogin } from '../../helpers/postgres/vault-database.ts'
-import { effectOf, loginRow } from '../../helpers/queue/message-effects.ts'
+import { loginRow, messageOf } from '../../helpers/queue/tokenized-messages.ts'
 
 t.test('what keeps a statement from the database is named by its code, and by nothing else', async t => {
   const { adminUrl, urlFor } = await createVaultDatabase(t)
@@ -52,16 +52,16 @@ t.test('no error holds a value that was stored, and with default settings the se
   const store = createIngestStore(vault.database('tokenvault_worker'), loginFields)
   const row = loginRow(vault.tokenizer, 1)
   const bad = [
-    effectOf('m-1', { ...row, userId: canary.padEnd(129, 'x') }),
-    effectOf('m-2', { ...row, userId: `${canary}\0` }),
-    effectOf('m-3', { ...row, userId: canary, appVersion: 3_000_000_000 }),
-    effectOf('m-4', { ...row, userId: canary, locale: canary.repeat(2) }),
-    effectOf('m-5', { ...row, userId: canary }, { sentOn: '2001-01-01' }),
-    effectOf(`${canary}\0`, row),
-    effectOf(canary + randomBytes(6000).toString('hex'), row),
+    messageOf('m-1', { ...row, userId: canary.padEnd(129, 'x') }),
+    messageOf('m-2', { ...row, userId: `${canary}\0` }),
+    messageOf('m-3', { ...row, userId: canary, appVersion: 3_000_000_000 }),
+    messageOf('m-4', { ...row, userId: canary, locale: canary.repeat(2) }),
+    messageOf('m-5', { ...row, userId: canary }, { sentOn: '2001-01-01' }),
+    messageOf(`${canary}\0`, row),
+    messageOf(canary + randomBytes(6000).toString('hex'), row),
   ]
-  for (const effect of bad) {
-    const failure = await store.storeEffects([effect]).catch(error => error)
+  for (const message of bad) {
+    const failure = await store.storeMessages([message]).catch(error => error)
     t.match(failure, { code: 'store_refused', cause: undefined })
     t.match(failure.message, /^the database answered: SQLSTATE [25][0-9A-Z]{4}$/)
     t.notMatch(inspect(failure, { depth: null, showHidden: true }), canary)
@@ -85,7 +85,7 @@ t.test('a fault of ours is not taken for an outage, which would be retried for e
   const vault = await createVaultDatabase(t)
   const store = createIngestStore(vault.database('tokenvault_worker'), loginFields)
   const row = loginRow(vault.tokenizer, 1, { tokens: [] })
-  await t.rejects(store.storeEffects([effectOf('m-1', row)]), TypeError)
+  await t.rejects(store.storeMessages([messageOf('m-1', row)]), TypeError)
 })
 
 t.test('the server ends a statement that takes too long', async t => {
@@ -119,7 +119,7 @@ t.test('a connection that falls silent is given up, and the next call gets anoth
   await t.rejects(keys.readKeys(), lost)
   t.equal((await keys.readKeys()).length, 7)
   proxy.silence()
-  await t.rejects(store.storeEffects([effectOf('m-1', loginRow(tokenizer, 1))]), lost)
-  t.match(await store.storeEffects([effectOf('m-1', loginRow(tokenizer, 1))]), { rows: 1 })
+  await t.rejects(store.storeMessages([messageOf('m-1', loginRow(tokenizer, 1))]), lost)
+  t.match(await store.storeMessages([messageOf('m-1', loginRow(tokenizer, 1))]), { rows: 1 })
   t.equal(proxy.connections(), 3)
 })

@@ -46,7 +46,7 @@ t.test('columns of user_logins', async t => {
     const createDate = new Date().toISOString().slice(0, 10)
     const tokens = vault.tokenizer.tokenizeValues('ip', ['203.0.113.7']).flatMap(one => ('token' in one ? [one] : []))
     const row = { userId: 'u', deviceType: 'ios', locale: null, appVersion: 1, createDate, tokens }
-    await store.storeEffects([{ messageId: 'm-1', sentOn: createDate, rows: [row], quarantined: [] }])
+    await store.storeMessages([{ messageId: 'm-1', sentOn: createDate, rows: [row], quarantined: [] }])
     const { rows } = await owner.query('SELECT masked_email, masked_ip FROM user_logins')
     t.same(rows, [{ masked_email: tokens[0]!.token, masked_ip: null }])
   })

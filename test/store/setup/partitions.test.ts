@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { createIngestStore } from '../../../src/store/ingest.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
 import { createVaultDatabase, openDatabase } from '../../helpers/postgres/vault-database.ts'
-import { day, effectOf, loginRow } from '../../helpers/queue/message-effects.ts'
+import { day, loginRow, messageOf } from '../../helpers/queue/tokenized-messages.ts'
 
 async function startStore(t: Test) {
   const vault = await createVaultDatabase(t)
@@ -56,7 +56,7 @@ t.test('a partition has the indexes, the key and the owner of its table, and no 
 t.test('a month whose rows the default partition already holds stays there, and ingestion goes on', async t => {
   const { admin, newStore, tokenizer } = await startStore(t)
   await admin.query(`INSERT INTO user_logins (user_id, create_date) VALUES ('early', $1)`, [day()])
-  const stored = await newStore().storeEffects([effectOf('m-1', loginRow(tokenizer, 1))])
+  const stored = await newStore().storeMessages([messageOf('m-1', loginRow(tokenizer, 1))])
   t.strictSame(stored, { rows: 1, quarantined: 0, duplicates: 0 })
   const { rows } = await admin.query(`SELECT DISTINCT tableoid::regclass::text AS partition FROM user_logins`)
   t.strictSame(rows, [{ partition: 'ingest.user_logins_default' }])
@@ -67,7 +67,7 @@ t.test('a dump that reads every table for hours stops neither a new day nor a ne
   const dump = await connect()
   await dump.query('BEGIN; LOCK TABLE public.user_logins, ingest.receipts IN ACCESS SHARE MODE')
   const rows = [loginRow(tokenizer, 1), loginRow(tokenizer, 2, { createDate: day(-1) })]
-  t.match(await newStore().storeEffects(rows.map((row, n) => effectOf(`m-${n}`, row))), { rows: 2 })
+  t.match(await newStore().storeMessages(rows.map((row, n) => messageOf(`m-${n}`, row))), { rows: 2 })
   t.strictSame(await partitionsOf(admin, 'public.user_logins'), ['user_logins_default'])
   t.equal((await partitionsOf(admin, 'ingest.receipts')).length, 2)
   await dump.query('ROLLBACK')

@@ -3,7 +3,7 @@ import type { TokenizedValue } from '../../vault/tokens/ports.ts'
 import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
 import type { LoginEvent, RejectReason } from '../events/login-event.ts'
 import { parseBody } from '../events/parse.ts'
-import type { LoginRow, MessageEffect, ReceivedMessage } from '../ports.ts'
+import type { LoginRow, ReceivedMessage, TokenizedMessage } from '../ports.ts'
 
 interface Draft {
   readonly messageId: string
@@ -23,16 +23,16 @@ interface Reject {
 }
 
 /**
- * Turns messages into what the store commits: one effect a message id, in order of first appearance. A message that
- * stands twice in the batch gives one effect, and one that was sent again gives it under its first id. Works on columns: one tokenizer call a field for the whole batch, one
- * sealing call for everything that is no event.
+ * Turns messages into what the store commits: one tokenized message an id, in order of first appearance. One that stands
+ * twice in the batch gives one, and one that was sent again gives it under its first identity. Works on columns: one
+ * tokenizer call a field for the whole batch, one sealing call for everything that is not an event.
  *
  * @throws what the tokenizer throws: TokenvaultError `keyset_incomplete`, `field_unknown`
  */
-export function handleBatch(
-  messages: readonly Pick<ReceivedMessage, 'messageId' | 'body' | 'sentAtMs' | 'origin'>[],
+export function tokenizeMessages(
+  messages: readonly Pick<ReceivedMessage, 'messageId' | 'body' | 'sentAtMs' | 'firstIdentity'>[],
   tokenizer: Tokenizer,
-): MessageEffect[] {
+): TokenizedMessage[] {
   const fields = [...tokenizer.fields.keys()]
   const drafts = new Map<string, Draft>()
   const rejects: Reject[] = []
@@ -40,7 +40,7 @@ export function handleBatch(
     []
 
   for (const { body, ...message } of messages) {
-    const { messageId, sentAtMs } = message.origin ?? message
+    const { messageId, sentAtMs } = message.firstIdentity ?? message
     if (drafts.has(messageId)) continue
     const draft: Draft = { messageId, sentOn: utcDay(sentAtMs), rows: [], quarantined: [] }
     drafts.set(messageId, draft)

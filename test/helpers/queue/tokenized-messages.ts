@@ -1,4 +1,4 @@
-import type { LoginRow, MessageEffect } from '../../../src/ingest/ports.ts'
+import type { LoginRow, TokenizedMessage } from '../../../src/ingest/ports.ts'
 import type { TokenizedValue } from '../../../src/vault/tokens/ports.ts'
 import type { Tokenizer } from '../../../src/vault/tokens/tokenizer.ts'
 
@@ -22,12 +22,12 @@ export function loginRow(tokenizer: Tokenizer, n: number, changes: Partial<Login
 }
 
 /** A message that held one login. */
-export function effectOf(messageId: string, row: LoginRow, changes: Partial<MessageEffect> = {}): MessageEffect {
+export function messageOf(messageId: string, row: LoginRow, changes: Partial<TokenizedMessage> = {}): TokenizedMessage {
   return { messageId, sentOn: row.createDate, rows: [row], quarantined: [], ...changes }
 }
 
 /** A message that held no event. */
-export function quarantineEffect(tokenizer: Tokenizer, messageId: string): MessageEffect {
+export function quarantinedMessage(tokenizer: Tokenizer, messageId: string): TokenizedMessage {
   const [sealed] = tokenizer.sealForQuarantine(['no event'])
   return { messageId, sentOn: day(), rows: [], quarantined: [{ ...sealed!, eventIndex: 0, reason: 'json_invalid' }] }
 }

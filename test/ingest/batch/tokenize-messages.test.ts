@@ -1,5 +1,5 @@
 import t from 'tap'
-import { handleBatch } from '../../../src/ingest/batch/effects.ts'
+import { tokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
 import type { Tokenizer } from '../../../src/vault/tokens/tokenizer.ts'
 import { freshTokenizer, loginEvent, poison, received } from '../../helpers/queue/events.ts'
 
@@ -7,26 +7,26 @@ const tokenizer = freshTokenizer()
 
 t.test('a batch becomes rows with tokens, on the UTC day on which each message was sent', async t => {
   const event = JSON.stringify(loginEvent(1))
-  const effects = handleBatch(
+  const messages = tokenizeMessages(
     [received('a', event), received('b', event, { sentAtMs: Date.UTC(2026, 2, 1) }), received('c', '[]')],
     tokenizer,
   )
   t.same(
-    effects.map(({ messageId, sentOn }) => [messageId, sentOn]),
+    messages.map(({ messageId, sentOn }) => [messageId, sentOn]),
     [
       ['a', '2026-02-28'],
       ['b', '2026-03-01'],
       ['c', '2026-02-28'],
     ],
   )
-  const [row] = effects[0]!.rows
+  const [row] = messages[0]!.rows
   t.match(row, { userId: 'user-1', deviceType: 'android', locale: 'PT', appVersion: 2, createDate: '2026-02-28' })
   t.match(
     row!.tokens.map(({ token }) => token),
     [/^ip_v1_/, /^device_id_v1_/],
   )
-  t.same(effects[1]!.rows[0]!.tokens, row!.tokens, 'equal values, equal tokens')
-  t.match(effects[2], { rows: [], quarantined: [{ eventIndex: 0, reason: 'array_empty' }] })
+  t.same(messages[1]!.rows[0]!.tokens, row!.tokens, 'equal values, equal tokens')
+  t.match(messages[2], { rows: [], quarantined: [{ eventIndex: 0, reason: 'array_empty' }] })
 })
 
 t.test('the whole batch takes one tokenizer call a field and one sealing call', async t => {
@@ -43,16 +43,16 @@ t.test('the whole batch takes one tokenizer call a field and one sealing call', 
     },
   }
   const array = JSON.stringify([loginEvent(1), 'no event', loginEvent(2)])
-  handleBatch([received('a', array), received('b', 'no json'), received('c', array)], counting)
+  tokenizeMessages([received('a', array), received('b', 'no json'), received('c', array)], counting)
   t.same(calls, ['ip 4', 'device_id 4', 'seal 3'])
-  t.same(handleBatch([], counting), [])
+  t.same(tokenizeMessages([], counting), [])
 })
 
-t.test('a message that stands twice in a batch has one effect', async t => {
+t.test('a message that stands twice in a batch has one message', async t => {
   const body = JSON.stringify(loginEvent(1))
-  const effects = handleBatch([received('a', body), received('b', body), received('a', body)], tokenizer)
+  const messages = tokenizeMessages([received('a', body), received('b', body), received('a', body)], tokenizer)
   t.same(
-    effects.map(({ messageId, rows }) => [messageId, rows.length]),
+    messages.map(({ messageId, rows }) => [messageId, rows.length]),
     [
       ['a', 1],
       ['b', 1],
@@ -65,15 +65,15 @@ t.test('twelve kinds of poison are quarantined once each, without plaintext in a
     received(`bad-${n}`, body),
     received(`good-${n}`, JSON.stringify(loginEvent(n))),
   ])
-  const effects = handleBatch(messages, tokenizer)
-  t.equal(effects.flatMap(({ rows }) => rows).length, poison.length)
+  const tokenized = tokenizeMessages(messages, tokenizer)
+  t.equal(tokenized.flatMap(({ rows }) => rows).length, poison.length)
   t.same(
-    effects.flatMap(({ quarantined }) => quarantined.map(({ reason }) => reason)),
+    tokenized.flatMap(({ quarantined }) => quarantined.map(({ reason }) => reason)),
     poison.map(({ reason }) => reason),
   )
-  const ids = effects.flatMap(({ quarantined }) => quarantined.map(({ id }) => id))
+  const ids = tokenized.flatMap(({ quarantined }) => quarantined.map(({ id }) => id))
   t.equal(new Set(ids).size, poison.length)
-  const everything = JSON.stringify(effects, (_, value) =>
+  const everything = JSON.stringify(tokenized, (_, value) =>
     value instanceof Uint8Array ? Buffer.from(value).toString('latin1') : value,
   )
   t.notMatch(everything, /canary|593-47|10\.0\.0/)
@@ -89,9 +89,9 @@ t.test('an event of an array whose ip is no address is rejected alone and sealed
     },
   }
   const bad = loginEvent(2, { ip: '999.1.1.1', device_id: 'x'.repeat(500) })
-  const [effect] = handleBatch([received('a', JSON.stringify([loginEvent(1), bad, loginEvent(3)]))], listening)
-  t.equal(effect!.rows.length, 2)
-  t.match(effect!.quarantined, [{ eventIndex: 1, reason: 'ip_invalid', dataKeyVersion: 1 }])
+  const [message] = tokenizeMessages([received('a', JSON.stringify([loginEvent(1), bad, loginEvent(3)]))], listening)
+  t.equal(message!.rows.length, 2)
+  t.match(message!.quarantined, [{ eventIndex: 1, reason: 'ip_invalid', dataKeyVersion: 1 }])
   t.same(sealed, [JSON.stringify(bad)])
 })
 
@@ -99,10 +99,10 @@ t.test(
   'a body of very many elements that are no events takes a bounded number of entries, and its events are stored',
   async t => {
     const elements = [...new Array(5000).fill(1), loginEvent(7), ...new Array(5000).fill({ a: ',"]' })]
-    const [effect] = handleBatch([received('a', JSON.stringify(elements))], tokenizer)
-    t.equal(effect!.rows.length, 1)
-    t.equal(effect!.quarantined.length, 101)
-    t.match(effect!.quarantined.at(-1), { eventIndex: 100, reason: 'rejects_many' })
+    const [message] = tokenizeMessages([received('a', JSON.stringify(elements))], tokenizer)
+    t.equal(message!.rows.length, 1)
+    t.equal(message!.quarantined.length, 101)
+    t.match(message!.quarantined.at(-1), { eventIndex: 100, reason: 'rejects_many' })
 
     const texts: string[] = []
     const sealing: Tokenizer = {
@@ -112,7 +112,7 @@ t.test(
         return tokenizer.sealForQuarantine(given)
       },
     }
-    handleBatch([received('a', JSON.stringify(elements)), received('b', '[1]')], sealing)
+    tokenizeMessages([received('a', JSON.stringify(elements)), received('b', '[1]')], sealing)
     t.equal(texts.length, 102)
     t.same(JSON.parse(texts.at(-1)!), elements.filter((_, index) => index !== 5000).slice(100), 'nothing of it is lost')
   },

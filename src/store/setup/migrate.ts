@@ -34,6 +34,18 @@ async function checkServer(database: TokenvaultDatabase): Promise<void> {
   )
 }
 
+/** What to do about a database whose recorded migrations are not the first of ours. */
+async function explainNames(transaction: TokenvaultDatabase, ours: readonly string[]): Promise<string> {
+  const { rows } = await sql<{ name: string }>`select name from tokenvault_migrations.kysely_migration`.execute(
+    transaction,
+  )
+  const recorded = new Set(rows.map(({ name }) => name))
+  return ours.every(name => recorded.has(name))
+    ? 'a newer version of tokenvault migrated the database: run that version. Nothing was changed'
+    : 'an unreleased version of tokenvault made the database, and it cannot be upgraded: migrate an empty database and ' +
+        'ingest the events again. Nothing was changed'
+}
+
 /**
  * Applies the migrations that are missing, all of them or none, in one transaction under a transaction-level advisory
  * lock: any number of migrators may start at once, also through a connection pooler, and each migration runs once.
@@ -68,7 +80,7 @@ export async function migrate(
           failed = results.find(({ status }) => status === 'Error')?.migrationName
           // The migrator compares names before it runs anything, and says so in an error of its own.
           if (error instanceof Error && error.message.startsWith('corrupted migrations'))
-            throw new TokenvaultError('migration_failed', 'the database was migrated by another version of tokenvault')
+            throw new TokenvaultError('migration_failed', await explainNames(transaction, Object.keys(migrations)))
           if (error !== undefined) throw error
           return results.map(({ migrationName }) => migrationName)
         }),

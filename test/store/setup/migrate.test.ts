@@ -1,4 +1,4 @@
-import { cpSync, writeFileSync } from 'node:fs'
+import { cpSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { sql } from 'kysely'
@@ -14,18 +14,10 @@ import { temporaryDirectory } from '../../helpers/embedded/embedded-directory.ts
 import { createTestDatabase } from '../../helpers/postgres/embedded-postgres.ts'
 import { connectTo, createVaultDatabase, openDatabase, withLogin } from '../../helpers/postgres/vault-database.ts'
 
-const all = [
-  '0001_roles',
-  '0002_user_logins',
-  '0003_receipts',
-  '0004_vault',
-  '0005_audit',
-  '0006_quarantine_operations',
-  '0007_reconcile',
-  '0008_evidence',
-  '0009_acts',
-]
 const migrations = new URL('../../../migrations/', import.meta.url)
+const all = readdirSync(migrations)
+  .map(file => file.replace('.sql', ''))
+  .sort()
 
 t.test('20 migrators at once apply each migration once, and later ones apply none', async t => {
   const { adminUrl } = await createTestDatabase(t)
@@ -78,6 +70,21 @@ t.test('a migration that fails is named by name and SQLSTATE, and takes all othe
   t.strictSame(await migrate(database), all, 'the same connection migrates once the cause is gone')
 })
 
+t.test('migrations are one file a noun, numbered without a gap', async t => {
+  t.strictSame(
+    all.map(name => /^(\d{4})_[a-z_]+$/.exec(name)?.[1]),
+    all.map((_, place) => String(place + 1).padStart(4, '0')),
+  )
+})
+
+t.test('a default isolation level that somebody set does not blind migrators that wait for their turn', async t => {
+  const { adminUrl, name } = await createTestDatabase(t)
+  const admin = await connectTo(t, adminUrl)
+  await admin.query(`ALTER DATABASE ${name} SET default_transaction_isolation = serializable`)
+  const applied = await Promise.all(Array.from({ length: 6 }, () => migrate(openDatabase(t, adminUrl, 1))))
+  t.strictSame(applied.flat().sort(), all)
+})
+
 t.test('an older version refuses a database that a newer one migrated, and says so', async t => {
   const { adminUrl } = await createVaultDatabase(t)
   const database = openDatabase(t, adminUrl, 1)
@@ -86,8 +93,33 @@ t.test('an older version refuses a database that a newer one migrated, and says 
   )
   await t.rejects(migrate(database), {
     code: 'migration_failed',
-    message: 'the database was migrated by another version of tokenvault',
+    message: 'a newer version of tokenvault migrated the database: run that version. Nothing was changed',
   })
+})
+
+t.test('a database that an unreleased version made is refused with what to do, and left as it is', async t => {
+  const { adminUrl } = await createTestDatabase(t)
+  const database = openDatabase(t, adminUrl, 1)
+  const directory = temporaryDirectory(t)
+  writeFileSync(join(directory, '0001_roles.sql'), 'SELECT')
+  writeFileSync(join(directory, '0002_of_before.sql'), 'CREATE TABLE public.kept ()')
+  await migrate(database, pathToFileURL(`${directory}/`))
+  const refusal = {
+    code: 'migration_failed',
+    message:
+      'an unreleased version of tokenvault made the database, and it cannot be upgraded: migrate an empty database and ' +
+      'ingest the events again. Nothing was changed',
+  }
+  await t.rejects(migrate(database), refusal, 'a name that is not ours')
+  await sql`update tokenvault_migrations.kysely_migration set name = ${all[2]} where name like '0002%'`.execute(
+    database,
+  )
+  await t.rejects(migrate(database), refusal, 'a gap')
+  const { rows } = await sql`select relname from pg_class
+    where relnamespace in (select oid from pg_namespace where nspname in ('public', 'ingest', 'pii_vault'))`.execute(
+    database,
+  )
+  t.strictSame(rows, [{ relname: 'kept' }])
 })
 
 t.test('no superuser is needed, as on RDS', async t => {

@@ -1,6 +1,8 @@
-import { Kysely, PostgresAdapter, PostgresDialect } from 'kysely'
+import { Kysely, PostgresAdapter, PostgresDialect, sql } from 'kysely'
 import { Pool, types } from 'pg'
+import type { HealthCheck } from '../../vault/admission/ports.ts'
 import { withoutBroken } from './broken-connections.ts'
+import { namingFailures } from './errors.ts'
 import type { Database } from './schema.ts'
 
 export type TokenvaultDatabase = Kysely<Database>
@@ -54,4 +56,14 @@ export function createDatabase(options: DatabaseOptions): TokenvaultDatabase {
   // One that breaks in use says so to its statement. Unheard, its event would end the process: a failover would.
   pool.on('connect', client => client.on('error', () => {}))
   return new Kysely<Database>({ dialect: new Dialect({ pool: withoutBroken(pool) }) })
+}
+
+/** Whether a statement gets through to the database. */
+export function createDatabaseHealth(database: TokenvaultDatabase): HealthCheck {
+  return {
+    check: () =>
+      namingFailures(async () => {
+        await sql`select 1`.execute(database)
+      }),
+  }
 }

@@ -20,7 +20,7 @@ BEGIN
     END IF;
   END LOOP;
 
-  -- Who makes a role without being superuser may grant it, but neither act as it nor use what it owns.
+  -- A migrator without superuser rights may grant a role that it made, but may neither act as it nor use what it owns.
   IF NOT (pg_catalog.pg_has_role(current_user, 'tokenvault_owner', 'SET')
     AND pg_catalog.pg_has_role(current_user, 'tokenvault_owner', 'USAGE')) THEN
     EXECUTE format('GRANT tokenvault_owner TO %I WITH SET TRUE, INHERIT TRUE', current_user);
@@ -36,3 +36,15 @@ $$;
 
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO tokenvault_owner;
+
+SET LOCAL ROLE tokenvault_owner;
+
+CREATE SCHEMA ingest;
+COMMENT ON SCHEMA ingest IS 'What the workers need to store each message once, and the partitions of public.user_logins.';
+GRANT USAGE ON SCHEMA ingest TO tokenvault_worker;
+
+CREATE SCHEMA pii_vault;
+COMMENT ON SCHEMA pii_vault IS 'Sealed originals, wrapped keys, quarantine, and the evidence of who asked for what. Values of persons are in it in sealed form only.';
+GRANT USAGE ON SCHEMA pii_vault TO tokenvault_worker, tokenvault_api, tokenvault_auditor;
+
+RESET ROLE;

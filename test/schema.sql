@@ -1,5 +1,5 @@
--- What the migrations make, as test/helpers/describe-schema.ts reads it from pg_catalog. Never edited by hand:
--- UPDATE_SCHEMA=1 npx tap test/store/schema.test.ts
+-- What the migrations make, as test/helpers/postgres/describe-schema.ts reads it from pg_catalog. Never edited by hand:
+-- UPDATE_SCHEMA=1 npx tap test/store/setup/schema.test.ts
 
 database
   grant CONNECT to tokenvault_analyst
@@ -19,30 +19,39 @@ role tokenvault_owner inherit
 role tokenvault_worker login inherit
 
 schema ingest owner tokenvault_owner
+  -- What the workers need to store each message once, and the partitions of public.user_logins.
   grant USAGE to tokenvault_worker
 
 schema pii_vault owner tokenvault_owner
+  -- Sealed originals, wrapped keys, quarantine, and the evidence of who asked for what. Values of persons are in it in sealed form only.
   grant USAGE to tokenvault_api
   grant USAGE to tokenvault_auditor
   grant USAGE to tokenvault_worker
 
 schema public owner pg_database_owner
+  -- standard public schema
   grant USAGE to PUBLIC
   grant CREATE, USAGE to tokenvault_owner
 
 schema tokenvault_migrations owner <migrator>
 
 partitioned table ingest.receipts owner tokenvault_owner
+  -- Delivery records: one row a message that took effect, partitioned by UTC day of sending and kept for 30 days.
   partition by RANGE (sent_on)
   column sent_on date not null
+    -- UTC day on which the producer sent the message; for a redriven message, the day on which it was sent first.
   column message_id text not null
+    -- First identity of the message: the message id that the queue gave it when it was sent first.
   column rows_stored integer not null
+    -- Rows of public.user_logins that the message gave.
   column rows_quarantined integer not null
+    -- Entries of pii_vault.quarantine that the message gave, without those that were redriven since.
   constraint receipts_pkey PRIMARY KEY (sent_on, message_id)
   CREATE UNIQUE INDEX receipts_pkey ON ONLY ingest.receipts USING btree (sent_on, message_id)
   grant INSERT, SELECT to tokenvault_worker
 
 table ingest.user_logins_default owner tokenvault_owner
+  -- Partition of public.user_logins for months that have none of their own.
   partition of public.user_logins DEFAULT
   column user_id character varying(128)
   column device_type character varying(32)
@@ -85,27 +94,48 @@ table pii_vault.approvals owner tokenvault_owner
   grant SELECT to tokenvault_api
 
 view pii_vault.audit_events owner tokenvault_owner
+  -- The audit log in columns, one row an event. A member that is absent or of an unexpected shape is null; the bytes in audit_log are the evidence.
   with security_barrier=true
   column sequence bigint
+    -- Place of the event in the log, from 0 and without a gap.
   column at timestamp with time zone
+    -- When the action was asked for; stored in UTC, shown in the time zone of your session.
   column type text
+    -- The operation, for example detokenize or approval_approve.
   column subject text
+    -- Who asked: subject of the JWT.
   column issuer text
+    -- Who vouches for the subject: issuer of the JWT.
   column roles jsonb
+    -- Roles that the JWT names, as a JSON array.
   column purpose text
+    -- Purpose that the caller stated; empty for actions that take none.
   column decision text
+    -- permitted, refused, or pending where an approval was asked for.
   column code text
+    -- Why the whole action was refused; null where it was not.
   column requested integer
+    -- Number of items asked for.
   column granted integer
+    -- Number of items given.
   column tokens jsonb
+    -- Keyed digests of the tokens that were given, as a JSON array.
   column withheld jsonb
+    -- Number of items withheld by code, as a JSON object.
   column request_id text
+    -- Identifier of the HTTP request.
   column quarantine jsonb
+    -- Ids of the quarantine entries concerned, as a JSON array; null where the action concerns none.
   column ticket text
+    -- Ticket under which the caller acted; null where none was named.
   column partial integer
+    -- Number of granted items of which only a part was revealed; null where there was none.
   column approval text
+    -- Id of the request for approval that the action made, decided or used; null where there was none.
   column concerns jsonb
+    -- Issuer and subject of whom the action is about, as a JSON object; null where it is about nobody.
   column policy text
+    -- First 16 hexadecimal digits of the SHA-256 of the policy file that decided.
  SELECT sequence,
         CASE
             WHEN pg_input_is_valid((event ->> 'at'::text), 'timestamptz'::text) THEN ((event ->> 'at'::text))::timestamp with time zone
@@ -149,9 +179,13 @@ view pii_vault.audit_events owner tokenvault_owner
   grant SELECT to tokenvault_auditor
 
 table pii_vault.audit_head owner tokenvault_owner
+  -- One row: how far the audit log reaches. Its row lock gives each event its place.
   column only_row boolean not null default true
+    -- Always true: there is one row.
   column tree_size bigint not null
+    -- Number of events in the log.
   column frontier bytea[] not null
+    -- Roots of the full subtrees that the events form, largest first; together they give the root of the tree.
   constraint audit_head_only_row_check CHECK (only_row)
   constraint audit_head_pkey PRIMARY KEY (only_row)
   CREATE UNIQUE INDEX audit_head_pkey ON pii_vault.audit_head USING btree (only_row)
@@ -159,9 +193,13 @@ table pii_vault.audit_head owner tokenvault_owner
   grant SELECT to tokenvault_auditor
 
 table pii_vault.audit_log owner tokenvault_owner
+  -- The audit log, append-only: one row an audit event, as the exact bytes that are hashed. pii_vault.audit_events shows them in columns.
   column sequence bigint not null
+    -- Place of the event in the log, from 0 and without a gap.
   column event bytea not null
+    -- The event: UTF-8 bytes of a JSON object.
   column leaf_hash bytea not null
+    -- SHA-256 of a zero byte and the event: the leaf of the Merkle tree (RFC 9162, 2.1.1).
   constraint audit_log_leaf_hash_check CHECK ((octet_length(leaf_hash) = 32))
   constraint audit_log_pkey PRIMARY KEY (sequence)
   CREATE UNIQUE INDEX audit_log_pkey ON pii_vault.audit_log USING btree (sequence)
@@ -170,9 +208,13 @@ table pii_vault.audit_log owner tokenvault_owner
   grant SELECT to tokenvault_auditor
 
 table pii_vault.audit_subtrees owner tokenvault_owner
+  -- Roots of full subtrees of the audit log, append-only: proofs are made from them.
   column level integer not null
+    -- Height of the subtree: it covers 2^level events.
   column index bigint not null
+    -- Place among the subtrees of this level, from 0: the first event is index * 2^level.
   column root bytea not null
+    -- Root hash of the subtree, 32 bytes.
   constraint audit_subtrees_level_check CHECK ((level = ANY (ARRAY[8, 16, 24, 32])))
   constraint audit_subtrees_pkey PRIMARY KEY (level, index)
   constraint audit_subtrees_root_check CHECK ((octet_length(root) = 32))
@@ -182,25 +224,35 @@ table pii_vault.audit_subtrees owner tokenvault_owner
   grant SELECT to tokenvault_auditor
 
 table pii_vault.audit_tokens owner tokenvault_owner
-  column digest text not null
+  -- Search index: which events name a token. Complete below audit_tokens_head.next_sequence.
+  column digest text collate "C" not null
+    -- Keyed digest of the token, 22 letters of base64url; audit_events.tokens holds the same.
   column sequence bigint not null
+    -- Sequence of an event that names it.
   constraint audit_tokens_pkey PRIMARY KEY (digest, sequence)
   CREATE UNIQUE INDEX audit_tokens_pkey ON pii_vault.audit_tokens USING btree (digest, sequence)
   grant SELECT to tokenvault_api
   grant SELECT to tokenvault_auditor
 
 table pii_vault.audit_tokens_head owner tokenvault_owner
+  -- One row: how far the search index reaches.
   column only_row boolean not null default true
+    -- Always true: there is one row.
   column next_sequence bigint not null
+    -- First sequence that is not indexed yet.
   constraint audit_tokens_head_only_row_check CHECK (only_row)
   constraint audit_tokens_head_pkey PRIMARY KEY (only_row)
   CREATE UNIQUE INDEX audit_tokens_head_pkey ON pii_vault.audit_tokens_head USING btree (only_row)
   grant SELECT to tokenvault_auditor
 
 table pii_vault.checkpoints owner tokenvault_owner
+  -- Signed checkpoints of the audit log, append-only: the first of a size stays.
   column tree_size bigint not null
+    -- Number of events that the checkpoint covers.
   column note text not null
+    -- The signed note (C2SP tlog-checkpoint): log name, size, root hash in base64, and signatures.
   column created_at timestamp with time zone not null default now()
+    -- When the checkpoint was stored.
   constraint checkpoints_pkey PRIMARY KEY (tree_size)
   CREATE UNIQUE INDEX checkpoints_pkey ON pii_vault.checkpoints USING btree (tree_size)
   CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON pii_vault.checkpoints FOR EACH STATEMENT EXECUTE FUNCTION pii_vault.refuse_change()
@@ -220,13 +272,21 @@ table pii_vault.idempotency owner tokenvault_owner
   CREATE UNIQUE INDEX idempotency_pkey ON pii_vault.idempotency USING btree (principal, key)
 
 table pii_vault.keys owner tokenvault_owner
+  -- The keys of the vault, each wrapped under the key-encryption key (KEK), which is never in the database.
   column purpose text not null
+    -- token makes tokens, data seals originals, quarantine seals quarantined bodies, audit makes token digests, signing signs checkpoints and receipts.
   column field text not null
+    -- Field that a token or data key serves; empty for keys that serve the whole vault.
   column version integer not null
+    -- Version from 1 within a purpose and field; never used twice.
   column status text not null
+    -- primary: new content uses it; active: only reads what it wrote; disabled: not used.
   column kek_id text not null
+    -- Identifier of the KEK that wraps this key; reveals nothing of the KEK.
   column wrapped bytea not null
+    -- The wrapped key; useless without the KEK.
   column created_at timestamp with time zone not null default now()
+    -- When the key was stored.
   constraint keys_pkey PRIMARY KEY (purpose, field, version)
   constraint keys_purpose_check CHECK ((purpose = ANY (ARRAY['token'::text, 'data'::text, 'quarantine'::text, 'audit'::text, 'signing'::text])))
   constraint keys_status_check CHECK ((status = ANY (ARRAY['primary'::text, 'active'::text, 'disabled'::text])))
@@ -237,29 +297,48 @@ table pii_vault.keys owner tokenvault_owner
   grant SELECT to tokenvault_worker
 
 table pii_vault.originals owner tokenvault_owner
+  -- One sealed original a token. Deleting the row erases the value: a token alone opens nothing.
   column token_id uuid not null
+    -- The 128 bits of the token (its SIV), which its last 22 letters spell in base64url.
   column field text not null
+    -- Field of the value, for example ip.
   column token_key_version integer not null
+    -- Version of the token key that made the token.
   column data_key_version integer not null
+    -- Version of the data key that seals the original.
   column sealed bytea not null
+    -- The sealed ciphertext; opens under both keys and for this token id only.
   column created_at timestamp with time zone not null default now()
+    -- When the value was stored for the first time.
   constraint originals_pkey PRIMARY KEY (token_id)
   CREATE UNIQUE INDEX originals_pkey ON pii_vault.originals USING btree (token_id)
   grant SELECT to tokenvault_api
   grant INSERT to tokenvault_worker
 
 table pii_vault.quarantine owner tokenvault_owner
+  -- Events, and whole messages, that are not valid login events: one row each, with the body sealed. Rows are never removed.
   column id uuid not null grants {tokenvault_worker=a/tokenvault_owner}
+    -- Random id of the entry; the seal of the body is bound to it.
   column message_id text not null grants {tokenvault_worker=a/tokenvault_owner}
+    -- First identity of the message that held the event: the message id that the queue gave it when it was sent first.
   column event_index integer not null grants {tokenvault_worker=a/tokenvault_owner}
+    -- Place of the event in its message, from 0; also 0 where the message is not readable as a whole.
   column reason text not null grants {tokenvault_worker=a/tokenvault_owner}
+    -- Why it was quarantined: a stable code that repeats nothing of the event.
   column data_key_version integer not null grants {tokenvault_worker=a/tokenvault_owner}
+    -- Version of the quarantine key that seals the body.
   column sealed bytea grants {tokenvault_worker=a/tokenvault_owner}
+    -- The sealed body, 16 bytes longer than the body; null once it is redriven or discarded.
   column sent_on date not null grants {tokenvault_worker=a/tokenvault_owner}
+    -- UTC day on which the producer sent the message.
   column created_at timestamp with time zone not null default now()
+    -- When the entry was stored.
   column state text not null default 'quarantined'::text
+    -- quarantined; redrive_requested: an operator asked to try it again; redriven: it gave rows of user_logins; discarded: an operator gave it up.
   column redrives integer not null default 0
+    -- How many times a worker tried it again, whatever the outcome.
   column changed_at timestamp with time zone not null default now()
+    -- When the state, the reason or the number of redrives last changed.
   constraint quarantine_pkey PRIMARY KEY (id)
   constraint quarantine_sealed_while_open CHECK (((sealed IS NULL) = (state = ANY (ARRAY['redriven'::text, 'discarded'::text]))))
   constraint quarantine_state_check CHECK ((state = ANY (ARRAY['quarantined'::text, 'redrive_requested'::text, 'redriven'::text, 'discarded'::text])))
@@ -287,11 +366,17 @@ table pii_vault.suspensions owner tokenvault_owner
   grant SELECT to tokenvault_api
 
 view public.duplicate_devices owner tokenvault_owner
+  -- Devices, as tokens, from which there was more than one login.
   column masked_device_id character varying(256)
+    -- Token of the device id; null stands for all rows without one.
   column logins bigint
+    -- Number of logins from this device, 2 or more.
   column users bigint
+    -- Number of different user_id among them; 1 where one user came back.
   column first_day date
+    -- UTC day of the first of these logins.
   column last_day date
+    -- UTC day of the last of these logins.
  SELECT masked_device_id,
     count(*) AS logins,
     count(DISTINCT user_id) AS users,
@@ -303,11 +388,17 @@ view public.duplicate_devices owner tokenvault_owner
   grant SELECT to tokenvault_analyst
 
 view public.duplicate_ips owner tokenvault_owner
+  -- IP addresses, as tokens, from which there was more than one login.
   column masked_ip character varying(256)
+    -- Token of the IP address; null stands for all rows without one.
   column logins bigint
+    -- Number of logins from this address, 2 or more.
   column users bigint
+    -- Number of different user_id among them; 1 where one user came back.
   column first_day date
+    -- UTC day of the first of these logins.
   column last_day date
+    -- UTC day of the last of these logins.
  SELECT masked_ip,
     count(*) AS logins,
     count(DISTINCT user_id) AS users,
@@ -319,14 +410,22 @@ view public.duplicate_ips owner tokenvault_owner
   grant SELECT to tokenvault_analyst
 
 partitioned table public.user_logins owner tokenvault_owner
+  -- One row a login event. IP address and device id are tokens; partitioned by month of create_date.
   partition by RANGE (create_date)
   column user_id character varying(128)
+    -- The user who logged in, as the producer names them.
   column device_type character varying(32)
+    -- Kind of device, as the producer names it, for example ios.
   column masked_ip character varying(256)
+    -- Token of the IP address: ip_v1_ (the version of the key) and 22 letters. Equal addresses have equal tokens; null where the deployment does not tokenize this field.
   column masked_device_id character varying(256)
+    -- Token of the device id: device_id_v1_ (the version of the key) and 22 letters. Equal ids have equal tokens; null where the deployment does not tokenize this field.
   column locale character varying(32)
+    -- Locale of the app, as the producer names it; null where the event has none.
   column app_version integer
+    -- First number of the app version: 2 for 2.3.0.
   column create_date date
+    -- UTC day on which the producer sent the message that held the event.
   CREATE INDEX user_logins_masked_device_id ON ONLY public.user_logins USING hash (masked_device_id)
   CREATE INDEX user_logins_masked_ip ON ONLY public.user_logins USING hash (masked_ip)
   grant SELECT to tokenvault_analyst
@@ -344,8 +443,8 @@ table tokenvault_migrations.kysely_migration_lock owner <migrator>
   constraint kysely_migration_lock_pkey PRIMARY KEY (id)
   CREATE UNIQUE INDEX kysely_migration_lock_pkey ON tokenvault_migrations.kysely_migration_lock USING btree (id)
 
-function ingest.drop_expired_receipts() owner tokenvault_owner
-CREATE OR REPLACE FUNCTION ingest.drop_expired_receipts()
+function ingest.drop_expired_delivery_records() owner tokenvault_owner
+CREATE OR REPLACE FUNCTION ingest.drop_expired_delivery_records()
  RETURNS integer
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -434,8 +533,8 @@ DECLARE
   merges bigint;
   height integer;
 BEGIN
-  -- Who got an answer must find the event after a crash, whatever the session's own settings are. This holds for the
-  -- transaction, beyond the end of this function.
+  -- Whoever got an answer must find the event after a crash, whatever the session's own settings are. This holds for the
+  -- whole transaction, beyond the end of this function.
   IF current_setting('synchronous_commit') <> 'remote_apply' THEN -- which is more than on
     PERFORM set_config('synchronous_commit', 'on', true);
   END IF;
@@ -444,7 +543,7 @@ BEGIN
   IF events IS NULL THEN
     RAISE EXCEPTION 'events are missing' USING ERRCODE = 'null_value_not_allowed';
   END IF;
-  -- Raises where one is no text, which audit_events could not show.
+  -- Raises where one is not valid UTF-8, which audit_events could not show.
   PERFORM count(convert_from(event, 'UTF8')) FROM unnest(events) AS given (event);
   WITH stored AS (
     INSERT INTO pii_vault.audit_log (sequence, event, leaf_hash)
@@ -664,7 +763,7 @@ $function$
   grant EXECUTE to tokenvault_auditor
 
 function pii_vault.index_audit(integer) owner tokenvault_owner
-CREATE OR REPLACE FUNCTION pii_vault.index_audit(most integer)
+CREATE OR REPLACE FUNCTION pii_vault.index_audit(max_events integer)
  RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -677,7 +776,7 @@ BEGIN
   SELECT next_sequence INTO STRICT first_sequence FROM pii_vault.audit_tokens_head FOR UPDATE;
   SELECT max(sequence) INTO last_sequence FROM (
     SELECT sequence, octet_length(event) AS bytes, sum(octet_length(event)) OVER (ORDER BY sequence) AS bytes_so_far
-    FROM (SELECT sequence, event FROM pii_vault.audit_log WHERE sequence >= first_sequence ORDER BY sequence LIMIT most) AS next
+    FROM (SELECT sequence, event FROM pii_vault.audit_log WHERE sequence >= first_sequence ORDER BY sequence LIMIT max_events) AS next
   ) AS counted
   WHERE bytes_so_far <= 4194304 OR bytes_so_far = bytes;
   IF last_sequence IS NULL THEN
@@ -726,22 +825,22 @@ $function$
 
 function pii_vault.reconcile_days() owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.reconcile_days()
- RETURNS TABLE(day date, is_provable boolean, receipts bigint, rows_receipted bigint, rows_stored bigint, quarantine_receipted bigint, quarantine_stored bigint)
+ RETURNS TABLE(day date, is_provable boolean, delivery_records bigint, rows_recorded bigint, rows_stored bigint, quarantine_recorded bigint, quarantine_stored bigint)
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET "TimeZone" TO 'UTC'
 AS $function$
-  SELECT day, coalesce(day >= current_date - 30, true) OR sum(receipts) > 0, sum(receipts)::bigint,
-    sum(rows_receipted)::bigint, sum(rows_stored)::bigint, sum(quarantine_receipted)::bigint, sum(quarantine_stored)::bigint
+  SELECT day, coalesce(day >= current_date - 30, true) OR sum(records) > 0, sum(records)::bigint,
+    sum(rows_recorded)::bigint, sum(rows_stored)::bigint, sum(quarantine_recorded)::bigint, sum(quarantine_stored)::bigint
   FROM (
     SELECT sent_on, count(*), sum(rows_stored), 0, sum(rows_quarantined), 0 FROM ingest.receipts GROUP BY sent_on
     UNION ALL
     SELECT create_date, 0, 0, count(*), 0, 0 FROM public.user_logins GROUP BY create_date
     UNION ALL
-    -- A redriven entry gave rows, and its receipt says so; a discarded one was quarantined for good.
+    -- A redriven entry gave rows, and its delivery record says so; a discarded one was quarantined for good.
     SELECT sent_on, 0, 0, 0, 0, count(*) FROM pii_vault.quarantine WHERE state <> 'redriven' GROUP BY sent_on
-  ) AS counts (day, receipts, rows_receipted, rows_stored, quarantine_receipted, quarantine_stored)
+  ) AS counts (day, records, rows_recorded, rows_stored, quarantine_recorded, quarantine_stored)
   GROUP BY day ORDER BY day
 $function$
   grant EXECUTE to tokenvault_auditor
@@ -1000,27 +1099,27 @@ BEGIN
     RAISE EXCEPTION 'no redrive was requested' USING ERRCODE = 'object_not_in_prerequisite_state';
   END IF;
 
-  PERFORM FROM ingest.receipts AS receipt
-  WHERE (receipt.sent_on, receipt.message_id) IN
+  PERFORM FROM ingest.receipts AS delivery
+  WHERE (delivery.sent_on, delivery.message_id) IN
     (SELECT entry.sent_on, entry.message_id FROM pii_vault.quarantine AS entry WHERE entry.id = ANY (ids))
-  ORDER BY receipt.sent_on, receipt.message_id FOR UPDATE;
-  UPDATE ingest.receipts AS receipt SET
-    rows_stored = receipt.rows_stored + change.stored,
-    rows_quarantined = receipt.rows_quarantined + change.quarantined
+  ORDER BY delivery.sent_on, delivery.message_id FOR UPDATE;
+  UPDATE ingest.receipts AS delivery SET
+    rows_stored = delivery.rows_stored + added.stored,
+    rows_quarantined = delivery.rows_quarantined + added.quarantined
   FROM (
     SELECT entry.sent_on, entry.message_id, sum(outcome.stored) AS stored, sum(outcome.quarantined) AS quarantined
     FROM unnest(ids, stored, quarantined) AS outcome (id, stored, quarantined)
     JOIN pii_vault.quarantine AS entry ON entry.id = outcome.id
     GROUP BY entry.sent_on, entry.message_id
-  ) AS change
-  WHERE receipt.sent_on = change.sent_on AND receipt.message_id = change.message_id
-    AND (change.stored <> 0 OR change.quarantined <> 0);
+  ) AS added
+  WHERE delivery.sent_on = added.sent_on AND delivery.message_id = added.message_id
+    AND (added.stored <> 0 OR added.quarantined <> 0);
 END
 $function$
   grant EXECUTE to tokenvault_worker
 
 function pii_vault.take_redrives(integer) owner tokenvault_owner
-CREATE OR REPLACE FUNCTION pii_vault.take_redrives(most integer)
+CREATE OR REPLACE FUNCTION pii_vault.take_redrives(max_entries integer)
  RETURNS TABLE(id uuid, message_id text, data_key_version integer, sealed bytea, sent_on date)
  LANGUAGE sql
  SECURITY DEFINER
@@ -1028,7 +1127,7 @@ CREATE OR REPLACE FUNCTION pii_vault.take_redrives(most integer)
 AS $function$
   WITH locked AS MATERIALIZED (
     SELECT * FROM pii_vault.quarantine AS entry WHERE entry.state = 'redrive_requested'
-    ORDER BY entry.created_at, entry.id LIMIT most FOR UPDATE SKIP LOCKED
+    ORDER BY entry.created_at, entry.id LIMIT max_entries FOR UPDATE SKIP LOCKED
   )
   SELECT counted.id, counted.message_id, counted.data_key_version, counted.sealed, counted.sent_on
   FROM (

@@ -6,7 +6,7 @@ import { maxKeyVersion } from '../vault/keys/keyset.ts'
 import type { FirstIdentitySeal } from './ports.ts'
 
 /**
- * Delivery records are kept for 30 days (ingest.drop_expired_receipts), and none is made for a day before that. Two days less
+ * Delivery records are kept for 30 days (ingest.drop_expired_delivery_records), and none is made for a day before that. Two days less
  * leave room for clocks.
  */
 const longestAgeMs = 28 * 24 * 3600 * 1000

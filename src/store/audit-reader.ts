@@ -1,6 +1,13 @@
 import { type RawBuilder, sql } from 'kysely'
 import { TokenvaultError } from '../errors.ts'
-import type { AuditHead, AuditReader, AuditView, StoredCheckpoint, StoredEvent } from '../vault/evidence/ports.ts'
+import type {
+  AuditHead,
+  AuditReader,
+  AuditView,
+  CheckpointStore,
+  StoredCheckpoint,
+  StoredEvent,
+} from '../vault/evidence/ports.ts'
 import type { TokenvaultDatabase } from './postgres/database.ts'
 import { namingFailures } from './postgres/errors.ts'
 
@@ -40,6 +47,16 @@ export function createAuditReader(database: TokenvaultDatabase): AuditReader {
     async checkpointAt(treeSize) {
       return (await readCheckpoints(database, sql`where tree_size = ${treeSize}`))[0]
     },
+  }
+}
+
+/** Keeps checkpoints in the database, beside the log. One of a size that the tree does not have yet is `store_refused`. */
+export function createCheckpointStore(database: TokenvaultDatabase): CheckpointStore {
+  return {
+    insertCheckpoint: ({ treeSize, note }) =>
+      namingFailures(async () => {
+        await sql`select pii_vault.insert_checkpoint(${treeSize}, ${note})`.execute(database)
+      }),
   }
 }
 

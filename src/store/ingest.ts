@@ -5,6 +5,7 @@ import type { SealedOriginal } from '../vault/tokens/ports.ts'
 import { bytesArray, plainArray, textArray } from './postgres/array-literal.ts'
 import type { TokenvaultDatabase } from './postgres/database.ts'
 import { namingFailures } from './postgres/errors.ts'
+import type { UserLoginsTable } from './postgres/schema.ts'
 
 /**
  * Stores what messages become: delivery records, originals, rows and quarantine in one transaction, so that a message
@@ -42,7 +43,7 @@ async function ensureDays(
   const days = [...new Set(messages.map(({ sentOn }) => sentOn))].filter(day => !known.has(day))
   if (days.length === 0) return
   await sql`select ingest.ensure_partitions(${days}::date[])`.execute(database)
-  await sql`select ingest.drop_expired_receipts()`.execute(database)
+  await sql`select ingest.drop_expired_delivery_records()`.execute(database)
   for (const day of days) known.add(day)
 }
 
@@ -124,6 +125,11 @@ export async function insertQuarantined(
       .execute()
   }
   return rows.length
+}
+
+/** Some rows as an analyst sees them, in the table's own column order. @throws TokenvaultError `store_unavailable` */
+export function readLogins(database: TokenvaultDatabase, limit: number): Promise<UserLoginsTable[]> {
+  return namingFailures(() => database.selectFrom('user_logins').selectAll().limit(limit).execute())
 }
 
 function compare(a: string, b: string): number {

@@ -7,10 +7,10 @@ import { namingFailures } from './postgres/errors.ts'
 interface DayRow {
   readonly day: string | null
   readonly is_provable: boolean
-  readonly receipts: string
-  readonly rows_receipted: string
+  readonly delivery_records: string
+  readonly rows_recorded: string
   readonly rows_stored: string
-  readonly quarantine_receipted: string
+  readonly quarantine_recorded: string
   readonly quarantine_stored: string
 }
 
@@ -41,9 +41,9 @@ export function createLedger(database: TokenvaultDatabase): Ledger {
               days: days.rows.map(row => ({
                 day: row.day,
                 isProvable: row.is_provable,
-                receipts: Number(row.receipts),
-                rows: { receipted: Number(row.rows_receipted), stored: Number(row.rows_stored) },
-                quarantined: { receipted: Number(row.quarantine_receipted), stored: Number(row.quarantine_stored) },
+                deliveryRecords: Number(row.delivery_records),
+                rows: { recorded: Number(row.rows_recorded), stored: Number(row.rows_stored) },
+                quarantined: { recorded: Number(row.quarantine_recorded), stored: Number(row.quarantine_stored) },
               })),
               unmatched: unmatched.rows.map(({ tokens, ...row }) => ({ ...row, count: Number(tokens) })),
             }

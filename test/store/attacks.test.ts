@@ -93,7 +93,7 @@ const refused: Record<LoginRole, readonly string[]> = {
     'SELECT FROM ingest.receipts',
     'SELECT FROM ingest.user_logins_default',
     'SELECT ingest.ensure_partitions(ARRAY[current_date])',
-    'SELECT ingest.drop_expired_receipts()',
+    'SELECT ingest.drop_expired_delivery_records()',
     'SELECT FROM tokenvault_migrations.kysely_migration',
     `INSERT INTO user_logins VALUES ('x')`,
     'UPDATE user_logins SET user_id = NULL',
@@ -165,7 +165,7 @@ t.test('each role, logged in, can do its work', async t => {
       `INSERT INTO pii_vault.originals VALUES (gen_random_uuid(), 'ip', 1, 1, '') ON CONFLICT DO NOTHING`,
       `INSERT INTO pii_vault.quarantine VALUES (gen_random_uuid(), 'm', 0, 'r', 1, '', current_date)`,
       'SELECT FROM pii_vault.keys',
-      'SELECT ingest.drop_expired_receipts()',
+      'SELECT ingest.drop_expired_delivery_records()',
     ],
     tokenvault_api: [
       'SELECT FROM pii_vault.keys',
@@ -245,7 +245,7 @@ t.test('names that a caller puts in the way reach no function that runs as the o
     if (schema === 'pg_temp') await worker.query(shadow(schema))
     await worker.query(`SET search_path = ${schema}, pg_temp, pg_catalog, pii_vault, ingest`)
     await worker.query('SELECT ingest.ensure_partitions(ARRAY[current_date])')
-    await worker.query('SELECT ingest.drop_expired_receipts()')
+    await worker.query('SELECT ingest.drop_expired_delivery_records()')
   }
   const { rows } =
     await admin.query(`SELECT bool_and(leaf_hash = sha256('\\x00'::bytea || event)) AS honest, count(*)::int

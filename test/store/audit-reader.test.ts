@@ -1,16 +1,9 @@
-import { cpSync, readdirSync } from 'node:fs'
-import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import t, { type Test } from 'tap'
 import { createActLog } from '../../src/store/action-log.ts'
-import { createAuditReader } from '../../src/store/audit-reader.ts'
-import { createCheckpointStore } from '../../src/store/checkpoints.ts'
-import { migrate } from '../../src/store/setup/migrate.ts'
+import { createAuditReader, createCheckpointStore } from '../../src/store/audit-reader.ts'
 import type { AuditView, StoredEvent } from '../../src/vault/evidence/ports.ts'
-import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 import { leafHash, treeHead } from '../helpers/evidence/merkle-tree.ts'
-import { createTestDatabase } from '../helpers/postgres/embedded-postgres.ts'
-import { connectTo, createVaultDatabase, openDatabase } from '../helpers/postgres/vault-database.ts'
+import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
 import { makeAct } from '../helpers/vault/actions.ts'
 
 /** A statement that appends so many small events. */
@@ -117,31 +110,6 @@ t.test('leaf hashes and full subtrees are read by half-open ranges', async t => 
   t.same(await reader.readSubtrees(8, 256, 257), [treeHead(entries(65_536, 65_792))])
   t.same(await reader.readSubtrees(16, 0, 10), [treeHead(entries(0, 65_536))])
   t.same(await reader.readSubtrees(24, 0, 10), [])
-})
-
-t.test('a log that is older than the subtrees gets those that it has, of every level', async t => {
-  const { adminUrl } = await createTestDatabase(t)
-  const before = join(temporaryDirectory(t), 'migrations')
-  const all = new URL('../../migrations/', import.meta.url)
-  for (const file of readdirSync(all).filter(name => name < '0008')) cpSync(new URL(file, all), join(before, file))
-  await migrate(openDatabase(t, adminUrl, 1), pathToFileURL(`${before}/`))
-  const admin = await connectTo(t, adminUrl)
-  await admin.query(append(65_536 + 700))
-  await migrate(openDatabase(t, adminUrl, 1))
-  const stored = async () =>
-    (await admin.query('SELECT level, index::int, root FROM pii_vault.audit_subtrees ORDER BY level, index')).rows
-  const backfilled = await stored()
-  t.equal(backfilled.length, 258 + 1)
-  await admin.query(append(200))
-  t.equal((await stored()).length, 258 + 1 + 1)
-
-  // The same events appended to a log that keeps them from the first on.
-  const other = await startReader(t)
-  await other.admin.query(append(65_536 + 700))
-  const { rows } = await other.admin.query(
-    'SELECT level, index::int, root FROM pii_vault.audit_subtrees ORDER BY level, index',
-  )
-  t.same(backfilled, rows)
 })
 
 t.test('a checkpoint of a size is kept once, and never one of a size that the tree does not have', async t => {

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import type { TokenizedMessage } from '../../src/ingest/ports.ts'
-import { createIngestStore } from '../../src/store/ingest.ts'
+import { createIngestStore, readLogins } from '../../src/store/ingest.ts'
 import { loginFields } from '../../src/vault/fields/fields.ts'
 import { startDatabaseProxy } from '../helpers/postgres/database-proxy.ts'
 import { createVaultDatabase, openDatabase } from '../helpers/postgres/vault-database.ts'
@@ -12,14 +12,14 @@ async function startStore(t: Test) {
   const newStore = (url = vault.urlFor('tokenvault_worker')) => createIngestStore(openDatabase(t, url, 1), loginFields)
   const count = async () => {
     const { rows } = await admin.query(`SELECT (SELECT count(*) FROM user_logins)::int AS rows,
-      (SELECT count(*) FROM ingest.receipts)::int AS receipts, (SELECT count(*) FROM pii_vault.originals)::int AS originals,
+      (SELECT count(*) FROM ingest.receipts)::int AS "deliveryRecords", (SELECT count(*) FROM pii_vault.originals)::int AS originals,
       (SELECT count(*) FROM pii_vault.quarantine)::int AS quarantined`)
     return rows[0]
   }
   return { ...vault, admin, count, newStore, store: newStore() }
 }
 
-const nothing = { rows: 0, receipts: 0, originals: 0, quarantined: 0 }
+const nothing = { rows: 0, deliveryRecords: 0, originals: 0, quarantined: 0 }
 const month = (text: string) => text.slice(0, 7).replace('-', '_')
 
 t.test('a message takes effect once, also when it is delivered again after midnight', async t => {
@@ -38,7 +38,11 @@ t.test('a message takes effect once, also when it is delivered again after midni
     quarantined: 0,
     duplicates: 4,
   })
-  t.strictSame(await count(), { rows: 5, receipts: 5, originals: 6, quarantined: 1 }, 'equal values have one original')
+  t.strictSame(
+    await count(),
+    { rows: 5, deliveryRecords: 5, originals: 6, quarantined: 1 },
+    'equal values have one original',
+  )
   const { rows } = await admin.query(
     `SELECT message_id, rows_stored, rows_quarantined FROM ingest.receipts ORDER BY message_id`,
   )
@@ -102,7 +106,7 @@ t.test('8 workers with the same messages and tokens in different orders store ea
     counts.reduce((sum, { duplicates }) => sum + duplicates, 0),
     7 * 400,
   )
-  t.strictSame(await count(), { rows: 400, receipts: 400, originals: 80, quarantined: 0 })
+  t.strictSame(await count(), { rows: 400, deliveryRecords: 400, originals: 80, quarantined: 0 })
 })
 
 t.test(
@@ -119,7 +123,7 @@ t.test(
         }),
       )
     }
-    t.strictSame(await count(), { rows: 4000, receipts: 4000, originals: 1000, quarantined: 0 })
+    t.strictSame(await count(), { rows: 4000, deliveryRecords: 4000, originals: 1000, quarantined: 0 })
   },
 )
 
@@ -158,7 +162,7 @@ t.test('thousands of events in one message are stored in one transaction', async
   const row = loginRow(tokenizer, 1)
   const message: TokenizedMessage = { ...messageOf('m-1', row), rows: Array(12_000).fill(row), quarantined }
   t.strictSame(await store.storeMessages([message]), { rows: 12_000, quarantined: 12_000, duplicates: 0 })
-  t.strictSame(await count(), { rows: 12_000, receipts: 1, originals: 2, quarantined: 12_000 })
+  t.strictSame(await count(), { rows: 12_000, deliveryRecords: 1, originals: 2, quarantined: 12_000 })
 })
 
 t.test(
@@ -193,5 +197,27 @@ t.test('a commit whose answer is lost is reported, and storing the same again ad
     message: 'the database answered: connection lost',
   })
   t.strictSame(await store.storeMessages(messages), { rows: 0, quarantined: 0, duplicates: 2 })
-  t.strictSame(await count(), { rows: 1, receipts: 2, originals: 2, quarantined: 1 })
+  t.strictSame(await count(), { rows: 1, deliveryRecords: 2, originals: 2, quarantined: 1 })
+})
+
+t.test('an analyst reads rows in the order of columns that was promised, days as they are written', async t => {
+  const vault = await createVaultDatabase(t)
+  const row = loginRow(vault.tokenizer, 3)
+  const store = createIngestStore(vault.database('tokenvault_worker'), loginFields)
+  await store.storeMessages([messageOf('m-1', row), messageOf('m-2', row)])
+  const analyst = vault.database('tokenvault_analyst')
+  t.equal((await readLogins(analyst, 1)).length, 1)
+  const rows = await readLogins(analyst, 10)
+  const expected = {
+    user_id: 'user-3',
+    device_type: 'android',
+    masked_ip: row.tokens[0]!.token,
+    masked_device_id: row.tokens[1]!.token,
+    locale: null,
+    app_version: 2,
+    create_date: row.createDate,
+  }
+  t.strictSame(rows, [expected, expected])
+  t.strictSame(Object.keys(rows[0]!), Object.keys(expected))
+  await t.rejects(readLogins(vault.database('tokenvault_api'), 1), { code: 'store_unavailable' })
 })

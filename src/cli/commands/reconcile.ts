@@ -13,7 +13,7 @@ const statementTimeoutMilliseconds = 12 * 3600 * 1000
 export function addReconcileCommand(program: Command): void {
   program
     .command('reconcile')
-    .description('prove that every receipt has its rows and every token its original; exit code 1 where not')
+    .description('prove that every delivery record has its rows and every token its original; exit code 1 where not')
     .option('--json', 'print one JSON line')
     .addHelpText(
       'after',
@@ -41,10 +41,10 @@ export function addReconcileCommand(program: Command): void {
 
 function describe({ isConsistent, days, unmatched }: Reconciliation): string {
   const table = [
-    ['day', 'receipts', 'rows promised', 'stored', 'quarantine promised', 'stored', ''],
-    ...days.map(({ day, receipts, rows, quarantined, verdict }) => [
+    ['day', 'delivery records', 'rows recorded', 'stored', 'quarantine recorded', 'stored', ''],
+    ...days.map(({ day, deliveryRecords, rows, quarantined, verdict }) => [
       day ?? 'no day',
-      ...[receipts, rows.receipted, rows.stored, quarantined.receipted, quarantined.stored].map(String),
+      ...[deliveryRecords, rows.recorded, rows.stored, quarantined.recorded, quarantined.stored].map(String),
       verdict.replaceAll('_', ' '),
     ]),
   ]

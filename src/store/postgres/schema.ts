@@ -2,7 +2,7 @@ import type { ColumnType, Generated } from 'kysely'
 
 /** What the database holds, table by table. A test compares every column with the migrated database. */
 export interface Database {
-  'ingest.receipts': ReceiptsTable
+  'ingest.receipts': DeliveryRecordsTable
   'pii_vault.keys': KeysTable
   'pii_vault.originals': OriginalsTable
   'pii_vault.quarantine': QuarantineTable
@@ -27,7 +27,7 @@ export interface UserLoginsTable {
   create_date: Day
 }
 
-export interface ReceiptsTable {
+export interface DeliveryRecordsTable {
   sent_on: Day
   message_id: string
   rows_stored: number

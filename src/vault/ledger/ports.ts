@@ -2,21 +2,21 @@
 
 import type { FieldSchema } from '../fields/fields.ts'
 
-/** What receipts promise beside what is stored. */
-export interface Promised {
-  readonly receipted: number
+/** What delivery records count beside what is stored. */
+export interface Recorded {
+  readonly recorded: number
   readonly stored: number
 }
 
 /** The counts of one UTC day. */
 export interface DayCounts {
-  /** YYYY-MM-DD; null for rows that have no day, which no receipt can stand for. */
+  /** YYYY-MM-DD; null for rows without a day, for which there can be no delivery record. */
   readonly day: string | null
-  /** False where the day's receipts were dropped with age. */
+  /** False where the day's delivery records were dropped with age. */
   readonly isProvable: boolean
-  readonly receipts: number
-  readonly rows: Promised
-  readonly quarantined: Promised
+  readonly deliveryRecords: number
+  readonly rows: Recorded
+  readonly quarantined: Recorded
 }
 
 /** Tokens without an original, by the day of their rows; or originals without a token, by the day they were stored. */

@@ -14,7 +14,7 @@ export interface Reconciliation {
 }
 
 /**
- * Compares, day by day, what receipts promise with what is stored, and tokens with originals. A row names no message, so
+ * Compares, day by day, what delivery records count with what is stored, and tokens with originals. A row names no message, so
  * one row lost and another stored twice on the same day would balance; nothing else does.
  *
  * @throws TokenvaultError `store_unavailable`
@@ -28,6 +28,6 @@ export async function reconcile(ledger: Ledger, fields: FieldSchema): Promise<Re
 
 function judge({ isProvable, rows, quarantined }: DayCounts): ReconciledDay['verdict'] {
   if (!isProvable) return 'not_provable'
-  const isEqual = rows.receipted === rows.stored && quarantined.receipted === quarantined.stored
+  const isEqual = rows.recorded === rows.stored && quarantined.recorded === quarantined.stored
   return isEqual ? 'equal' : 'different'
 }

@@ -34,9 +34,9 @@ t.test('what the worker stored reconciles, and the auditor needs nothing but cou
   t.strictSame({ code, stderr }, { code: 0, stderr: '' })
   const counts = {
     isProvable: true,
-    receipts: 33,
-    rows: { receipted: 60, stored: 60 },
-    quarantined: { receipted: 3, stored: 3 },
+    deliveryRecords: 33,
+    rows: { recorded: 60, stored: 60 },
+    quarantined: { recorded: 3, stored: 3 },
     verdict: 'equal',
   }
   t.strictSame(JSON.parse(stdout), {
@@ -67,39 +67,39 @@ const damages: Record<string, { sql: string; days?: Record<string, object>; unma
   'a row is gone': {
     sql: `DELETE FROM public.user_logins WHERE (tableoid, ctid) = (SELECT tableoid, ctid FROM public.user_logins
       WHERE create_date = ${yesterday} AND user_id = 'user-1005')`,
-    days: { [dayBefore(1)]: { rows: { receipted: 60, stored: 59 } } },
+    days: { [dayBefore(1)]: { rows: { recorded: 60, stored: 59 } } },
   },
   'a row is there twice': {
     sql: `INSERT INTO public.user_logins SELECT * FROM public.user_logins WHERE create_date = current_date LIMIT 1`,
-    days: { [dayBefore(0)]: { rows: { receipted: 60, stored: 61 } } },
+    days: { [dayBefore(0)]: { rows: { recorded: 60, stored: 61 } } },
   },
   'a row moved to another day': {
     sql: `UPDATE public.user_logins SET create_date = ${yesterday} WHERE create_date = current_date AND user_id = 'user-1005'`,
     days: {
-      [dayBefore(1)]: { rows: { receipted: 60, stored: 61 } },
-      [dayBefore(0)]: { rows: { receipted: 60, stored: 59 } },
+      [dayBefore(1)]: { rows: { recorded: 60, stored: 61 } },
+      [dayBefore(0)]: { rows: { recorded: 60, stored: 59 } },
     },
   },
   'a row has no day': {
     sql: `UPDATE public.user_logins SET create_date = NULL WHERE create_date = current_date AND user_id = 'user-1005'`,
-    days: { null: { receipts: 0, rows: { stored: 1 } }, [dayBefore(0)]: { rows: { stored: 59 } } },
+    days: { null: { deliveryRecords: 0, rows: { stored: 1 } }, [dayBefore(0)]: { rows: { stored: 59 } } },
   },
-  'a receipt is gone': {
+  'a delivery record is gone': {
     sql: `DELETE FROM ingest.receipts WHERE message_id = 'message-0-7'`,
-    days: { [dayBefore(0)]: { receipts: 32, rows: { receipted: 58, stored: 60 } } },
+    days: { [dayBefore(0)]: { deliveryRecords: 32, rows: { recorded: 58, stored: 60 } } },
   },
-  'a receipt promises too much': {
+  'a delivery record counts too much': {
     sql: `UPDATE ingest.receipts SET rows_stored = 3 WHERE message_id = 'message-1-7'`,
-    days: { [dayBefore(1)]: { rows: { receipted: 61, stored: 60 } } },
+    days: { [dayBefore(1)]: { rows: { recorded: 61, stored: 60 } } },
   },
   'a quarantined event is gone': {
     sql: `DELETE FROM pii_vault.quarantine WHERE message_id = 'poison-1-0'`,
-    days: { [dayBefore(1)]: { quarantined: { receipted: 3, stored: 2 } } },
+    days: { [dayBefore(1)]: { quarantined: { recorded: 3, stored: 2 } } },
   },
-  'rows of a day that no receipt speaks of': {
+  'rows of a day without a delivery record': {
     sql: `INSERT INTO public.user_logins SELECT user_id, device_type, masked_ip, masked_device_id, locale, app_version,
       current_date - 12 FROM public.user_logins LIMIT 2`,
-    days: { [dayBefore(12)]: { receipts: 0, rows: { receipted: 0, stored: 2 } } },
+    days: { [dayBefore(12)]: { deliveryRecords: 0, rows: { recorded: 0, stored: 2 } } },
   },
   'an original is gone': {
     // Of user-5, who logged in on the first day only.
@@ -164,7 +164,7 @@ t.test('damage is found, counted and dated, each kind of it', async t => {
   t.match(stdout, `\n${dayBefore(0)}  1 ip: token without original\nNOT consistent\n`)
 })
 
-t.test('a day whose receipts were dropped with age is said to be not provable, and is no failure', async t => {
+t.test('a day whose delivery records were dropped with age is said to be not provable, and is no failure', async t => {
   const { admin, judge } = await buildLedger(t)
   await admin.query(`INSERT INTO public.user_logins SELECT user_id, device_type, masked_ip, masked_device_id, locale,
     app_version, current_date - 31 FROM public.user_logins LIMIT 4`)
@@ -173,8 +173,8 @@ t.test('a day whose receipts were dropped with age is said to be not provable, a
   t.match(result.days[0], {
     day: dayBefore(31),
     verdict: 'not_provable',
-    receipts: 0,
-    rows: { receipted: 0, stored: 4 },
+    deliveryRecords: 0,
+    rows: { recorded: 0, stored: 4 },
   })
 })
 

@@ -17,6 +17,9 @@ const grants = (acl: string, kind: string, owner: string) => `(
         ORDER BY privilege_type) AS privileges
     FROM aclexplode(coalesce(${acl}, acldefault('${kind}', ${owner}))) WHERE grantee <> ${owner} GROUP BY 1) g)`
 
+/** Comments as `\\d+` of psql shows them, each in a line of its own. */
+const comment = (description: string, indent: string) => `E'\\n${indent}-- ' || ${description}`
+
 const parts: readonly string[] = [
   `SELECT concat('database', ${grants('datacl', 'd', 'datdba')}) FROM pg_database WHERE datname = current_database()`,
 
@@ -28,20 +31,23 @@ const parts: readonly string[] = [
       FROM pg_auth_members WHERE member = r.oid))
    FROM pg_roles r WHERE rolname ~ '^tokenvault_' AND rolname <> current_user ORDER BY rolname`,
 
-  `SELECT concat('schema ', nspname, ' owner ', ${roleName('nspowner')}, ${grants('nspacl', 'n', 'nspowner')})
+  `SELECT concat('schema ', nspname, ' owner ', ${roleName('nspowner')}, ${comment(`obj_description(oid, 'pg_namespace')`, '  ')}, ${grants('nspacl', 'n', 'nspowner')})
    FROM pg_namespace WHERE ${ours} ORDER BY nspname`,
 
   `SELECT concat(
      CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
        WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'foreign table' END,
      ' ', c.oid::regclass, ' owner ', ${roleName('relowner')},
+     ${comment(`obj_description(c.oid, 'pg_class')`, '  ')},
      E'\\n  with ' || array_to_string(reloptions, ', '),
      CASE WHEN relrowsecurity THEN E'\\n  row security' END, CASE WHEN relforcerowsecurity THEN E'\\n  force row security' END,
      E'\\n  partition by ' || pg_get_partkeydef(c.oid),
      (SELECT format(E'\\n  partition of %s %s', inhparent::regclass, pg_get_expr(relpartbound, c.oid)) FROM pg_inherits WHERE inhrelid = c.oid),
      (SELECT string_agg(concat(E'\\n  column ', quote_ident(attname), ' ', format_type(atttypid, atttypmod),
+        CASE WHEN attcollation <> (SELECT typcollation FROM pg_type t WHERE t.oid = atttypid) THEN ' collate ' || attcollation::regcollation END,
         CASE WHEN attnotnull THEN ' not null' END, ' default ' || pg_get_expr(adbin, adrelid),
-        ' generated ' || nullif(attgenerated::text, ''), ' identity ' || nullif(attidentity::text, ''), ' grants ' || attacl::text), '' ORDER BY attnum)
+        ' generated ' || nullif(attgenerated::text, ''), ' identity ' || nullif(attidentity::text, ''), ' grants ' || attacl::text,
+        ${comment('col_description(attrelid, attnum)', '    ')}), '' ORDER BY attnum)
       FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
       WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
      (SELECT string_agg(format(E'\\n  constraint %I %s', conname, pg_get_constraintdef(oid)), '' ORDER BY conname)
@@ -68,7 +74,7 @@ const parts: readonly string[] = [
 
 /**
  * The whole schema of a database as text, from pg_catalog, in an order that does not change: what a migration makes,
- * owns, computes and grants. Reads like SQL, but is there to be compared.
+ * owns, computes, grants and says of itself. Reads like SQL, but is there to be compared.
  *
  * @param client of the role that migrated
  */

@@ -38,7 +38,7 @@ const declared: Record<string, Record<string, string>> = {
   'table tokenvault_migrations.kysely_migration': {},
   'table tokenvault_migrations.kysely_migration_lock': {},
 
-  'function ingest.drop_expired_receipts()': { worker: 'EXECUTE' },
+  'function ingest.drop_expired_delivery_records()': { worker: 'EXECUTE' },
   'function ingest.ensure_partitions(date[])': { worker: 'EXECUTE' },
   'function pii_vault.append_audit(bytea[])': { api: 'EXECUTE' },
   'function pii_vault.apply_effect(jsonb,text,text,timestamp with time zone,boolean)': {},

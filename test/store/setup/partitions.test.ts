@@ -73,7 +73,7 @@ t.test('a dump that reads every table for hours stops neither a new day nor a ne
   await dump.query('ROLLBACK')
 })
 
-t.test('receipts are dropped when no redelivery can meet them any more, and no day sooner', async t => {
+t.test('delivery records are dropped when no redelivery can meet them any more, and no day sooner', async t => {
   const { admin, connect } = await startStore(t)
   const old = [-31, -32, -60].map(day)
   const kept = [-30, -14, 0].map(day)
@@ -87,10 +87,10 @@ t.test('receipts are dropped when no redelivery can meet them any more, and no d
   // While somebody reads, nothing is dropped and nobody waits for it for long.
   const dump = await connect()
   await dump.query('BEGIN; LOCK TABLE ingest.receipts IN ACCESS SHARE MODE')
-  t.match((await workers[0]!.query('SELECT ingest.drop_expired_receipts() AS dropped')).rows, [{ dropped: 0 }])
+  t.match((await workers[0]!.query('SELECT ingest.drop_expired_delivery_records() AS dropped')).rows, [{ dropped: 0 }])
   await dump.query('ROLLBACK')
   const dropped = await Promise.all(
-    workers.map(client => client.query('SELECT ingest.drop_expired_receipts() AS dropped')),
+    workers.map(client => client.query('SELECT ingest.drop_expired_delivery_records() AS dropped')),
   )
   t.equal(
     dropped.reduce((sum, { rows }) => sum + rows[0].dropped, 0),

@@ -1,7 +1,7 @@
 SET LOCAL ROLE tokenvault_owner;
 
--- A message takes effect once because its receipt can be written once. The day is that of sending, which every
--- delivery repeats, so a redelivery after midnight still meets its receipt.
+-- A message takes effect once because its delivery record can be written once. The day is that of sending, which every
+-- delivery repeats, so a redelivery after midnight still meets the record of the first delivery.
 CREATE TABLE ingest.receipts (
   sent_on date NOT NULL,
   message_id text NOT NULL,
@@ -10,12 +10,18 @@ CREATE TABLE ingest.receipts (
   PRIMARY KEY (sent_on, message_id)
 ) PARTITION BY RANGE (sent_on);
 
--- Partitions for the days that a batch needs. Workers hold no right to create anything; this is the one way.
+COMMENT ON TABLE ingest.receipts IS 'Delivery records: one row a message that took effect, partitioned by UTC day of sending and kept for 30 days.';
+COMMENT ON COLUMN ingest.receipts.sent_on IS 'UTC day on which the producer sent the message; for a redriven message, the day on which it was sent first.';
+COMMENT ON COLUMN ingest.receipts.message_id IS 'First identity of the message: the message id that the queue gave it when it was sent first.';
+COMMENT ON COLUMN ingest.receipts.rows_stored IS 'Rows of public.user_logins that the message gave.';
+COMMENT ON COLUMN ingest.receipts.rows_quarantined IS 'Entries of pii_vault.quarantine that the message gave, without those that were redriven since.';
+
+-- Makes the partitions for the days that a batch needs. Workers have no right to create anything; this is the one way.
 --
--- Nobody who only reads can stop it, not a dump that takes hours nor an analyst: tables are attached, not made in
--- place, because that needs no exclusive lock on the parent; and callers take turns by a lock that no other role can
--- take, as they could an advisory one. The one exclusive lock left is that on the default partition of user_logins,
--- so months are made ahead, and one that cannot be had within a second is left to another day.
+-- A reader cannot stop it, be it a dump that takes hours or an analyst: tables are attached, not made in place, because
+-- that needs no exclusive lock on the parent; and callers take turns by a table lock, which no other role can take,
+-- while any role can take an advisory one. The one exclusive lock left is that on the default partition of user_logins,
+-- so months are made ahead, and one whose lock is not granted within a second is left to another day.
 CREATE FUNCTION ingest.ensure_partitions(days date[]) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER
   SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '20s'
@@ -54,9 +60,10 @@ BEGIN
 END
 $$;
 
--- A queue keeps a message for 14 days at most; a receipt twice as old can meet no redelivery. Days that are being
--- read are left to another call: waiting for the exclusive lock would hold up every worker.
-CREATE FUNCTION ingest.drop_expired_receipts() RETURNS integer
+-- Drops the days of delivery records that are over. A queue keeps a message for 14 days at most; a record twice as old
+-- can meet no redelivery. Days that are being read are left to another call: waiting for the exclusive lock would hold
+-- up every worker. Returns how many days were dropped.
+CREATE FUNCTION ingest.drop_expired_delivery_records() RETURNS integer
   LANGUAGE plpgsql SECURITY DEFINER
   SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '1s'
 AS $$
@@ -80,9 +87,8 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $$;
 
-REVOKE ALL ON FUNCTION ingest.ensure_partitions(date[]), ingest.drop_expired_receipts() FROM PUBLIC;
-GRANT USAGE ON SCHEMA ingest TO tokenvault_worker;
+REVOKE ALL ON FUNCTION ingest.ensure_partitions(date[]), ingest.drop_expired_delivery_records() FROM PUBLIC;
 GRANT SELECT, INSERT ON ingest.receipts TO tokenvault_worker;
-GRANT EXECUTE ON FUNCTION ingest.ensure_partitions(date[]), ingest.drop_expired_receipts() TO tokenvault_worker;
+GRANT EXECUTE ON FUNCTION ingest.ensure_partitions(date[]), ingest.drop_expired_delivery_records() TO tokenvault_worker;
 
 RESET ROLE;

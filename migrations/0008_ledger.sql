@@ -1,34 +1,35 @@
 SET LOCAL ROLE tokenvault_owner;
 
--- Whether anything was lost or stored twice is for an auditor to know, who may read neither rows, receipts nor originals.
--- So these functions read in his place, and nothing leaves them but counts by day.
+-- Whether anything was lost or stored twice is for an auditor to know, who may read neither rows, delivery records nor
+-- originals. So these functions read on the auditor's behalf, and give nothing but counts by day.
 
--- A day's receipts against the rows and the quarantine of that day. Receipts are dropped after 30 days
--- (ingest.drop_expired_receipts): of an older day without any, nothing can be proven.
+-- The delivery records of each UTC day beside the rows and the quarantine of that day. Records are dropped after 30 days
+-- (ingest.drop_expired_delivery_records): for an older day without any, nothing can be proven. A null day is that of rows
+-- without a day.
 CREATE FUNCTION pii_vault.reconcile_days()
   RETURNS TABLE (
-    day date, is_provable boolean, receipts bigint,
-    rows_receipted bigint, rows_stored bigint, quarantine_receipted bigint, quarantine_stored bigint)
+    day date, is_provable boolean, delivery_records bigint,
+    rows_recorded bigint, rows_stored bigint, quarantine_recorded bigint, quarantine_stored bigint)
   LANGUAGE sql STABLE SECURITY DEFINER
   SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
-  SELECT day, coalesce(day >= current_date - 30, true) OR sum(receipts) > 0, sum(receipts)::bigint,
-    sum(rows_receipted)::bigint, sum(rows_stored)::bigint, sum(quarantine_receipted)::bigint, sum(quarantine_stored)::bigint
+  SELECT day, coalesce(day >= current_date - 30, true) OR sum(records) > 0, sum(records)::bigint,
+    sum(rows_recorded)::bigint, sum(rows_stored)::bigint, sum(quarantine_recorded)::bigint, sum(quarantine_stored)::bigint
   FROM (
     SELECT sent_on, count(*), sum(rows_stored), 0, sum(rows_quarantined), 0 FROM ingest.receipts GROUP BY sent_on
     UNION ALL
     SELECT create_date, 0, 0, count(*), 0, 0 FROM public.user_logins GROUP BY create_date
     UNION ALL
-    -- A redriven entry gave rows, and its receipt says so; a discarded one was quarantined for good.
+    -- A redriven entry gave rows, and its delivery record says so; a discarded one was quarantined for good.
     SELECT sent_on, 0, 0, 0, 0, count(*) FROM pii_vault.quarantine WHERE state <> 'redriven' GROUP BY sent_on
-  ) AS counts (day, receipts, rows_receipted, rows_stored, quarantine_receipted, quarantine_stored)
+  ) AS counts (day, records, rows_recorded, rows_stored, quarantine_recorded, quarantine_stored)
   GROUP BY day ORDER BY day
 $$;
 
--- Tokens of user_logins without an original, by the day of their rows, and originals without a token, by the day on
--- which they were stored. A token's text holds its id: the first 22 digits of base64url are the 128 bits of the SIV and
--- 4 bits more. What is no token of its field has no id and so no original. Null is no token: a column added later is
--- null in older rows.
+-- Counts tokens of user_logins without an original, by the day of their rows, and originals without a token, by the UTC
+-- day on which they were stored; columns[n] holds the tokens of fields[n]. A token's text holds its id: the first 22
+-- letters of its base64url part are the 128 bits of the SIV and 4 bits more. Text that is not a token of its field has no
+-- id and so no original. Null is not counted: a column that was added later is null in older rows.
 --
 -- Both are anti-joins of two scans, which hash or sort within work_mem and spill to disk: memory does not grow with
 -- the tables. A nested loop, chosen on stale statistics, would take days.

@@ -1,17 +1,39 @@
 SET LOCAL ROLE tokenvault_owner;
 
--- What became of an entry. The sealed body is kept for exactly as long as something can still be done with it.
-ALTER TABLE pii_vault.quarantine
-  ADD COLUMN state text NOT NULL DEFAULT 'quarantined'
+-- Events, and whole messages, that cannot be stored. The sealed body is kept for exactly as long as something can still
+-- be done with it.
+CREATE TABLE pii_vault.quarantine (
+  id uuid PRIMARY KEY,
+  message_id text NOT NULL,
+  event_index integer NOT NULL,
+  reason text NOT NULL,
+  data_key_version integer NOT NULL,
+  sealed bytea,
+  sent_on date NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  state text NOT NULL DEFAULT 'quarantined'
     CHECK (state IN ('quarantined', 'redrive_requested', 'redriven', 'discarded')),
-  ADD COLUMN redrives integer NOT NULL DEFAULT 0,
-  ADD COLUMN changed_at timestamptz NOT NULL DEFAULT now(),
-  ALTER COLUMN sealed DROP NOT NULL,
-  ADD CONSTRAINT quarantine_sealed_while_open CHECK ((sealed IS NULL) = (state IN ('redriven', 'discarded')));
+  redrives integer NOT NULL DEFAULT 0,
+  changed_at timestamptz NOT NULL DEFAULT now(),
+  CONSTRAINT quarantine_sealed_while_open CHECK ((sealed IS NULL) = (state IN ('redriven', 'discarded')))
+);
 CREATE INDEX quarantine_by_state ON pii_vault.quarantine (state, created_at, id);
 
--- An operator's request. Returns the entries that it applies to; rows are locked in one order, so that two operators
--- cannot deadlock.
+COMMENT ON TABLE pii_vault.quarantine IS 'Events, and whole messages, that are not valid login events: one row each, with the body sealed. Rows are never removed.';
+COMMENT ON COLUMN pii_vault.quarantine.id IS 'Random id of the entry; the seal of the body is bound to it.';
+COMMENT ON COLUMN pii_vault.quarantine.message_id IS 'First identity of the message that held the event: the message id that the queue gave it when it was sent first.';
+COMMENT ON COLUMN pii_vault.quarantine.event_index IS 'Place of the event in its message, from 0; also 0 where the message is not readable as a whole.';
+COMMENT ON COLUMN pii_vault.quarantine.reason IS 'Why it was quarantined: a stable code that repeats nothing of the event.';
+COMMENT ON COLUMN pii_vault.quarantine.data_key_version IS 'Version of the quarantine key that seals the body.';
+COMMENT ON COLUMN pii_vault.quarantine.sealed IS 'The sealed body, 16 bytes longer than the body; null once it is redriven or discarded.';
+COMMENT ON COLUMN pii_vault.quarantine.sent_on IS 'UTC day on which the producer sent the message.';
+COMMENT ON COLUMN pii_vault.quarantine.created_at IS 'When the entry was stored.';
+COMMENT ON COLUMN pii_vault.quarantine.state IS 'quarantined; redrive_requested: an operator asked to try it again; redriven: it gave rows of user_logins; discarded: an operator gave it up.';
+COMMENT ON COLUMN pii_vault.quarantine.redrives IS 'How many times a worker tried it again, whatever the outcome.';
+COMMENT ON COLUMN pii_vault.quarantine.changed_at IS 'When the state, the reason or the number of redrives last changed.';
+
+-- Marks entries that an operator wants tried again, and returns those that were in the state for it. Rows are locked in
+-- one order, so that two operators cannot deadlock.
 CREATE FUNCTION pii_vault.request_redrive(ids uuid[]) RETURNS SETOF uuid
   LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -23,7 +45,7 @@ AS $$
   RETURNING entry.id
 $$;
 
--- The body is erased; the row stays as evidence that there was one.
+-- Erases the body of entries, and returns those that still had one; the row stays as evidence. Rows are locked in order.
 CREATE FUNCTION pii_vault.discard_quarantined(ids uuid[]) RETURNS SETOF uuid
   LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -36,15 +58,15 @@ AS $$
   RETURNING entry.id
 $$;
 
--- Requested entries for one worker, locked until its transaction ends; other workers pass them over. At most 4 MiB of
--- bodies at a time, but always one.
-CREATE FUNCTION pii_vault.take_redrives(most integer)
+-- Takes requested entries for one worker, locked until its transaction ends; other workers pass them over. At most 4 MiB
+-- of bodies at a time, but always one entry.
+CREATE FUNCTION pii_vault.take_redrives(max_entries integer)
   RETURNS TABLE (id uuid, message_id text, data_key_version integer, sealed bytea, sent_on date)
   LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   WITH locked AS MATERIALIZED (
     SELECT * FROM pii_vault.quarantine AS entry WHERE entry.state = 'redrive_requested'
-    ORDER BY entry.created_at, entry.id LIMIT most FOR UPDATE SKIP LOCKED
+    ORDER BY entry.created_at, entry.id LIMIT max_entries FOR UPDATE SKIP LOCKED
   )
   SELECT counted.id, counted.message_id, counted.data_key_version, counted.sealed, counted.sent_on
   FROM (
@@ -53,9 +75,9 @@ AS $$
   WHERE counted.bytes <= 4194304 OR counted.bytes = octet_length(counted.sealed)
 $$;
 
--- What a worker made of entries that it took: redriven where the reason is null, otherwise back with that reason.
--- The message's receipt goes on counting what the message gave: rows, and entries that were not redriven. Called in the
--- transaction that stores the rows.
+-- Records what a worker made of entries that it took: redriven where the reason is null, otherwise back with that reason.
+-- The delivery record of the message goes on counting what the message gave: rows, and entries that were not redriven.
+-- Called in the transaction that stores the rows.
 CREATE FUNCTION pii_vault.settle_redrives(ids uuid[], reasons text[], stored integer[], quarantined integer[]) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -75,21 +97,21 @@ BEGIN
     RAISE EXCEPTION 'no redrive was requested' USING ERRCODE = 'object_not_in_prerequisite_state';
   END IF;
 
-  PERFORM FROM ingest.receipts AS receipt
-  WHERE (receipt.sent_on, receipt.message_id) IN
+  PERFORM FROM ingest.receipts AS delivery
+  WHERE (delivery.sent_on, delivery.message_id) IN
     (SELECT entry.sent_on, entry.message_id FROM pii_vault.quarantine AS entry WHERE entry.id = ANY (ids))
-  ORDER BY receipt.sent_on, receipt.message_id FOR UPDATE;
-  UPDATE ingest.receipts AS receipt SET
-    rows_stored = receipt.rows_stored + change.stored,
-    rows_quarantined = receipt.rows_quarantined + change.quarantined
+  ORDER BY delivery.sent_on, delivery.message_id FOR UPDATE;
+  UPDATE ingest.receipts AS delivery SET
+    rows_stored = delivery.rows_stored + added.stored,
+    rows_quarantined = delivery.rows_quarantined + added.quarantined
   FROM (
     SELECT entry.sent_on, entry.message_id, sum(outcome.stored) AS stored, sum(outcome.quarantined) AS quarantined
     FROM unnest(ids, stored, quarantined) AS outcome (id, stored, quarantined)
     JOIN pii_vault.quarantine AS entry ON entry.id = outcome.id
     GROUP BY entry.sent_on, entry.message_id
-  ) AS change
-  WHERE receipt.sent_on = change.sent_on AND receipt.message_id = change.message_id
-    AND (change.stored <> 0 OR change.quarantined <> 0);
+  ) AS added
+  WHERE delivery.sent_on = added.sent_on AND delivery.message_id = added.message_id
+    AND (added.stored <> 0 OR added.quarantined <> 0);
 END
 $$;
 
@@ -102,30 +124,6 @@ GRANT SELECT ON pii_vault.quarantine TO tokenvault_api;
 GRANT EXECUTE ON FUNCTION
   pii_vault.take_redrives(integer), pii_vault.settle_redrives(uuid[], text[], integer[], integer[]) TO tokenvault_worker;
 -- A worker writes what came in, and never what became of it.
-REVOKE INSERT ON pii_vault.quarantine FROM tokenvault_worker;
 GRANT INSERT (id, message_id, event_index, reason, data_key_version, sealed, sent_on) ON pii_vault.quarantine TO tokenvault_worker;
-
--- As before, and the quarantined entries that an event is about.
-CREATE OR REPLACE VIEW pii_vault.audit_events WITH (security_barrier) AS
-  SELECT
-    sequence,
-    CASE WHEN pg_input_is_valid(event ->> 'at', 'timestamptz') THEN (event ->> 'at')::timestamptz END AS at,
-    event ->> 'type' AS type,
-    event ->> 'subject' AS subject,
-    event ->> 'issuer' AS issuer,
-    event -> 'roles' AS roles,
-    event ->> 'purpose' AS purpose,
-    event ->> 'decision' AS decision,
-    event ->> 'code' AS code,
-    CASE WHEN pg_input_is_valid(event ->> 'requested', 'integer') THEN (event ->> 'requested')::integer END AS requested,
-    CASE WHEN pg_input_is_valid(event ->> 'granted', 'integer') THEN (event ->> 'granted')::integer END AS granted,
-    event -> 'tokens' AS tokens,
-    event -> 'withheld' AS withheld,
-    event ->> 'requestId' AS request_id,
-    event -> 'quarantine' AS quarantine
-  FROM (
-    SELECT sequence, CASE WHEN pg_input_is_valid(event, 'jsonb') THEN event::jsonb END AS event
-    FROM (SELECT sequence, convert_from(event, 'UTF8') AS event FROM pii_vault.audit_log) AS text
-  ) AS log;
 
 RESET ROLE;

@@ -57,7 +57,7 @@ export function createLambdaFunction(
 async function open(environment: Environment) {
   const config = loadConfig('lambda', environment)
   const log = createLog(config.LOG_LEVEL)
-  const { keys, database, tokenizer, store } = await openIngestVault(config, 'tokenvault lambda')
+  const { keys, database, tokenizeMessages, store } = await openIngestVault(config, 'tokenvault lambda')
   const firstIdentitySeal = createFirstIdentitySeal(keys)
   const openFirstIdentity = ({ body, messageAttributes }: SqsRecord) => {
     const mark = messageAttributes?.[firstIdentityAttribute]?.stringValue
@@ -65,7 +65,7 @@ async function open(environment: Environment) {
   }
   return {
     ingest: (event: SqsEvent, observe: Observe) =>
-      ingestSqsEvent(event, { tokenizer, store, log, openFirstIdentity, observe }),
+      ingestSqsEvent(event, { tokenizeMessages, store, log, openFirstIdentity, observe }),
     close: () => database.destroy(),
   }
 }

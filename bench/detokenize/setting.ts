@@ -15,6 +15,7 @@ import { loadConfig } from '../../src/config/load.ts'
 import { startIssuer } from '../../src/embedded/issuer.ts'
 import { startPostgres } from '../../src/embedded/postgres.ts'
 import { ensureDatabase } from '../../src/store/setup/ensure-database.ts'
+import { createTokenizer } from '../../src/vault/tokens/tokenizer.ts'
 import { type Pgbench, preparePgbench } from './pgbench.ts'
 
 /** A durable Postgres with originals, and the API before it, each with processes of their own. */
@@ -87,16 +88,17 @@ export async function openSetting(): Promise<Setting> {
 /** Tokenizes and stores as the worker does. */
 async function storeOriginals(environment: Readonly<Record<string, string>>): Promise<string[]> {
   const vault = await openIngestVault(loadConfig('lambda', environment), 'bench')
+  const tokenizer = createTokenizer(vault.keys, vault.fields)
   const tokens: string[] = []
   const perCall = 5_000
   const createDate = new Date().toISOString().slice(0, 10)
   for (let first = 0; first < genuine; first += 2 * perCall) {
     const numbers = Array.from({ length: perCall }, (_, index) => first / 2 + index)
-    const ips = vault.tokenizer.tokenizeValues(
+    const ips = tokenizer.tokenizeValues(
       'ip',
       numbers.map(n => `10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`),
     )
-    const devices = vault.tokenizer.tokenizeValues(
+    const devices = tokenizer.tokenizeValues(
       'device_id',
       numbers.map(n => `device-${n}`),
     )

@@ -1,4 +1,5 @@
 import type { Config } from '../config/load.ts'
+import { createTokenizeMessages, type TokenizeMessages } from '../ingest/batch/tokenize-messages.ts'
 import type { IngestStore } from '../ingest/ports.ts'
 import { createIngestStore } from '../store/ingest.ts'
 import { createKeyReader } from '../store/keys.ts'
@@ -8,7 +9,8 @@ import type { NoteSigner } from '../tlog/signed-note.ts'
 import type { FieldSchema } from '../vault/fields/fields.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
 import { openKeyset } from '../vault/keys/wrapped-keys.ts'
-import { createTokenizer, type Tokenizer } from '../vault/tokens/tokenizer.ts'
+import { createSealQuarantined } from '../vault/quarantine/sealed-bodies.ts'
+import { createTokenizer } from '../vault/tokens/tokenizer.ts'
 import { readFields } from './fields.ts'
 import { openKek } from './kek.ts'
 
@@ -26,7 +28,7 @@ export interface SigningVault extends Vault {
 
 /** What turns messages into rows. */
 export interface IngestVault extends Vault {
-  readonly tokenizer: Tokenizer
+  readonly tokenizeMessages: TokenizeMessages
   readonly store: IngestStore
 }
 
@@ -80,9 +82,9 @@ export async function openIngestVault(config: Config<'lambda'>, applicationName:
   const vault = await openVault(config, applicationName)
   const { fields, database, keys } = vault
   try {
-    const tokenizer = createTokenizer(keys, fields)
+    const tokenizeMessages = createTokenizeMessages(createTokenizer(keys, fields), createSealQuarantined(keys))
     await checkLoginColumns(database, fields)
-    return { ...vault, tokenizer, store: createIngestStore(database, fields) }
+    return { ...vault, tokenizeMessages, store: createIngestStore(database, fields) }
   } catch (error) {
     await database.destroy()
     throw error

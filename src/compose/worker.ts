@@ -7,7 +7,7 @@ import { startDepthWatch } from '../ingest/worker/depth-watch.ts'
 import { createWorker, type WorkerTotals } from '../ingest/worker/worker.ts'
 import type { Log } from '../log.ts'
 import { createRedriveStore } from '../store/redrive.ts'
-import { createOpenQuarantined } from '../vault/quarantine/open.ts'
+import { createOpenQuarantined } from '../vault/quarantine/sealed-bodies.ts'
 import { composeQueue } from './queue.ts'
 import { openIngestVault } from './vault.ts'
 
@@ -36,11 +36,11 @@ export async function composeWorker(
   const { log, environment, onBatch, observe } = options
   // Before the database, which would stay open if this failed.
   const queue = composeQueue(config, log, environment, (mark, body) => firstIdentitySeal.open(mark, body, Date.now()))
-  const { fields, keys, database, tokenizer, store } = await openIngestVault(config, 'tokenvault worker')
+  const { fields, keys, database, tokenizeMessages, store } = await openIngestVault(config, 'tokenvault worker')
   const firstIdentitySeal = createFirstIdentitySeal(keys)
   const worker = createWorker({
     queue,
-    tokenizer,
+    tokenizeMessages,
     store,
     log,
     receivers: config.WORKER_RECEIVERS,
@@ -52,7 +52,7 @@ export async function composeWorker(
   })
   const redriver = createRedriver({
     store: createRedriveStore(database, fields),
-    tokenizer,
+    tokenizeMessages,
     openQuarantined: createOpenQuarantined(keys),
     log,
     observe,

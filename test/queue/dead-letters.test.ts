@@ -1,7 +1,6 @@
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { startFauxqs } from 'fauxqs'
 import t, { type Test } from 'tap'
-import { tokenizeMessages } from '../../src/ingest/batch/tokenize-messages.ts'
 import { createFirstIdentitySeal } from '../../src/ingest/first-identity.ts'
 import type { DeadLetterQueue } from '../../src/ingest/ports.ts'
 import { redriveDeadLetters } from '../../src/ingest/redrive/dead-letters.ts'
@@ -10,7 +9,7 @@ import { openDeadLetterQueue } from '../../src/queue/dead-letters.ts'
 import { createSqsQueue } from '../../src/queue/sqs-queue.ts'
 import { FieldKeys } from '../../src/vault/keys/field-keys.ts'
 import { generateKey, Keyset } from '../../src/vault/keys/keyset.ts'
-import { freshTokenizer, loginBodies } from '../helpers/queue/events.ts'
+import { freshVault, loginBodies } from '../helpers/queue/events.ts'
 import { createMemoryStore } from '../helpers/queue/memory-store.ts'
 import { type Intercept, startQueueProxy } from '../helpers/queue/proxy.ts'
 import { createTestLog } from '../helpers/queue/server.ts'
@@ -25,7 +24,7 @@ const keys = new FieldKeys(
   'default',
 )
 const seal = createFirstIdentitySeal(keys)
-const tokenizer = freshTokenizer()
+const { tokenizeMessages } = freshVault()
 
 /** A source whose messages become dead letters at the second receive, and a worker that stores in memory. */
 async function build(t: Test, { intercept, fifo = '' }: { intercept?: Intercept; fifo?: '' | '.fifo' } = {}) {
@@ -70,7 +69,7 @@ async function build(t: Test, { intercept, fifo = '' }: { intercept?: Intercept;
   const work = () =>
     createWorker({
       queue: source,
-      tokenizer,
+      tokenizeMessages,
       store,
       log,
       receivers: 1,
@@ -151,7 +150,7 @@ t.test('what took effect before it became a dead letter takes none again', async
   await source.send(loginBodies(3))
   const messages = await source.receive({ waitSeconds: 0, visibilityTimeoutSeconds: 30 })
   // Stored, and killed before the delete.
-  await store.storeMessages(tokenizeMessages(messages, tokenizer))
+  await store.storeMessages(tokenizeMessages(messages))
   await source.release(messages, 0)
   await fail()
   t.match(await redrive(), { moved: 3 })

@@ -23,12 +23,12 @@ const nothing = { rows: 0, deliveryRecords: 0, originals: 0, quarantined: 0 }
 const month = (text: string) => text.slice(0, 7).replace('-', '_')
 
 t.test('a message takes effect once, also when it is delivered again after midnight', async t => {
-  const { store, newStore, tokenizer, count, admin } = await startStore(t)
+  const { store, newStore, tokenizer, sealQuarantined, count, admin } = await startStore(t)
   // Sent yesterday, stored then by one process and today by another.
   const messages = [
     messageOf('m-1', loginRow(tokenizer, 1, { createDate: day(-1) })),
     messageOf('m-2', loginRow(tokenizer, 1, { createDate: day(-1) })),
-    quarantinedMessage(tokenizer, 'm-3'),
+    quarantinedMessage(sealQuarantined, 'm-3'),
     messageOf('m-4', loginRow(tokenizer, 2), { rows: [loginRow(tokenizer, 2), loginRow(tokenizer, 3)] }),
   ]
   t.strictSame(await store.storeMessages(messages), { rows: 4, quarantined: 1, duplicates: 0 })
@@ -128,10 +128,10 @@ t.test(
 )
 
 t.test('one row that the database refuses takes back everything of its batch', async t => {
-  const { store, tokenizer, count } = await startStore(t)
+  const { store, tokenizer, sealQuarantined, count } = await startStore(t)
   const good = messageOf('good', loginRow(tokenizer, 1))
   const bad = messageOf('bad', loginRow(tokenizer, 2, { userId: 'x'.repeat(129) }))
-  const other = quarantinedMessage(tokenizer, 'other')
+  const other = quarantinedMessage(sealQuarantined, 'other')
   await t.rejects(store.storeMessages([good, bad, other]), { code: 'store_refused', message: /SQLSTATE 22001$/ })
   t.strictSame(await count(), nothing)
   t.strictSame(await store.storeMessages([good, other]), { rows: 1, quarantined: 1, duplicates: 0 })
@@ -155,10 +155,12 @@ t.test('a batch without messages stores nothing', async t => {
 })
 
 t.test('thousands of events in one message are stored in one transaction', async t => {
-  const { store, tokenizer, count } = await startStore(t)
-  const quarantined = tokenizer
-    .sealForQuarantine(Array(12_000).fill('no event'))
-    .map((sealed, eventIndex) => ({ ...sealed, eventIndex, reason: 'event_not_object' }))
+  const { store, tokenizer, sealQuarantined, count } = await startStore(t)
+  const quarantined = sealQuarantined(Array(12_000).fill('no event')).map((sealed, eventIndex) => ({
+    ...sealed,
+    eventIndex,
+    reason: 'event_not_object',
+  }))
   const row = loginRow(tokenizer, 1)
   const message: TokenizedMessage = { ...messageOf('m-1', row), rows: Array(12_000).fill(row), quarantined }
   t.strictSame(await store.storeMessages([message]), { rows: 12_000, quarantined: 12_000, duplicates: 0 })
@@ -187,10 +189,10 @@ t.test(
 )
 
 t.test('a commit whose answer is lost is reported, and storing the same again adds nothing', async t => {
-  const { newStore, tokenizer, count, urlFor } = await startStore(t)
+  const { newStore, tokenizer, sealQuarantined, count, urlFor } = await startStore(t)
   const proxy = await startDatabaseProxy(t, urlFor('tokenvault_worker'))
   const store = newStore(proxy.url)
-  const messages = [messageOf('m-1', loginRow(tokenizer, 1)), quarantinedMessage(tokenizer, 'm-2')]
+  const messages = [messageOf('m-1', loginRow(tokenizer, 1)), quarantinedMessage(sealQuarantined, 'm-2')]
   proxy.cutAnswerTo('commit')
   await t.rejects(store.storeMessages(messages), {
     code: 'store_unavailable',

@@ -148,7 +148,7 @@ t.test('a whole message that has become readable gives its rows, and new entries
 
 t.test('two entries of one message are redriven together, and its delivery record counts both', async t => {
   const { vault, store } = await build(t)
-  const bodies = vault.tokenizer.sealForQuarantine(loginBodies(2))
+  const bodies = vault.sealQuarantined(loginBodies(2))
   await ingest(vault, [{ messageId: 'both', body: '["x","y"]', sentAtMs: Date.now() }])
   const admin = await vault.connect()
   for (const [index, { id, sealed }] of bodies.entries()) {

@@ -1,11 +1,11 @@
 import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
-import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
 import type { Observe } from '../metrics/observe.ts'
 import type { FirstIdentity, IngestStore, ReceivedMessage } from '../ports.ts'
 import { tellBatch } from '../tell-batch.ts'
 import { MessagesInFlight } from './in-flight.ts'
 import { storeBatch } from './store-batch.ts'
+import type { TokenizeMessages } from './tokenize-messages.ts'
 
 /** What AWS Lambda hands to a function that an SQS event source mapping invokes; what we do not read is left out. */
 export interface SqsEvent {
@@ -37,7 +37,7 @@ export interface SqsBatchResponse {
 }
 
 export interface SqsEventIngest {
-  readonly tokenizer: Tokenizer
+  readonly tokenizeMessages: TokenizeMessages
   readonly store: IngestStore
   readonly log: Log
   /** The identity under which a message was sent first, where it carries a genuine mark of that. */
@@ -75,8 +75,17 @@ export async function ingestSqsEvent(event: SqsEvent, deps: SqsEventIngest): Pro
   }
   const inFlight = new MessagesInFlight(hiddenSeconds)
   inFlight.add(messages)
-  const { tokenizer, store, log, observe } = deps
-  const context = { tokenizer, store, log, observe, inFlight, stop: stopping.signal, maxAttempts: storeAttempts, fail }
+  const { tokenizeMessages, store, log, observe } = deps
+  const context = {
+    tokenizeMessages,
+    store,
+    log,
+    observe,
+    inFlight,
+    stop: stopping.signal,
+    maxAttempts: storeAttempts,
+    fail,
+  }
   const stored = await storeBatch(messages, context)
   const failed = [...stored.outcomes].filter(([, { kind }]) => kind !== 'delete')
   // Lambda deletes, and says nothing of it.

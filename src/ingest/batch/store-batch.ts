@@ -1,12 +1,11 @@
 import { backoffMilliseconds, pause, releaseDelaySeconds } from '../../concurrency/backoff.ts'
 import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
-import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
 import type { Observe } from '../metrics/observe.ts'
 import type { IngestStore, ReceivedMessage, StoredCounts, TokenizedMessage } from '../ports.ts'
 import type { MessagesInFlight } from './in-flight.ts'
 import type { Outcome } from './settle.ts'
-import { tokenizeMessages } from './tokenize-messages.ts'
+import type { TokenizeMessages } from './tokenize-messages.ts'
 
 export interface BatchStored {
   readonly counts: StoredCounts
@@ -21,7 +20,7 @@ export interface BatchStored {
 }
 
 export interface BatchStoreContext {
-  readonly tokenizer: Tokenizer
+  readonly tokenizeMessages: TokenizeMessages
   readonly store: IngestStore
   readonly inFlight: MessagesInFlight
   readonly log: Log
@@ -116,11 +115,11 @@ export async function storeBatch(
 
 function handle(
   messages: readonly ReceivedMessage[],
-  { tokenizer, fail, observe }: BatchStoreContext,
+  { tokenizeMessages, fail, observe }: BatchStoreContext,
 ): TokenizedMessage[] | undefined {
   const startedAtMs = performance.now()
   try {
-    const tokenized = tokenizeMessages(messages, tokenizer)
+    const tokenized = tokenizeMessages(messages)
     observe?.({ kind: 'tokenized', seconds: (performance.now() - startedAtMs) / 1000 })
     return tokenized
   } catch (error) {

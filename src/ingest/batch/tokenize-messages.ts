@@ -1,4 +1,5 @@
 import type { QuarantinedEvent } from '../../vault/quarantine/ports.ts'
+import type { SealQuarantined } from '../../vault/quarantine/sealed-bodies.ts'
 import type { TokenizedValue } from '../../vault/tokens/ports.ts'
 import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
 import type { LoginEvent, RejectReason } from '../events/login-event.ts'
@@ -15,6 +16,13 @@ interface Draft {
 /** Rejects of one message that get an entry each. */
 const maxRejectsApart = 100
 
+interface Candidate {
+  readonly draft: Draft
+  readonly eventIndex: number
+  readonly event: LoginEvent
+  readonly textOf: (eventIndex: number) => string
+}
+
 interface Reject {
   readonly draft: Draft
   readonly eventIndex: number
@@ -22,23 +30,36 @@ interface Reject {
   readonly text: string
 }
 
+/** What is read of a message: its body, and the identity under which it takes effect. */
+export type SentMessage = Pick<ReceivedMessage, 'messageId' | 'body' | 'sentAtMs' | 'firstIdentity'>
+
 /**
  * Turns messages into what the store commits: one tokenized message an id, in order of first appearance. One that stands
- * twice in the batch gives one, and one that was sent again gives it under its first identity. Works on columns: one
- * tokenizer call a field for the whole batch, one sealing call for everything that is not an event.
+ * twice in the batch gives one, and one that was sent again gives it under its first identity.
  *
  * @throws what the tokenizer throws: TokenvaultError `keyset_incomplete`, `field_unknown`
  */
-export function tokenizeMessages(
-  messages: readonly Pick<ReceivedMessage, 'messageId' | 'body' | 'sentAtMs' | 'firstIdentity'>[],
-  tokenizer: Tokenizer,
-): TokenizedMessage[] {
-  const fields = [...tokenizer.fields.keys()]
-  const drafts = new Map<string, Draft>()
-  const rejects: Reject[] = []
-  const candidates: { draft: Draft; eventIndex: number; event: LoginEvent; textOf: (eventIndex: number) => string }[] =
-    []
+export type TokenizeMessages = (messages: readonly SentMessage[]) => TokenizedMessage[]
 
+/** Works on columns: one tokenizer call a field for the whole batch, one sealing call for everything that is not an event. */
+export function createTokenizeMessages(tokenizer: Tokenizer, sealQuarantined: SealQuarantined): TokenizeMessages {
+  const fields = [...tokenizer.fields.keys()]
+  return messages => {
+    const { drafts, candidates, rejects } = readBodies(messages, fields)
+    rejects.push(...addRows(candidates, tokenizer, fields))
+    const kept = foldRejects(rejects)
+    const sealed = kept.length === 0 ? [] : sealQuarantined(kept.map(({ text }) => text))
+    for (const [index, { draft, eventIndex, reason }] of kept.entries()) {
+      draft.quarantined.push({ ...sealed[index]!, eventIndex, reason })
+    }
+    return drafts
+  }
+}
+
+function readBodies(messages: readonly SentMessage[], fields: readonly string[]) {
+  const drafts = new Map<string, Draft>()
+  const candidates: Candidate[] = []
+  const rejects: Reject[] = []
   for (const { body, ...message } of messages) {
     const { messageId, sentAtMs } = message.firstIdentity ?? message
     if (drafts.has(messageId)) continue
@@ -48,7 +69,12 @@ export function tokenizeMessages(
     for (const { eventIndex, event } of events) candidates.push({ draft, eventIndex, event, textOf })
     for (const { eventIndex, reason } of refused) rejects.push({ draft, eventIndex, reason, text: textOf(eventIndex) })
   }
+  return { drafts: [...drafts.values()], candidates, rejects }
+}
 
+/** Gives the drafts their rows. @returns the events whose values a normalization rule refuses */
+function addRows(candidates: readonly Candidate[], tokenizer: Tokenizer, fields: readonly string[]): Reject[] {
+  const rejects: Reject[] = []
   const columns = fields.map((field, place) =>
     // Every event has one value a field, in this order.
     tokenizer.tokenizeValues(
@@ -71,13 +97,7 @@ export function tokenizeMessages(
     const { userId, deviceType, locale, appVersion } = event
     draft.rows.push({ userId, deviceType, locale, appVersion, createDate: draft.sentOn, tokens })
   }
-
-  const kept = foldRejects(rejects)
-  const sealed = kept.length === 0 ? [] : tokenizer.sealForQuarantine(kept.map(({ text }) => text))
-  for (const [index, { draft, eventIndex, reason }] of kept.entries()) {
-    draft.quarantined.push({ ...sealed[index]!, eventIndex, reason })
-  }
-  return [...drafts.values()]
+  return rejects
 }
 
 /**

@@ -1,15 +1,14 @@
 import { backoffMilliseconds, pause } from '../../concurrency/backoff.ts'
 import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
-import type { OpenQuarantined } from '../../vault/quarantine/open.ts'
-import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
-import { tokenizeMessages } from '../batch/tokenize-messages.ts'
+import type { OpenQuarantined } from '../../vault/quarantine/sealed-bodies.ts'
+import type { TokenizeMessages } from '../batch/tokenize-messages.ts'
 import type { Observe } from '../metrics/observe.ts'
 import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../ports.ts'
 
 export interface RedriverOptions {
   readonly store: RedriveStore
-  readonly tokenizer: Tokenizer
+  readonly tokenizeMessages: TokenizeMessages
   readonly openQuarantined: OpenQuarantined
   readonly log: Log
   readonly observe?: Observe | undefined
@@ -102,7 +101,7 @@ export function createRedriver(options: RedriverOptions): Redriver {
 function decide(
   entries: readonly RedriveRequest[],
   refused: ReadonlySet<string>,
-  { tokenizer, openQuarantined }: RedriverOptions,
+  { tokenizeMessages, openQuarantined }: RedriverOptions,
 ): RedriveOutcome[] {
   const bodies = openQuarantined(entries)
   const readable = entries.flatMap((entry, index) => {
@@ -110,7 +109,7 @@ function decide(
     // Several entries may come from one message; each is handled by itself, under its own id.
     return body === undefined ? [] : [{ messageId: entry.id, body, sentAtMs: Date.parse(entry.sentOn) }]
   })
-  const messages = new Map(tokenizeMessages(readable, tokenizer).map(message => [message.messageId, message]))
+  const messages = new Map(tokenizeMessages(readable).map(message => [message.messageId, message]))
   return entries.map(({ id, messageId, sentOn }): RedriveOutcome => {
     const message = messages.get(id)
     if (message === undefined) return { id, reason: refused.has(id) ? 'row_invalid' : 'seal_invalid' }

@@ -1,10 +1,10 @@
 import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
-import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
 import { createDrainWatch } from '../batch/drain.ts'
 import { startHeartbeat } from '../batch/heartbeat.ts'
 import { MessagesInFlight } from '../batch/in-flight.ts'
 import { processBatch } from '../batch/process-batch.ts'
+import type { TokenizeMessages } from '../batch/tokenize-messages.ts'
 import type { Observe } from '../metrics/observe.ts'
 import type { IngestStore, MessageQueue, ReceivedMessage } from '../ports.ts'
 import { createBatcher } from './batcher.ts'
@@ -12,7 +12,7 @@ import { runReceiver } from './receiver.ts'
 
 export interface WorkerOptions {
   readonly queue: MessageQueue
-  readonly tokenizer: Tokenizer
+  readonly tokenizeMessages: TokenizeMessages
   readonly store: IngestStore
   readonly log: Log
   /** Receive calls in flight. */

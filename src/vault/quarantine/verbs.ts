@@ -4,8 +4,8 @@ import type { RecordAct } from '../admission/record-action.ts'
 import { checkPurpose } from '../admission/request-shape.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import { decideCall, limitsOfCall, may, type Policy } from '../policy/policy.ts'
-import type { OpenQuarantined } from './open.ts'
 import type { QuarantineEntry, QuarantineFilter, QuarantineStore } from './ports.ts'
+import type { OpenQuarantined } from './sealed-bodies.ts'
 import { type BodyShape, describeShape } from './shape.ts'
 
 /** Most entries of one page, and of one redrive of all. */

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { packText, valueAt } from '../../crypto/byte-column.ts'
 import type { Sealer } from '../../crypto/seal.ts'
 import type { TokenMint } from '../../crypto/token.ts'
@@ -16,10 +15,6 @@ export interface Tokenizer {
    * @throws TokenvaultError `field_unknown`
    */
   tokenizeValues(field: string, values: readonly string[]): readonly (TokenizedValue | ValueRefused)[]
-  /** Seals n texts that are no events, each under an id of its own, in input order. */
-  sealForQuarantine(
-    texts: readonly string[],
-  ): readonly { readonly id: string; readonly dataKeyVersion: number; readonly sealed: Uint8Array }[]
 }
 
 interface FieldState {
@@ -30,7 +25,7 @@ interface FieldState {
   readonly sealer: Sealer
 }
 
-/** @throws TokenvaultError `keyset_incomplete` when a primary key is missing for a field or for quarantine */
+/** @throws TokenvaultError `keyset_incomplete` when a primary key is missing for a field */
 export function createTokenizer(keys: FieldKeys, fields: FieldSchema): Tokenizer {
   const states = new Map<string, FieldState>()
   for (const field of fields.values()) {
@@ -40,8 +35,6 @@ export function createTokenizer(keys: FieldKeys, fields: FieldSchema): Tokenizer
     const sealer = keys.sealer('data', field.name, dataKeyVersion)!
     states.set(field.name, { field, tokenKeyVersion, dataKeyVersion, mint, sealer })
   }
-  const quarantineVersion = keys.primaryVersion('quarantine', '')
-  const quarantineSealer = keys.sealer('quarantine', '', quarantineVersion)!
 
   return {
     fields,
@@ -49,11 +42,6 @@ export function createTokenizer(keys: FieldKeys, fields: FieldSchema): Tokenizer
       const state = states.get(fieldName)
       if (state === undefined) throw new TokenvaultError('field_unknown')
       return tokenizeValues(state, values)
-    },
-    sealForQuarantine(texts) {
-      const ids = texts.map(() => randomUUID().replaceAll('-', ''))
-      const sealed = quarantineSealer.seal(packText(texts.map(text => text.toWellFormed())), ids)
-      return ids.map((id, index) => ({ id, dataKeyVersion: quarantineVersion, sealed: valueAt(sealed, index) }))
     },
   }
 }

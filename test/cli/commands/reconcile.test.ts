@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { tokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
+import { createTokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
 import { createIngestStore } from '../../../src/store/ingest.ts'
 import { createLedger } from '../../../src/store/ledger.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
@@ -21,7 +21,7 @@ async function buildLedger(t: Test) {
       received(`message-${age}-${n}`, JSON.stringify([loginEvent(n + age * 20), loginEvent(1000 + n)]), { sentAtMs }),
     )
     const none = poison.slice(0, 3).map(({ body }, n) => received(`poison-${age}-${n}`, body, { sentAtMs }))
-    await store.storeMessages(tokenizeMessages([...messages, ...none], vault.tokenizer))
+    await store.storeMessages(createTokenizeMessages(vault.tokenizer, vault.sealQuarantined)([...messages, ...none]))
   }
   const environment = { DATABASE_URL: vault.urlFor('tokenvault_auditor') }
   const ledger = createLedger(vault.database('tokenvault_auditor'))

@@ -12,6 +12,7 @@ import { loginFields } from '../../../src/vault/fields/fields.ts'
 import { FieldKeys } from '../../../src/vault/keys/field-keys.ts'
 import type { Keyset } from '../../../src/vault/keys/keyset.ts'
 import { createMissingKeys } from '../../../src/vault/keys/wrapped-keys.ts'
+import { createSealQuarantined, type SealQuarantined } from '../../../src/vault/quarantine/sealed-bodies.ts'
 import { createTokenizer, type Tokenizer } from '../../../src/vault/tokens/tokenizer.ts'
 import { temporaryDirectory } from '../embedded/embedded-directory.ts'
 import { createTestDatabase, testCluster } from './embedded-postgres.ts'
@@ -32,6 +33,7 @@ export interface VaultDatabase {
   readonly keyset: Keyset
   readonly keys: FieldKeys
   readonly tokenizer: Tokenizer
+  readonly sealQuarantined: SealQuarantined
   urlFor(role: LoginRole): string
   /** A new pool of the role, or of the superuser; closed when the test ends. */
   database(role?: LoginRole, poolMax?: number): TokenvaultDatabase
@@ -56,8 +58,9 @@ export async function createVaultDatabase(t: Pick<Test, 'teardown'>): Promise<Va
   })
   const keys = new FieldKeys(keyset, testTenant)
   const tokenizer = createTokenizer(keys, loginFields)
+  const sealQuarantined = createSealQuarantined(keys)
   const connect = (role?: LoginRole) => connectTo(t, role === undefined ? adminUrl : urlFor(role))
-  return { name, adminUrl, kekFile, keyset, keys, tokenizer, urlFor, database, connect }
+  return { name, adminUrl, kekFile, keyset, keys, tokenizer, sealQuarantined, urlFor, database, connect }
 }
 
 /** A pool that is closed when the test ends. */

@@ -1,8 +1,10 @@
+import { createTokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
 import type { ReceivedMessage } from '../../../src/ingest/ports.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
 import { FieldKeys } from '../../../src/vault/keys/field-keys.ts'
 import { generateKey, Keyset } from '../../../src/vault/keys/keyset.ts'
-import { createTokenizer, type Tokenizer } from '../../../src/vault/tokens/tokenizer.ts'
+import { createSealQuarantined } from '../../../src/vault/quarantine/sealed-bodies.ts'
+import { createTokenizer } from '../../../src/vault/tokens/tokenizer.ts'
 
 /** A valid event; `n` makes it one of its own. */
 export function loginEvent(n: number, changes: Record<string, unknown> = {}): Record<string, unknown> {
@@ -35,8 +37,8 @@ export function received(messageId: string, body: string, changes: Partial<Recei
   }
 }
 
-/** The real tokenizer under fresh keys. */
-export function freshTokenizer(): Tokenizer {
+/** What the worker takes of a vault, under fresh keys. */
+export function freshVault() {
   const names = [...loginFields.keys()].flatMap(field => [
     { purpose: 'token', field, version: 1 } as const,
     { purpose: 'data', field, version: 1 } as const,
@@ -46,7 +48,10 @@ export function freshTokenizer(): Tokenizer {
     { purpose: 'audit', field: '', version: 1 },
   ] as const
   const keyset = new Keyset([...names, ...vault].map(name => generateKey(name, 'primary')))
-  return createTokenizer(new FieldKeys(keyset, 'default'), loginFields)
+  const keys = new FieldKeys(keyset, 'default')
+  const tokenizer = createTokenizer(keys, loginFields)
+  const sealQuarantined = createSealQuarantined(keys)
+  return { tokenizer, sealQuarantined, tokenizeMessages: createTokenizeMessages(tokenizer, sealQuarantined) }
 }
 
 /**

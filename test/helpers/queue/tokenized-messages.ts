@@ -1,4 +1,5 @@
 import type { LoginRow, TokenizedMessage } from '../../../src/ingest/ports.ts'
+import type { SealQuarantined } from '../../../src/vault/quarantine/sealed-bodies.ts'
 import type { TokenizedValue } from '../../../src/vault/tokens/ports.ts'
 import type { Tokenizer } from '../../../src/vault/tokens/tokenizer.ts'
 
@@ -27,7 +28,7 @@ export function messageOf(messageId: string, row: LoginRow, changes: Partial<Tok
 }
 
 /** A message that held no event. */
-export function quarantinedMessage(tokenizer: Tokenizer, messageId: string): TokenizedMessage {
-  const [sealed] = tokenizer.sealForQuarantine(['no event'])
+export function quarantinedMessage(sealQuarantined: SealQuarantined, messageId: string): TokenizedMessage {
+  const [sealed] = sealQuarantined(['no event'])
   return { messageId, sentOn: day(), rows: [], quarantined: [{ ...sealed!, eventIndex: 0, reason: 'json_invalid' }] }
 }

@@ -2,12 +2,12 @@ import type { Test } from 'tap'
 import { TokenvaultError } from '../../../src/errors.ts'
 import { createWorker, type WorkerOptions, type WorkerTotals } from '../../../src/ingest/worker/worker.ts'
 import type { SqsQueue } from '../../../src/queue/sqs-queue.ts'
-import { freshTokenizer } from './events.ts'
+import { freshVault } from './events.ts'
 import { createMemoryStore, type MemoryStore } from './memory-store.ts'
 import type { Intercept } from './proxy.ts'
 import { startQueue } from './server.ts'
 
-export const tokenizer = freshTokenizer()
+export const { tokenizeMessages } = freshVault()
 /** What the store throws when its database is away. */
 export const unavailable = () => new TokenvaultError('store_unavailable', 'as the test wants it')
 /** A signal that is never aborted. */
@@ -35,7 +35,7 @@ export async function buildWorker(t: Test, setup: Setup = {}) {
   })
   const worker = createWorker({
     queue: setup.queue?.(server.queue) ?? server.queue,
-    tokenizer,
+    tokenizeMessages,
     store,
     log: server.log,
     receivers: 2,

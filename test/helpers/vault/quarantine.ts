@@ -1,12 +1,12 @@
 import type { Test } from 'tap'
-import { tokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
+import { createTokenizeMessages, type SentMessage } from '../../../src/ingest/batch/tokenize-messages.ts'
 import type { IngestEvent } from '../../../src/ingest/metrics/observe.ts'
 import type { RedriveStore } from '../../../src/ingest/ports.ts'
 import { createRedriver, type Redriver } from '../../../src/ingest/redrive/quarantine.ts'
 import { createIngestStore } from '../../../src/store/ingest.ts'
 import { createRedriveStore } from '../../../src/store/redrive.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
-import { createOpenQuarantined } from '../../../src/vault/quarantine/open.ts'
+import { createOpenQuarantined } from '../../../src/vault/quarantine/sealed-bodies.ts'
 import type { VaultDatabase } from '../postgres/vault-database.ts'
 import { createTestLog } from '../queue/server.ts'
 
@@ -21,7 +21,7 @@ export async function quarantine(
   { reason = 'ip_invalid', prefix = 'message', sentAtMs = Date.now() } = {},
 ): Promise<string[]> {
   const sentOn = new Date(sentAtMs).toISOString().slice(0, 10)
-  const messages = vault.tokenizer.sealForQuarantine(bodies).map((sealed, index) => ({
+  const messages = vault.sealQuarantined(bodies).map((sealed, index) => ({
     messageId: `${prefix}-${index}`,
     sentOn,
     rows: [],
@@ -32,9 +32,9 @@ export async function quarantine(
 }
 
 /** Has messages ingested as a worker does it. */
-export async function ingest(vault: VaultDatabase, messages: Parameters<typeof tokenizeMessages>[0]) {
+export async function ingest(vault: VaultDatabase, messages: readonly SentMessage[]) {
   const store = createIngestStore(vault.database('tokenvault_worker', 1), loginFields)
-  return store.storeMessages(tokenizeMessages(messages, vault.tokenizer))
+  return store.storeMessages(createTokenizeMessages(vault.tokenizer, vault.sealQuarantined)(messages))
 }
 
 /** A worker's redriver on a pool of its own; `change` stands between it and its store. */
@@ -46,7 +46,7 @@ export function buildRedriver(
   const told: IngestEvent[] = []
   const redriver = createRedriver({
     store: change(createRedriveStore(vault.database('tokenvault_worker', 1), loginFields)),
-    tokenizer: vault.tokenizer,
+    tokenizeMessages: createTokenizeMessages(vault.tokenizer, vault.sealQuarantined),
     openQuarantined: createOpenQuarantined(vault.keys),
     log,
     observe: event => void told.push(event),

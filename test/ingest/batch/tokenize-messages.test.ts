@@ -1,16 +1,26 @@
 import t from 'tap'
-import { tokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
-import type { Tokenizer } from '../../../src/vault/tokens/tokenizer.ts'
-import { freshTokenizer, loginEvent, poison, received } from '../../helpers/queue/events.ts'
+import { createTokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
+import { freshVault, loginEvent, poison, received } from '../../helpers/queue/events.ts'
 
-const tokenizer = freshTokenizer()
+const { tokenizer, sealQuarantined, tokenizeMessages } = freshVault()
+
+/** Tokenizes, and tells what was sealed. */
+function listen() {
+  const sealed: string[] = []
+  const listening = createTokenizeMessages(tokenizer, texts => {
+    sealed.push(...texts)
+    return sealQuarantined(texts)
+  })
+  return { sealed, listening }
+}
 
 t.test('a batch becomes rows with tokens, on the UTC day on which each message was sent', async t => {
   const event = JSON.stringify(loginEvent(1))
-  const messages = tokenizeMessages(
-    [received('a', event), received('b', event, { sentAtMs: Date.UTC(2026, 2, 1) }), received('c', '[]')],
-    tokenizer,
-  )
+  const messages = tokenizeMessages([
+    received('a', event),
+    received('b', event, { sentAtMs: Date.UTC(2026, 2, 1) }),
+    received('c', '[]'),
+  ])
   t.same(
     messages.map(({ messageId, sentOn }) => [messageId, sentOn]),
     [
@@ -31,26 +41,28 @@ t.test('a batch becomes rows with tokens, on the UTC day on which each message w
 
 t.test('the whole batch takes one tokenizer call a field and one sealing call', async t => {
   const calls: string[] = []
-  const counting: Tokenizer = {
-    fields: tokenizer.fields,
-    tokenizeValues(field, values) {
-      calls.push(`${field} ${values.length}`)
-      return tokenizer.tokenizeValues(field, values)
+  const counting = createTokenizeMessages(
+    {
+      fields: tokenizer.fields,
+      tokenizeValues(field, values) {
+        calls.push(`${field} ${values.length}`)
+        return tokenizer.tokenizeValues(field, values)
+      },
     },
-    sealForQuarantine(texts) {
+    texts => {
       calls.push(`seal ${texts.length}`)
-      return tokenizer.sealForQuarantine(texts)
+      return sealQuarantined(texts)
     },
-  }
+  )
   const array = JSON.stringify([loginEvent(1), 'no event', loginEvent(2)])
-  tokenizeMessages([received('a', array), received('b', 'no json'), received('c', array)], counting)
+  counting([received('a', array), received('b', 'no json'), received('c', array)])
   t.same(calls, ['ip 4', 'device_id 4', 'seal 3'])
-  t.same(tokenizeMessages([], counting), [])
+  t.same(counting([]), [])
 })
 
-t.test('a message that stands twice in a batch has one message', async t => {
+t.test('a message that stands twice in a batch is tokenized once', async t => {
   const body = JSON.stringify(loginEvent(1))
-  const messages = tokenizeMessages([received('a', body), received('b', body), received('a', body)], tokenizer)
+  const messages = tokenizeMessages([received('a', body), received('b', body), received('a', body)])
   t.same(
     messages.map(({ messageId, rows }) => [messageId, rows.length]),
     [
@@ -65,7 +77,7 @@ t.test('twelve kinds of poison are quarantined once each, without plaintext in a
     received(`bad-${n}`, body),
     received(`good-${n}`, JSON.stringify(loginEvent(n))),
   ])
-  const tokenized = tokenizeMessages(messages, tokenizer)
+  const tokenized = tokenizeMessages(messages)
   t.equal(tokenized.flatMap(({ rows }) => rows).length, poison.length)
   t.same(
     tokenized.flatMap(({ quarantined }) => quarantined.map(({ reason }) => reason)),
@@ -80,16 +92,9 @@ t.test('twelve kinds of poison are quarantined once each, without plaintext in a
 })
 
 t.test('an event of an array whose ip is no address is rejected alone and sealed as it was sent', async t => {
-  const sealed: string[] = []
-  const listening: Tokenizer = {
-    ...tokenizer,
-    sealForQuarantine(texts) {
-      sealed.push(...texts)
-      return tokenizer.sealForQuarantine(texts)
-    },
-  }
+  const { sealed, listening } = listen()
   const bad = loginEvent(2, { ip: '999.1.1.1', device_id: 'x'.repeat(500) })
-  const [message] = tokenizeMessages([received('a', JSON.stringify([loginEvent(1), bad, loginEvent(3)]))], listening)
+  const [message] = listening([received('a', JSON.stringify([loginEvent(1), bad, loginEvent(3)]))])
   t.equal(message!.rows.length, 2)
   t.match(message!.quarantined, [{ eventIndex: 1, reason: 'ip_invalid', dataKeyVersion: 1 }])
   t.same(sealed, [JSON.stringify(bad)])
@@ -99,21 +104,18 @@ t.test(
   'a body of very many elements that are no events takes a bounded number of entries, and its events are stored',
   async t => {
     const elements = [...new Array(5000).fill(1), loginEvent(7), ...new Array(5000).fill({ a: ',"]' })]
-    const [message] = tokenizeMessages([received('a', JSON.stringify(elements))], tokenizer)
+    const [message] = tokenizeMessages([received('a', JSON.stringify(elements))])
     t.equal(message!.rows.length, 1)
     t.equal(message!.quarantined.length, 101)
     t.match(message!.quarantined.at(-1), { eventIndex: 100, reason: 'rejects_many' })
 
-    const texts: string[] = []
-    const sealing: Tokenizer = {
-      ...tokenizer,
-      sealForQuarantine(given) {
-        texts.push(...given)
-        return tokenizer.sealForQuarantine(given)
-      },
-    }
-    tokenizeMessages([received('a', JSON.stringify(elements)), received('b', '[1]')], sealing)
-    t.equal(texts.length, 102)
-    t.same(JSON.parse(texts.at(-1)!), elements.filter((_, index) => index !== 5000).slice(100), 'nothing of it is lost')
+    const { sealed, listening } = listen()
+    listening([received('a', JSON.stringify(elements)), received('b', '[1]')])
+    t.equal(sealed.length, 102)
+    t.same(
+      JSON.parse(sealed.at(-1)!),
+      elements.filter((_, index) => index !== 5000).slice(100),
+      'nothing of it is lost',
+    )
   },
 )

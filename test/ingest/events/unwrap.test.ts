@@ -1,11 +1,10 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { tokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
+import { createTokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
 import { parseBody } from '../../../src/ingest/events/parse.ts'
 import { unwrap } from '../../../src/ingest/events/unwrap.ts'
-import type { Tokenizer } from '../../../src/vault/tokens/tokenizer.ts'
 import { checkProperty } from '../../helpers/crypto/property.ts'
-import { freshTokenizer, loginEvent, received } from '../../helpers/queue/events.ts'
+import { freshVault, loginEvent, received } from '../../helpers/queue/events.ts'
 
 const fields = ['ip', 'device_id']
 
@@ -80,17 +79,14 @@ t.test(
 
 t.test('the text that is sealed is the one that was rejected, also where a rule refuses the value', async t => {
   const sealed: string[] = []
-  const tokenizer = freshTokenizer()
-  const listening: Tokenizer = {
-    ...tokenizer,
-    sealForQuarantine(texts) {
-      sealed.push(...texts)
-      return tokenizer.sealForQuarantine(texts)
-    },
-  }
+  const { tokenizer, sealQuarantined } = freshVault()
+  const listening = createTokenizeMessages(tokenizer, texts => {
+    sealed.push(...texts)
+    return sealQuarantined(texts)
+  })
   const bad = JSON.stringify(loginEvent(2, { ip: '999.1.1.1' }))
   const array = `[${JSON.stringify(loginEvent(1))},${bad}]`
-  tokenizeMessages([received('a', notification(array)), received('b', eventBridge(bad))], listening)
+  listening([received('a', notification(array)), received('b', eventBridge(bad))])
   t.same(sealed, [bad, eventBridge(bad)])
 })
 

@@ -1,9 +1,10 @@
 import t from 'tap'
 import { TokenvaultError } from '../../../src/errors.ts'
-import { loginBodies } from '../../helpers/queue/events.ts'
+import { createTokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
+import { freshVault, loginBodies } from '../../helpers/queue/events.ts'
 import { createMemoryStore } from '../../helpers/queue/memory-store.ts'
 import type { Intercept } from '../../helpers/queue/proxy.ts'
-import { buildWorker, tokenizer, unavailable } from '../../helpers/queue/worker.ts'
+import { buildWorker, unavailable } from '../../helpers/queue/worker.ts'
 
 /** Passes calls on, but lets `DeleteMessageBatch` be answered by the test. */
 function onDelete(answer: Intercept): Intercept {
@@ -112,13 +113,15 @@ t.test('messages that no heartbeat could keep are left, come again and are store
 })
 
 t.test('keys that are wrong end the run and blame no message', async t => {
+  const { tokenizer, sealQuarantined } = freshVault()
   const broken = {
     ...tokenizer,
     tokenizeValues() {
       throw new TokenvaultError('keyset_incomplete')
     },
   }
-  const { queue, drain, send } = await buildWorker(t, { options: { tokenizer: broken } })
+  const tokenizeMessages = createTokenizeMessages(broken, sealQuarantined)
+  const { queue, drain, send } = await buildWorker(t, { options: { tokenizeMessages } })
   send(loginBodies(5))
   await t.rejects(drain(), { code: 'keyset_incomplete' })
   t.match(await queue.depth(), { visible: 5, inFlight: 0 })

@@ -66,22 +66,6 @@ t.test('length is counted in bytes of the normalized value', async t => {
   t.same(normalizeValue(field, 'e\u0301'.repeat(maxValueBytes / 2)), 'é'.repeat(maxValueBytes / 2), 'after composing')
 })
 
-t.test('texts that are no events are sealed under ids of their own', async t => {
-  const { tokenizer, fieldKeys } = createWorld()
-  const texts = ['{"ip": "203.0.113.7"', '', '日本語', 'half \ud800', '{"ip": "203.0.113.7"']
-  const rows = tokenizer.sealForQuarantine(texts)
-  t.ok(rows.every(({ id, dataKeyVersion }) => /^[0-9a-f]{32}$/.test(id) && dataKeyVersion === 1))
-  t.equal(new Set(rows.map(({ id }) => id)).size, texts.length)
-  t.notOk(Buffer.from(rows[0]!.sealed).equals(rows[4]!.sealed), 'equal texts cannot be told from different ones')
-  const { plaintexts, authentic } = fieldKeys.sealer('quarantine', '', 1)!.open(
-    packBytes(rows.map(({ sealed }) => sealed)),
-    rows.map(({ id }) => id),
-  )
-  t.same([...authentic], [1, 1, 1, 1, 1])
-  t.same(unpackText(plaintexts), [...texts.slice(0, 3), 'half \ufffd', texts[4]])
-  t.same(tokenizer.sealForQuarantine([]), [])
-})
-
 t.test('an unknown field is refused, be its name what it may', async t => {
   const { tokenizer } = createWorld()
   for (const field of ['phone', '', '__proto__', 'constructor']) {
@@ -93,7 +77,6 @@ t.test('a tokenizer is not made from a keyset that lacks a primary key', async t
   for (const [purpose, field] of [
     ['token', 'ip'],
     ['data', 'email'],
-    ['quarantine', ''],
   ]) {
     const keys = withStatus(freshKeys(), key =>
       key.purpose === purpose && key.field === field ? 'active' : key.status,

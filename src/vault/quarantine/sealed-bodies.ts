@@ -1,11 +1,26 @@
-import { packBytes, unpackText } from '../../crypto/byte-column.ts'
+import { randomUUID } from 'node:crypto'
+import { packBytes, packText, unpackText, valueAt } from '../../crypto/byte-column.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import type { SealedBody } from './ports.ts'
+
+/** Seals n texts that are not events, each under an id of its own, in input order. */
+export type SealQuarantined = (texts: readonly string[]) => readonly SealedBody[]
 
 /** Opens sealed bodies; undefined, in its place, for one that does not open. Decides nothing about who may ask. */
 export type OpenQuarantined = (bodies: readonly SealedBody[]) => readonly (string | undefined)[]
 
-/** The inverse of a Tokenizer's sealForQuarantine, for bodies of any quarantine key version that is held. */
+/** @throws TokenvaultError `keyset_incomplete` without a primary quarantine key */
+export function createSealQuarantined(keys: FieldKeys): SealQuarantined {
+  const dataKeyVersion = keys.primaryVersion('quarantine', '')
+  const sealer = keys.sealer('quarantine', '', dataKeyVersion)!
+  return texts => {
+    const ids = texts.map(() => randomUUID().replaceAll('-', ''))
+    const sealed = sealer.seal(packText(texts.map(text => text.toWellFormed())), ids)
+    return ids.map((id, index) => ({ id, dataKeyVersion, sealed: valueAt(sealed, index) }))
+  }
+}
+
+/** The inverse of SealQuarantined, for bodies of any quarantine key version that is held. */
 export function createOpenQuarantined(keys: FieldKeys): OpenQuarantined {
   return bodies => {
     const texts = new Array<string | undefined>(bodies.length)

@@ -1,7 +1,7 @@
 SET LOCAL ROLE tokenvault_owner;
 
--- Whether anything was lost or stored twice is for an auditor to know, who may read neither rows, delivery records nor
--- originals. So these functions read on the auditor's behalf, and give nothing but counts by day.
+-- An auditor must be able to tell whether anything was lost or stored twice, and may read neither rows, delivery records
+-- nor originals. So these functions read on the auditor's behalf, and give nothing but counts by day.
 
 -- The delivery records of each UTC day beside the rows and the quarantine of that day. Records are dropped after 30 days
 -- (ingest.drop_expired_delivery_records): for an older day without any, nothing can be proven. A null day is that of rows

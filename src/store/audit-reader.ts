@@ -135,7 +135,7 @@ async function readHead(database: TokenvaultDatabase): Promise<AuditHead> {
     database,
     sql`select tree_size, frontier from pii_vault.audit_head`,
   )
-  // Without a head there is a tree of nothing, which no event fits in.
+  // A missing head reads as an empty tree, which every stored event contradicts.
   return { treeSize: Number(rows[0]?.tree_size ?? 0), subtreeRoots: rows[0]?.frontier ?? [] }
 }
 
@@ -170,7 +170,7 @@ async function readSubtrees(database: TokenvaultDatabase, level: number, from: n
   return rows.map(({ root }) => root)
 }
 
-/** Longer than any note that a vault signs: what is longer is no note, and not worth the memory. */
+/** Longer than any note that a vault signs: a longer text is not one of its notes, and not worth the memory. */
 const maxNoteBytes = 8192
 
 async function readCheckpoints(database: TokenvaultDatabase, which: RawBuilder<unknown>): Promise<StoredCheckpoint[]> {

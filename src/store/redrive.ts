@@ -42,7 +42,7 @@ async function takeRequests(transaction: TokenvaultDatabase, most: number): Prom
 async function settle(transaction: TokenvaultDatabase, outcomes: readonly RedriveOutcome[]): Promise<void> {
   const reasons = outcomes.map(outcome => ('reason' in outcome ? outcome.reason : null))
   const stored = outcomes.map(outcome => ('message' in outcome ? outcome.message.rows.length : 0))
-  // The entry itself counts as quarantined no longer; what it still held that is no event has entries of its own.
+  // The entry itself is not counted as quarantined any more; what it held that is not a valid event has entries of its own.
   const quarantined = outcomes.map(outcome => ('message' in outcome ? outcome.message.quarantined.length - 1 : 0))
   await sql`select pii_vault.settle_redrives(${outcomes.map(({ id }) => id)}::uuid[], ${reasons}::text[],
     ${stored}::int[], ${quarantined}::int[])`.execute(transaction)

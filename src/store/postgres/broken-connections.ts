@@ -3,7 +3,7 @@ import { DatabaseError, type Pool } from 'pg'
 
 /**
  * A connection on which a statement got no answer may still be at work on it, or dead without anyone having noticed:
- * it is ended, and never handed to the next caller, who would wait behind it.
+ * it is ended instead of being handed to the next caller, who would wait behind it.
  */
 export function withoutBroken(pool: Pool): PostgresPool {
   const connect = async (): Promise<PostgresPoolClient> => {

@@ -8,8 +8,8 @@ import { namingFailures } from '../postgres/errors.ts'
 const tokenCharacters = 256
 
 /**
- * Checks that user_logins has a column for each field, of a type that holds any token. Adding one is a decision of whoever owns the table,
- * because analysts see it: no process of ours does it.
+ * Checks that user_logins has a column for each field, of a type that holds any token. The owner of the table decides
+ * about adding one, because analysts see it: no process of ours does it.
  *
  * @throws TokenvaultError `config_invalid` with the SQL that mends each column, `store_unavailable`
  */

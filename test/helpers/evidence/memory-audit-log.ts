@@ -1,5 +1,5 @@
 import { signCheckpoint } from '../../../src/tlog/checkpoint.ts'
-import { Frontier, leafHash } from '../../../src/tlog/merkle.ts'
+import { Frontier, leafHash, subtreeLevels } from '../../../src/tlog/merkle.ts'
 import type { NoteSigner } from '../../../src/tlog/signed-note.ts'
 import type { AuditReader, AuditView, StoredCheckpoint, StoredEvent } from '../../../src/vault/evidence/ports.ts'
 
@@ -14,9 +14,6 @@ export interface AuditTables {
   tokens: Set<string>
   tokensHead: number
 }
-
-/** Levels of which subtree roots are kept. */
-const keptLevels = [8, 16, 24, 32]
 
 /** One event of a log for tests; no two are alike. */
 export function memoryEvent(sequence: number): Buffer {
@@ -58,7 +55,7 @@ export function rebuildTree(tables: AuditTables, signer?: NoteSigner, checkpoint
     const tree = { treeSize: frontier.size, root: frontier.root() }
     checkpoints.push({ treeSize: tree.treeSize, note: signCheckpoint(signer, tree) })
   }
-  tables.subtrees = new Map(keptLevels.map(level => [level, []]))
+  tables.subtrees = new Map(subtreeLevels.map(level => [level, []]))
   tables.tokens = new Set()
   keep()
   tables.events = tables.events.map(({ sequence, event }) => {

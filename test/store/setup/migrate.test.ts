@@ -1,4 +1,4 @@
-import { cpSync, readdirSync, writeFileSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { sql } from 'kysely'
@@ -75,6 +75,16 @@ t.test('migrations are one file a noun, numbered without a gap', async t => {
     all.map(name => /^(\d{4})_[a-z_]+$/.exec(name)?.[1]),
     all.map((_, place) => String(place + 1).padStart(4, '0')),
   )
+  // Until 1.0.0 what a file makes is made whole there: no later file makes or alters it again.
+  const made = all.flatMap(name => {
+    const text = readFileSync(new URL(`${name}.sql`, migrations), 'utf8')
+    t.notMatch(text, /^(CREATE OR REPLACE|ALTER|DROP)\b/m, name)
+    return [...text.matchAll(/^CREATE (?:UNIQUE )?(TABLE|VIEW|INDEX|FUNCTION|SCHEMA|TYPE) ([a-z_.]+)/gm)].map(
+      ([, kind, object]) => `${kind} ${object}`,
+    )
+  })
+  t.ok(made.length > 40, `${made.length} objects`)
+  t.strictSame(made.toSorted(), [...new Set(made)].sort())
 })
 
 t.test('a default isolation level that somebody set does not blind migrators that wait for their turn', async t => {

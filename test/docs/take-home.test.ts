@@ -10,8 +10,8 @@ import { startQueryOnlySqs } from '../helpers/queue/query-only-sqs.ts'
 import { startQueue } from '../helpers/queue/server.ts'
 import { realInput, sampleInput } from '../helpers/vault/login-input.ts'
 
-/** README, "With the images of a take-home exercise": an old LocalStack with a filled queue, and a Postgres of theirs. */
-t.test('the README’s lines for take-home images, against a queue that speaks Query only', async t => {
+/** docs/production.md, "With the images of a take-home exercise": an old LocalStack with a filled queue, and a Postgres of theirs. */
+t.test('the documented lines for take-home images, against a queue that speaks Query only', async t => {
   const { adminUrl } = await createTestDatabase(t)
   const { server } = await startQueue(t)
   server.createQueue('login-queue')
@@ -30,10 +30,14 @@ t.test('the README’s lines for take-home images, against a queue that speaks Q
     SQS_PROTOCOL: 'query',
   }
 
-  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
-  const lines = /### With the images of a take-home exercise\n.*?```sh\n(.*?)```/s.exec(readme)![1]!
+  const page = readFileSync(new URL('../../docs/production.md', import.meta.url), 'utf8')
+  const lines = /## With the images of a take-home exercise\n.*?```sh\n(.*?)```/s.exec(page)![1]!
   const named = [...lines.matchAll(/^export ([A-Z_]+)=/gm)].map(([, name]) => name!)
-  t.strictSame(named.toSorted(), Object.keys(environment).toSorted(), 'the README sets what it takes, and no more')
+  t.strictSame(
+    named.toSorted(),
+    Object.keys(environment).toSorted(),
+    'the page sets what the commands take, and no more',
+  )
   const commands = [...lines.matchAll(/^npx tokenvault (.*?) *#/gm)].map(([, args]) => args!.split(' '))
   t.strictSame(commands, [['migrate'], ['worker', '--drain']])
 

@@ -517,6 +517,75 @@ END
 $function$
   grant EXECUTE to tokenvault_worker
 
+function pii_vault.admit_actions(jsonb) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.admit_actions(request jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  moment timestamptz;
+  standings pii_vault.standing[];
+  standing pii_vault.standing;
+  action record;
+  place integer;
+  admission jsonb;
+  admissions jsonb[] := '{}';
+BEGIN
+  -- Between admission and append the caller has its turn, and the head stays locked: one that stalls must not stop all others.
+  PERFORM set_config('idle_in_transaction_session_timeout', '3000', true);
+  PERFORM FROM pii_vault.audit_head FOR UPDATE;
+  -- Not the time at which the transaction began: it may have waited for the lock.
+  moment := clock_timestamp();
+  standings := pii_vault.read_standings(request -> 'principals', moment);
+
+  FOR action IN
+    SELECT principal, coalesce("values", 0) AS taken, "perMinute" AS per_minute, "perDay" AS per_day, change
+    FROM ROWS FROM (jsonb_to_recordset(request -> 'actions')
+      AS (principal integer, "values" bigint, "perMinute" bigint, "perDay" bigint, change jsonb)) WITH ORDINALITY
+    ORDER BY ordinality
+  LOOP
+    place := action.principal + 1;
+    standing := standings[place];
+    admission := NULL;
+    IF standing.is_suspended THEN
+      admission := '{"code": "principal_suspended"}';
+    ELSIF action.change IS NOT NULL THEN
+      admission := pii_vault.check_change(action.change, standing, moment);
+    END IF;
+    IF action.taken > 0 AND admission -> 'code' IS NULL THEN
+      admission := coalesce(pii_vault.check_charge(standing, action.taken, action.per_minute, action.per_day, moment), admission);
+    END IF;
+
+    -- Only now: an approval is not used up by a call that the budget refuses.
+    IF admission -> 'code' IS NULL THEN
+      standing.minute_values := standing.minute_values + action.taken;
+      standing.day_values := standing.day_values + action.taken;
+      standing.charged := standing.charged + action.taken;
+      standings[place] := standing;
+      IF action.change ->> 'kind' = 'lift_suspension' THEN
+        -- It forgets what was spent, by earlier actions of this group too; so these come first, and all is read again.
+        PERFORM pii_vault.apply_charges(standings, moment);
+        PERFORM pii_vault.apply_change(action.change, admission, standing, moment);
+        standings := pii_vault.read_standings(request -> 'principals', moment);
+      ELSIF action.change IS NOT NULL THEN
+        PERFORM pii_vault.apply_change(action.change, admission, standing, moment);
+      END IF;
+    ELSIF admission ->> 'window' = 'day' THEN
+      standings[place].is_suspended := true;
+      INSERT INTO pii_vault.suspensions (principal, issuer, subject, suspended_at)
+      VALUES (standing.principal, standing.issuer, standing.subject, moment);
+    END IF;
+    admissions := admissions || admission;
+  END LOOP;
+
+  PERFORM pii_vault.apply_charges(standings, moment);
+  RETURN to_jsonb(admissions);
+END
+$function$
+  grant EXECUTE to tokenvault_api
+
 function pii_vault.append_audit(bytea[]) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.append_audit(events bytea[])
  RETURNS bigint
@@ -573,83 +642,173 @@ END
 $function$
   grant EXECUTE to tokenvault_api
 
-function pii_vault.apply_effect(jsonb,text,text,timestamp with time zone,boolean) owner tokenvault_owner
-CREATE OR REPLACE FUNCTION pii_vault.apply_effect(effect jsonb, actor_issuer text, actor_subject text, moment timestamp with time zone, only_check boolean)
- RETURNS jsonb
+function pii_vault.apply_change(jsonb,jsonb,pii_vault.standing,timestamp with time zone) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.apply_change(change jsonb, admission jsonb, actor pii_vault.standing, moment timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  CASE change ->> 'kind'
+  WHEN 'request_approval' THEN
+    -- Not where another one is open for the same.
+    IF (admission ->> 'approvalId')::uuid = (change ->> 'id')::uuid THEN
+      INSERT INTO pii_vault.approvals (id, principal, issuer, subject, roles, purpose, ticket, reveal, "values", fields,
+        digest, state, created_at, expires_at)
+      VALUES ((change ->> 'id')::uuid, actor.principal, actor.issuer, actor.subject, change -> 'roles', change ->> 'purpose',
+        change ->> 'ticket', change ->> 'reveal', (change ->> 'values')::bigint, change -> 'fields', change ->> 'digest',
+        'pending', moment, moment + interval '24 hours');
+    END IF;
+  WHEN 'use_approval' THEN
+    UPDATE pii_vault.approvals AS approval SET state = 'used' WHERE approval.id = (change ->> 'id')::uuid;
+  WHEN 'decide_approval' THEN
+    UPDATE pii_vault.approvals AS approval SET
+      state = CASE change ->> 'decision' WHEN 'approve' THEN 'approved' WHEN 'refuse' THEN 'refused' END,
+      expires_at = CASE change ->> 'decision' WHEN 'approve' THEN moment + interval '15 minutes' ELSE approval.expires_at END,
+      decided_by = actor.subject, decided_at = moment
+    WHERE approval.id = (change ->> 'id')::uuid;
+  WHEN 'lift_suspension' THEN
+    DELETE FROM pii_vault.suspensions AS suspension
+    WHERE suspension.principal = pii_vault.principal_id(change ->> 'issuer', change ->> 'subject');
+    DELETE FROM pii_vault.spending AS spent
+    WHERE spent.principal = pii_vault.principal_id(change ->> 'issuer', change ->> 'subject');
+  END CASE;
+END
+$function$
+
+function pii_vault.apply_charges(pii_vault.standing[],timestamp with time zone) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.apply_charges(standings pii_vault.standing[], moment timestamp with time zone)
+ RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-  actor uuid := pii_vault.principal_id(actor_issuer, actor_subject);
-  -- An id of another shape is one that nothing has.
-  named uuid := CASE WHEN pg_input_is_valid(effect ->> 'id', 'uuid') THEN (effect ->> 'id')::uuid END;
-  request pii_vault.approvals;
-  lifted uuid;
+  opened integer;
 BEGIN
-  CASE effect ->> 'kind'
+  WITH added AS (
+    INSERT INTO pii_vault.spending AS spent (principal, slot_seconds, slot, "values")
+    SELECT standing.principal, seconds, date_bin(make_interval(secs => seconds), moment, 'epoch'), standing.charged
+    FROM unnest(standings) AS standing, unnest(ARRAY[10, 3600]) AS seconds
+    WHERE standing.charged > 0
+    ON CONFLICT (principal, slot_seconds, slot) DO UPDATE SET "values" = spent."values" + excluded."values"
+    RETURNING xmax = 0 AS is_new
+  )
+  SELECT count(*) FILTER (WHERE is_new) INTO opened FROM added;
+  -- A slot that left its window goes when others come, so that there are never many. The head's lock keeps this single.
+  IF opened > 0 THEN
+    DELETE FROM pii_vault.spending WHERE (principal, slot_seconds, slot) IN (
+      (SELECT principal, slot_seconds, slot FROM pii_vault.spending
+        WHERE slot_seconds = 10 AND slot <= moment - interval '70 seconds' ORDER BY slot LIMIT 100 + opened)
+      UNION ALL
+      (SELECT principal, slot_seconds, slot FROM pii_vault.spending
+        WHERE slot_seconds = 3600 AND slot <= moment - interval '25 hours' ORDER BY slot LIMIT 100 + opened));
+  END IF;
+END
+$function$
+
+function pii_vault.check_change(jsonb,pii_vault.standing,timestamp with time zone) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.check_change(change jsonb, actor pii_vault.standing, moment timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  -- An id of another shape is one that nothing has.
+  named uuid := CASE WHEN pg_input_is_valid(change ->> 'id', 'uuid') THEN (change ->> 'id')::uuid END;
+  request pii_vault.approvals;
+BEGIN
+  CASE change ->> 'kind'
   WHEN 'request_approval' THEN
     SELECT * INTO request FROM pii_vault.approvals AS approval
-    WHERE approval.principal = actor AND approval.digest = effect ->> 'digest' AND approval.state IN ('pending', 'approved')
-      AND approval.expires_at > moment
+    WHERE approval.principal = actor.principal AND approval.digest = change ->> 'digest'
+      AND approval.state IN ('pending', 'approved') AND approval.expires_at > moment
     ORDER BY approval.created_at LIMIT 1;
     IF NOT FOUND THEN
       IF (SELECT count(*) FROM pii_vault.approvals AS approval
-        WHERE approval.principal = actor AND approval.state = 'pending' AND approval.expires_at > moment
+        WHERE approval.principal = actor.principal AND approval.state = 'pending' AND approval.expires_at > moment
           AND approval.created_at > moment - interval '24 hours') >= 100 THEN
         RETURN '{"code": "approvals_too_many"}';
       END IF;
-      request.id := (effect ->> 'id')::uuid;
+      request.id := (change ->> 'id')::uuid;
       request.state := 'pending';
       request.expires_at := moment + interval '24 hours';
-      IF NOT only_check THEN
-        INSERT INTO pii_vault.approvals (id, principal, issuer, subject, roles, purpose, ticket, reveal, "values", fields,
-          digest, state, created_at, expires_at)
-        VALUES (request.id, actor, actor_issuer, actor_subject, effect -> 'roles', effect ->> 'purpose', effect ->> 'ticket',
-          effect ->> 'reveal', (effect ->> 'values')::bigint, effect -> 'fields', effect ->> 'digest', request.state, moment,
-          request.expires_at);
-      END IF;
     END IF;
     RETURN jsonb_build_object('approvalId', request.id, 'approvalState', request.state,
       'approvalExpiresAt', to_char(request.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
   WHEN 'use_approval' THEN
     -- One code whatever is wrong: nobody learns of requests of others.
     IF NOT EXISTS (SELECT FROM pii_vault.approvals AS approval
-      WHERE approval.id = named AND approval.principal = actor AND approval.digest = effect ->> 'digest'
+      WHERE approval.id = named AND approval.principal = actor.principal AND approval.digest = change ->> 'digest'
         AND approval.state = 'approved' AND approval.expires_at > moment) THEN
       RETURN '{"code": "approval_unusable"}';
-    END IF;
-    IF NOT only_check THEN
-      UPDATE pii_vault.approvals AS approval SET state = 'used' WHERE approval.id = named;
     END IF;
   WHEN 'decide_approval' THEN
     SELECT * INTO request FROM pii_vault.approvals AS approval WHERE approval.id = named;
     IF NOT FOUND THEN
       RETURN '{"code": "approval_unknown"}';
     -- A subject is one person, whichever issuer says so.
-    ELSIF request.subject = actor_subject THEN
+    ELSIF request.subject = actor.subject THEN
       RETURN '{"code": "approval_self"}';
     ELSIF request.state <> 'pending' OR request.expires_at <= moment THEN
       RETURN '{"code": "approval_settled"}';
     END IF;
-    IF NOT only_check THEN
-      UPDATE pii_vault.approvals AS approval SET
-        state = CASE effect ->> 'decision' WHEN 'approve' THEN 'approved' WHEN 'refuse' THEN 'refused' END,
-        expires_at = CASE effect ->> 'decision' WHEN 'approve' THEN moment + interval '15 minutes' ELSE approval.expires_at END,
-        decided_by = actor_subject, decided_at = moment
-      WHERE approval.id = named;
-    END IF;
   WHEN 'lift_suspension' THEN
-    lifted := pii_vault.principal_id(effect ->> 'issuer', effect ->> 'subject');
-    IF NOT EXISTS (SELECT FROM pii_vault.suspensions AS suspension WHERE suspension.principal = lifted) THEN
+    IF NOT EXISTS (SELECT FROM pii_vault.suspensions AS suspension
+      WHERE suspension.principal = pii_vault.principal_id(change ->> 'issuer', change ->> 'subject')) THEN
       RETURN '{"code": "suspension_unknown"}';
     END IF;
-    IF NOT only_check THEN
-      DELETE FROM pii_vault.suspensions AS suspension WHERE suspension.principal = lifted;
-      DELETE FROM pii_vault.spending AS spent WHERE spent.principal = lifted;
-      RETURN jsonb_build_object('lifted', lifted);
-    END IF;
   END CASE;
-  RETURN '{}';
+  RETURN NULL;
+END
+$function$
+
+function pii_vault.check_charge(pii_vault.standing,bigint,bigint,bigint,timestamp with time zone) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.check_charge(standing pii_vault.standing, taken bigint, per_minute bigint, per_day bigint, moment timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF taken > 0 AND standing.day_values + taken > per_day THEN
+    RETURN jsonb_build_object('code', 'budget_exceeded', 'window', 'day', 'retryAfterSeconds', pii_vault.seconds_until_fit(
+      standing.principal, 3600, interval '24 hours', standing.charged, taken, per_day, moment));
+  ELSIF taken > 0 AND standing.minute_values + taken > per_minute THEN
+    RETURN jsonb_build_object('code', 'budget_exceeded', 'window', 'minute', 'retryAfterSeconds', pii_vault.seconds_until_fit(
+      standing.principal, 10, interval '1 minute', standing.charged, taken, per_minute, moment));
+  END IF;
+  RETURN NULL;
+END
+$function$
+
+function pii_vault.check_plain(pii_vault.standing[],jsonb) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.check_plain(standings pii_vault.standing[], actions jsonb)
+ RETURNS pii_vault.standing[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN (
+    -- What is not bounded has no room to compare with: null, which is not true.
+    SELECT CASE WHEN bool_or(changes OR is_suspended OR minute_values > minute_room OR day_values > day_room) IS NOT TRUE THEN
+      array_agg(ROW(principal, issuer, subject, is_suspended, minute_values + taken, day_values + taken, taken)
+        ::pii_vault.standing ORDER BY place) END
+    FROM unnest(standings) WITH ORDINALITY
+      AS standing (principal, issuer, subject, is_suspended, minute_values, day_values, charged, place)
+    JOIN (
+      -- The most that a principal may have taken before, so that each of its actions fits.
+      SELECT place, max(taken_so_far) AS taken, bool_or(change IS NOT NULL) AS changes,
+        min(per_minute - taken_so_far) FILTER (WHERE taken > 0) AS minute_room,
+        min(per_day - taken_so_far) FILTER (WHERE taken > 0) AS day_room
+      FROM (
+        SELECT principal + 1 AS place, coalesce("values", 0) AS taken, "perMinute" AS per_minute, "perDay" AS per_day, change,
+          sum(coalesce("values", 0)) OVER (PARTITION BY principal ORDER BY ordinality) AS taken_so_far
+        FROM ROWS FROM (jsonb_to_recordset(actions)
+          AS (principal integer, "values" bigint, "perMinute" bigint, "perDay" bigint, change jsonb)) WITH ORDINALITY
+      ) AS action GROUP BY place
+    ) AS asked USING (place));
 END
 $function$
 
@@ -693,20 +852,30 @@ END
 $function$
   grant EXECUTE to tokenvault_api
 
-function pii_vault.commit_plain_acts(jsonb,bytea[]) owner tokenvault_owner
-CREATE OR REPLACE FUNCTION pii_vault.commit_plain_acts(request jsonb, events bytea[])
+function pii_vault.commit_plain_actions(jsonb,bytea[]) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.commit_plain_actions(request jsonb, events bytea[])
  RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+DECLARE
+  moment timestamptz;
+  standings pii_vault.standing[];
 BEGIN
-  IF jsonb_array_length(request -> 'acts') IS DISTINCT FROM cardinality(events) THEN
-    RAISE EXCEPTION 'each act has one event' USING ERRCODE = 'invalid_parameter_value';
+  IF jsonb_array_length(request -> 'actions') IS DISTINCT FROM cardinality(events) THEN
+    RAISE EXCEPTION 'each action has one event' USING ERRCODE = 'invalid_parameter_value';
   END IF;
-  IF current_setting('transaction_isolation') <> 'read committed' OR pii_vault.rule_acts(request, true) IS NULL THEN
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
     RETURN NULL;
   END IF;
+  PERFORM FROM pii_vault.audit_head FOR UPDATE;
+  moment := clock_timestamp();
+  standings := pii_vault.check_plain(pii_vault.read_standings(request -> 'principals', moment), request -> 'actions');
+  IF standings IS NULL THEN
+    RETURN NULL;
+  END IF;
+  PERFORM pii_vault.apply_charges(standings, moment);
   RETURN pii_vault.append_audit(events);
 END
 $function$
@@ -823,6 +992,30 @@ AS $function$
 $function$
   grant EXECUTE to tokenvault_api
 
+function pii_vault.read_standings(jsonb,timestamp with time zone) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.read_standings(principals jsonb, moment timestamp with time zone)
+ RETURNS pii_vault.standing[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN (
+    SELECT array_agg(ROW(id, issuer, subject,
+      EXISTS (SELECT FROM pii_vault.suspensions AS suspension WHERE suspension.principal = id),
+      coalesce((SELECT sum(spent."values") FROM pii_vault.spending AS spent
+        WHERE spent.principal = id AND spent.slot_seconds = 10 AND spent.slot > moment - interval '70 seconds'), 0),
+      coalesce((SELECT sum(spent."values") FROM pii_vault.spending AS spent
+        WHERE spent.principal = id AND spent.slot_seconds = 3600 AND spent.slot > moment - interval '25 hours'), 0),
+      0)::pii_vault.standing ORDER BY place)
+    FROM (
+      SELECT place, named ->> 'issuer' AS issuer, named ->> 'subject' AS subject,
+        pii_vault.principal_id(named ->> 'issuer', named ->> 'subject') AS id
+      FROM jsonb_array_elements(principals) WITH ORDINALITY AS given (named, place)
+    ) AS named_principals);
+END
+$function$
+
 function pii_vault.reconcile_days() owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.reconcile_days()
  RETURNS TABLE(day date, is_provable boolean, delivery_records bigint, rows_recorded bigint, rows_stored bigint, quarantine_recorded bigint, quarantine_stored bigint)
@@ -918,137 +1111,6 @@ AS $function$
   UPDATE pii_vault.quarantine AS entry SET state = 'redrive_requested', changed_at = now()
   FROM locked WHERE entry.id = locked.id
   RETURNING entry.id
-$function$
-  grant EXECUTE to tokenvault_api
-
-function pii_vault.rule_acts(jsonb,boolean) owner tokenvault_owner
-CREATE OR REPLACE FUNCTION pii_vault.rule_acts(request jsonb, only_plain boolean DEFAULT false)
- RETURNS jsonb
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-DECLARE
-  moment timestamptz;
-  -- What is known of each principal of the request, by its place from 1.
-  issuers text[];
-  subjects text[];
-  ids uuid[];
-  suspended boolean[];
-  minute_spent bigint[];
-  day_spent bigint[];
-  charged bigint[];
-  act record;
-  place integer;
-  lifted_place integer;
-  ruling jsonb;
-  rulings jsonb[] := '{}';
-  has_charge boolean := false;
-  opened integer;
-BEGIN
-  -- Between ruling and append the caller has its turn, and the head stays locked: one that stalls must not stop all others.
-  IF NOT only_plain THEN
-    PERFORM set_config('idle_in_transaction_session_timeout', '3000', true);
-  END IF;
-  PERFORM FROM pii_vault.audit_head FOR UPDATE;
-  -- Not the time at which the transaction began: it may have waited for the lock.
-  moment := clock_timestamp();
-
-  SELECT array_agg(issuer ORDER BY n), array_agg(subject ORDER BY n), array_agg(id ORDER BY n), array_agg(0 ORDER BY n),
-    array_agg(EXISTS (SELECT FROM pii_vault.suspensions AS suspension WHERE suspension.principal = id) ORDER BY n),
-    array_agg(coalesce((SELECT sum(spent."values") FROM pii_vault.spending AS spent
-      WHERE spent.principal = id AND spent.slot_seconds = 10 AND spent.slot > moment - interval '70 seconds'), 0) ORDER BY n),
-    array_agg(coalesce((SELECT sum(spent."values") FROM pii_vault.spending AS spent
-      WHERE spent.principal = id AND spent.slot_seconds = 3600 AND spent.slot > moment - interval '25 hours'), 0) ORDER BY n)
-  INTO issuers, subjects, ids, charged, suspended, minute_spent, day_spent
-  FROM (
-    SELECT n, named ->> 'issuer' AS issuer, named ->> 'subject' AS subject,
-      pii_vault.principal_id(named ->> 'issuer', named ->> 'subject') AS id
-    FROM jsonb_array_elements(request -> 'principals') WITH ORDINALITY AS given (named, n)
-  ) AS principals;
-
-  FOR act IN
-    SELECT principal, coalesce("values", 0) AS taken, "perMinute" AS per_minute, "perDay" AS per_day, effect
-    FROM ROWS FROM (jsonb_to_recordset(request -> 'acts')
-      AS (principal integer, "values" bigint, "perMinute" bigint, "perDay" bigint, effect jsonb)) WITH ORDINALITY
-    ORDER BY ordinality
-  LOOP
-    place := act.principal + 1;
-    ruling := NULL;
-    IF only_plain AND act.effect IS NOT NULL THEN
-      RETURN NULL;
-    END IF;
-
-    IF suspended[place] THEN
-      ruling := '{"code": "principal_suspended"}';
-    ELSIF act.effect IS NOT NULL THEN
-      ruling := pii_vault.apply_effect(act.effect, issuers[place], subjects[place], moment, true);
-    END IF;
-    IF act.taken > 0 AND ruling -> 'code' IS NULL THEN
-      IF day_spent[place] + act.taken > act.per_day THEN
-        IF only_plain THEN
-          RETURN NULL;
-        END IF;
-        ruling := jsonb_build_object('code', 'budget_exceeded', 'window', 'day', 'retryAfterSeconds',
-          pii_vault.seconds_until_fit(ids[place], 3600, interval '24 hours', charged[place], act.taken, act.per_day, moment));
-        suspended[place] := true;
-        INSERT INTO pii_vault.suspensions (principal, issuer, subject, suspended_at)
-        VALUES (ids[place], issuers[place], subjects[place], moment);
-      ELSIF minute_spent[place] + act.taken > act.per_minute THEN
-        ruling := jsonb_build_object('code', 'budget_exceeded', 'window', 'minute', 'retryAfterSeconds',
-          pii_vault.seconds_until_fit(ids[place], 10, interval '1 minute', charged[place], act.taken, act.per_minute, moment));
-      ELSE
-        minute_spent[place] := minute_spent[place] + act.taken;
-        day_spent[place] := day_spent[place] + act.taken;
-        charged[place] := charged[place] + act.taken;
-        has_charge := true;
-      END IF;
-    END IF;
-
-    IF only_plain THEN
-      IF ruling IS NOT NULL THEN
-        RETURN NULL;
-      END IF;
-      CONTINUE;
-    END IF;
-    -- Only now: an approval is not used up by a call that the budget refuses.
-    IF act.effect IS NOT NULL AND ruling -> 'code' IS NULL THEN
-      ruling := pii_vault.apply_effect(act.effect, issuers[place], subjects[place], moment, false);
-      lifted_place := array_position(ids, (ruling ->> 'lifted')::uuid);
-      IF lifted_place IS NOT NULL THEN
-        suspended[lifted_place] := false;
-        minute_spent[lifted_place] := 0;
-        day_spent[lifted_place] := 0;
-        charged[lifted_place] := 0;
-      END IF;
-    END IF;
-    rulings := rulings || ruling;
-  END LOOP;
-
-  IF NOT has_charge THEN
-    RETURN to_jsonb(rulings);
-  END IF;
-  -- Once a principal, however many acts it has here.
-  WITH added AS (
-    INSERT INTO pii_vault.spending AS spent (principal, slot_seconds, slot, "values")
-    SELECT id, seconds, date_bin(make_interval(secs => seconds), moment, 'epoch'), taken
-    FROM unnest(ids, charged) AS charge (id, taken), unnest(ARRAY[10, 3600]) AS seconds
-    WHERE taken > 0
-    ON CONFLICT (principal, slot_seconds, slot) DO UPDATE SET "values" = spent."values" + excluded."values"
-    RETURNING xmax = 0 AS is_new
-  )
-  SELECT count(*) FILTER (WHERE is_new) INTO opened FROM added;
-  -- A slot that left its window goes when others come, so that there are never many. The head's lock keeps this single.
-  IF opened > 0 THEN
-    DELETE FROM pii_vault.spending WHERE (principal, slot_seconds, slot) IN (
-      (SELECT principal, slot_seconds, slot FROM pii_vault.spending
-        WHERE slot_seconds = 10 AND slot <= moment - interval '70 seconds' ORDER BY slot LIMIT 100 + opened)
-      UNION ALL
-      (SELECT principal, slot_seconds, slot FROM pii_vault.spending
-        WHERE slot_seconds = 3600 AND slot <= moment - interval '25 hours' ORDER BY slot LIMIT 100 + opened));
-  END IF;
-  RETURN to_jsonb(rulings);
-END
 $function$
   grant EXECUTE to tokenvault_api
 

@@ -3,17 +3,14 @@ import { type App, createApp } from '../http/app.ts'
 import { clearProperties } from '../ingest/events/login-event.ts'
 import type { Log } from '../log.ts'
 import { type ApprovalWebhook, createApprovalWebhook } from '../publish/approval-webhook.ts'
-import { createActLog } from '../store/action-log.ts'
-import { createApprovalReader } from '../store/approvals.ts'
+import { createActionLog } from '../store/action-log.ts'
+import { createApprovalReader, createSuspensionReader } from '../store/approvals.ts'
 import { createIdempotencyStore } from '../store/idempotency.ts'
 import { createOriginalReader } from '../store/originals.ts'
 import { createDatabaseHealth } from '../store/postgres/database.ts'
 import { createQuarantineStore } from '../store/quarantine.ts'
-import { createSuspensionReader } from '../store/suspensions.ts'
-import { signReceipt } from '../tlog/receipt.ts'
-import { notifyingApprovers } from '../vault/admission/approval-notice.ts'
 import { createApprovalVerbs } from '../vault/admission/approvals.ts'
-import { createRecordAct } from '../vault/admission/record-action.ts'
+import { createOpenAction } from '../vault/admission/open-action.ts'
 import { createSuspensionVerbs } from '../vault/admission/suspensions.ts'
 import { createOpenQuarantined } from '../vault/quarantine/sealed-bodies.ts'
 import { createQuarantineVerbs } from '../vault/quarantine/verbs.ts'
@@ -44,30 +41,33 @@ export async function composeApi(config: Config<'api'>, log: Log): Promise<Compo
     throw error
   })
   const { fields, database, keys, signer } = vault
-  const recordAct = createRecordAct(createActLog(database), keys, () => new Date(), policy)
   const webhook = composeApprovalWebhook(config, log)
-  const recordRequest = webhook === undefined ? recordAct : notifyingApprovers(recordAct, webhook.notifyApprovers)
+  const openAction = createOpenAction({
+    log: createActionLog(database),
+    keys,
+    now: () => new Date(),
+    policy,
+    notifyApprovers: webhook?.notifyApprovers,
+  })
   const originals = createOriginalReader(database)
-  const evidence = composeEvidence(config, vault, { policy, recordAct }, log)
+  const evidence = composeEvidence(config, vault, openAction, log)
   const app = await createApp({
     log,
     verbs: {
-      detokenize: createDetokenize({ fields, keys, originals, recordAct: recordRequest, policy }),
-      tokenize: createTokenize({ fields, keys, recordAct, policy }),
+      detokenize: createDetokenize({ fields, keys, originals, signer, openAction }),
+      tokenize: createTokenize({ fields, keys, openAction }),
       quarantine: createQuarantineVerbs({
         fields,
         clearProperties,
         store: createQuarantineStore(database),
         openQuarantined: createOpenQuarantined(keys),
-        recordAct,
-        policy,
+        openAction,
       }),
-      approvals: createApprovalVerbs({ approvals: createApprovalReader(database), recordAct, policy }),
-      suspensions: createSuspensionVerbs({ suspensions: createSuspensionReader(database), recordAct, policy }),
+      approvals: createApprovalVerbs({ approvals: createApprovalReader(database), openAction }),
+      suspensions: createSuspensionVerbs({ suspensions: createSuspensionReader(database), openAction }),
       ...evidence.verbs,
     },
     idempotency: createIdempotencyStore(database),
-    signReceipt: place => signReceipt(signer, place),
     health: [createDatabaseHealth(database)],
     jwt: {
       rolesClaims: () => policy().rolesClaims,

@@ -6,7 +6,7 @@ import { type OpenSink, openCheckpointSink } from '../publish/open-sink.ts'
 import { createAuditReader, createCheckpointStore } from '../store/audit-reader.ts'
 import { createAuditSearch } from '../store/audit-search.ts'
 import { createNoteVerifier } from '../tlog/signed-note.ts'
-import type { AuditAccessDependencies } from '../vault/admission/privileged-call.ts'
+import type { OpenAction } from '../vault/admission/open-action.ts'
 import { createMakeCheckpoint } from '../vault/evidence/make-checkpoint.ts'
 import { createEvidenceVerbs, type EvidenceVerbs } from '../vault/evidence/proofs.ts'
 import { createProver } from '../vault/evidence/prove.ts'
@@ -25,7 +25,7 @@ export interface ComposedEvidence {
 export function composeEvidence(
   config: Config<'api'>,
   vault: SigningVault,
-  access: AuditAccessDependencies,
+  openAction: OpenAction,
   log: Log,
 ): ComposedEvidence {
   const { fields, database, keys, signer } = vault
@@ -43,12 +43,12 @@ export function composeEvidence(
   return {
     verbs: {
       evidence: createEvidenceVerbs({
-        ...access,
+        openAction,
         reader,
         prover: createProver(reader, createNoteVerifier(signer.verifierKey)),
         signer,
       }),
-      searchAudit: createSearchAudit({ ...access, fields, keys, search }),
+      searchAudit: createSearchAudit({ openAction, fields, keys, search }),
     },
     start() {
       if (sink === undefined) log.warn({ event: 'checkpoints_not_published' })

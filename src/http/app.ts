@@ -35,7 +35,7 @@ import { fixedHeaders, replyHeaders } from './server/reply-headers.ts'
 import { logRequest, type RequestLog, requestLog } from './server/request-log.ts'
 import { liftSuspensionRoute } from './suspensions/lift.ts'
 import { listSuspensionsRoute } from './suspensions/list.ts'
-import { detokenizeRoute, type SignReceipt } from './tokens/detokenize.ts'
+import { detokenizeRoute } from './tokens/detokenize.ts'
 import { tokenizeRoute } from './tokens/tokenize.ts'
 
 export interface AppOptions {
@@ -51,8 +51,6 @@ export interface AppOptions {
   }
   /** Where replies of state-changing calls are kept for repeats. */
   readonly idempotency: IdempotencyStore
-  /** Signs the place of an event in the log, for the caller that it is about. */
-  readonly signReceipt: SignReceipt
   /** What /readyz asks. */
   readonly health: readonly HealthCheck[]
   readonly jwt: JwtOptions
@@ -148,9 +146,8 @@ export async function createApp(options: AppOptions): Promise<App> {
   await app.register(async guarded => {
     await guarded.register(authentication, options.jwt)
     await guarded.register(idempotency, { store: options.idempotency, log: options.log })
-    const { signReceipt } = options
     const gate = createItemGate(options.maxItemsAtOnce ?? usualItemsAtOnce)
-    await guarded.register(detokenizeRoute, { detokenize: options.verbs.detokenize, signReceipt, gate })
+    await guarded.register(detokenizeRoute, { detokenize: options.verbs.detokenize, gate })
     await guarded.register(tokenizeRoute, { tokenize: options.verbs.tokenize, gate })
     const { quarantine, approvals, suspensions, evidence, searchAudit } = options.verbs
     for (const route of [checkpointRoute, proofRoute, consistencyRoute]) await guarded.register(route, { evidence })

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log } from '../log.ts'
-import type { ApprovalNotice, NotifyApprovers } from '../vault/admission/approval-notice.ts'
+import type { ApprovalNotice, NotifyApprovers } from '../vault/admission/ports.ts'
 
 export interface ApprovalWebhookOptions {
   readonly url: string

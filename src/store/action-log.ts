@@ -1,85 +1,55 @@
-import { createHash } from 'node:crypto'
-import { setImmediate } from 'node:timers/promises'
 import { sql } from 'kysely'
+import { coalesce } from '../concurrency/coalesce.ts'
 import { TokenvaultError } from '../errors.ts'
-import type { Act, ActLog, CommittedAct, Ruling } from '../vault/admission/ports.ts'
+import { leafHash } from '../tlog/merkle.ts'
+import type { Action, ActionLog, Admission, CommittedAction } from '../vault/admission/ports.ts'
 import { bytesArray } from './postgres/array-literal.ts'
 import type { TokenvaultDatabase } from './postgres/database.ts'
 import { namingFailures } from './postgres/errors.ts'
 
-/** An act, and its event as it would be if the act were plainly allowed: what nearly every act turns out to be. */
+/** An action, and the bytes of its event where it is plain: admitted, and nothing more to say, as nearly every one is. */
 interface Waiting {
-  readonly act: Act
+  readonly action: Action
   readonly plainEvent: Buffer
-  readonly resolve: (committed: CommittedAct) => void
-  readonly reject: (error: unknown) => void
 }
 
-/** Most acts, and most bytes of events, that one commit takes. One event may be larger than all that. */
+/** Most actions, and most bytes of events, that one commit takes. One event may be larger than all that. */
 const maxGroup = 500
 const maxGroupBytes = 4 * 1024 * 1024
 
-const plainly: Ruling = Object.freeze({ allowed: true })
+const plain: Admission = Object.freeze({ allowed: true })
 
 /**
- * Commits acts to the transparency log. The head's row lock serializes them anyway, so while one commit is under way
+ * Commits actions to the transparency log. The head's row lock serializes them anyway, so while one commit is under way
  * the others wait together and share the next: the cost of a commit is spread over all who wait for it.
  *
- * A group whose acts are all allowed and have no effect is one statement. Any other is a transaction of four: its
- * events say how their acts were ruled, so they are made between the ruling and the append.
+ * A group of plain actions that change nothing is one statement. Any other is a transaction of four: its events say how
+ * their actions were admitted, so they are appended after that is known.
  */
-export function createActLog(database: TokenvaultDatabase): ActLog {
-  let waiting: Waiting[] = []
-  let isCommitting = false
-
-  async function commitWaiting(): Promise<void> {
-    isCommitting = true
-    // Those whose originals one look-up found arrive in this turn of the event loop, too.
-    await setImmediate()
-    while (waiting.length > 0) {
-      const group = takeGroup(waiting)
-      waiting = waiting.slice(group.length)
-      try {
-        const committed = await namingFailures(() => commitGroup(database, group))
-        for (const [index, { resolve }] of group.entries()) resolve(committed[index]!)
-      } catch (error) {
-        for (const { reject } of group) reject(error)
-      }
-    }
-    isCommitting = false
-  }
-
+export function createActionLog(database: TokenvaultDatabase): ActionLog {
+  const commit = coalesce<Waiting, CommittedAction>(
+    { lanes: 1, maxItems: maxGroup, weigh: ({ plainEvent }) => plainEvent.length, maxWeight: maxGroupBytes },
+    group => namingFailures(() => commitGroup(database, group)),
+  )
   return {
-    async commit(act) {
-      const plainEvent = serialize(act, plainly)
-      refuseUnstorable(act)
-      return new Promise((resolve, reject) => {
-        waiting.push({ act, plainEvent, resolve, reject })
-        if (!isCommitting) void commitWaiting()
-      })
+    async commit(action) {
+      const plainEvent = serialize(action, plain)
+      refuseUnstorable(action)
+      return commit({ action, plainEvent })
     },
   }
 }
 
-function takeGroup(waiting: readonly Waiting[]): readonly Waiting[] {
-  let bytes = 0
-  const end = waiting.findIndex(({ plainEvent }, index) => {
-    bytes += plainEvent.length
-    return index > 0 && (index === maxGroup || bytes > maxGroupBytes)
-  })
-  return end === -1 ? waiting : waiting.slice(0, end)
-}
-
-async function commitGroup(database: TokenvaultDatabase, group: readonly Waiting[]): Promise<CommittedAct[]> {
-  const request = describeActs(group.map(({ act }) => act))
-  const plainEvents = group.map(({ plainEvent }) => plainEvent)
-  if (group.every(({ act }) => act.effect === undefined)) {
+async function commitGroup(database: TokenvaultDatabase, group: readonly Waiting[]): Promise<CommittedAction[]> {
+  const request = describeActions(group.map(({ action }) => action))
+  if (group.every(({ action }) => action.change === undefined)) {
+    const events = group.map(({ plainEvent }) => plainEvent)
     const { rows } = await sql<{ first: string | null }>`
-      select pii_vault.commit_plain_acts(${request}::jsonb, ${bytesArray(plainEvents)}::bytea[]) as first`.execute(
+      select pii_vault.commit_plain_actions(${request}::jsonb, ${bytesArray(events)}::bytea[]) as first`.execute(
       database,
     )
     const first = rows[0]!.first
-    if (first !== null) return plainEvents.map((event, index) => place(Number(first) + index, event, plainly))
+    if (first !== null) return events.map((event, index) => place(Number(first) + index, event, plain))
   }
 
   // Each statement must see what was committed while it waited for the head, whatever the session's default is.
@@ -87,24 +57,26 @@ async function commitGroup(database: TokenvaultDatabase, group: readonly Waiting
     .transaction()
     .setIsolationLevel('read committed')
     .execute(async transaction => {
-      const { rows } = await sql<{ rulings: (StoredRuling | null)[] }>`
-      select pii_vault.rule_acts(${request}::jsonb) as rulings`.execute(transaction)
-      const rulings = rows[0]!.rulings.map(toRuling)
-      const events = group.map(({ act, plainEvent }, index) =>
-        rulings[index] === plainly ? plainEvent : serialize(act, rulings[index]!),
+      const admitted = await sql<{ admissions: (StoredAdmission | null)[] }>`
+      select pii_vault.admit_actions(${request}::jsonb) as admissions`.execute(transaction)
+      const admissions = admitted.rows[0]!.admissions.map(toAdmission)
+      const events = group.map(({ action, plainEvent }, index) =>
+        admissions[index] === plain ? plainEvent : serialize(action, admissions[index]!),
       )
       const appended = await sql<{ first: string }>`
       select pii_vault.append_audit(${bytesArray(events)}::bytea[]) as first`.execute(transaction)
       const first = Number(appended.rows[0]!.first)
-      return events.map((event, index) => place(first + index, event, rulings[index]!))
+      return events.map((event, index) => place(first + index, event, admissions[index]!))
     })
 }
 
-/** What `pii_vault.rule_acts` says of an act that is refused, or that has an effect. */
-type StoredRuling = Partial<Extract<Ruling, { allowed: false }> & Omit<Extract<Ruling, { allowed: true }>, 'allowed'>>
+/** What `pii_vault.admit_actions` says of an action that is refused, or that asks for an approval. */
+type StoredAdmission = Partial<
+  Extract<Admission, { allowed: false }> & Omit<Extract<Admission, { allowed: true }>, 'allowed'>
+>
 
-function toRuling(stored: StoredRuling | null): Ruling {
-  if (stored === null) return plainly
+function toAdmission(stored: StoredAdmission | null): Admission {
+  if (stored === null) return plain
   const { code, window, retryAfterSeconds, approvalId, approvalState, approvalExpiresAt } = stored
   if (code !== undefined)
     return {
@@ -113,44 +85,48 @@ function toRuling(stored: StoredRuling | null): Ruling {
       ...(window === undefined ? {} : { window }),
       ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
     }
-  if (approvalId === undefined || approvalState === undefined || approvalExpiresAt === undefined) return plainly
+  if (approvalId === undefined || approvalState === undefined || approvalExpiresAt === undefined) return plain
   return { allowed: true, approvalId, approvalState, approvalExpiresAt }
 }
 
-/** The acts as `pii_vault.rule_acts` takes them: each principal once, since a group is many acts of few. */
-function describeActs(acts: readonly Act[]): string {
+/** The actions as `pii_vault.admit_actions` takes them: each principal once, since a group is many actions of few. */
+function describeActions(actions: readonly Action[]): string {
   const places = new Map<string, number>()
   const principals: { issuer: string; subject: string }[] = []
-  const described = acts.map(({ principal: { issuer, subject, roles }, purpose, charge, effect }) => {
+  const described = actions.map(({ principal: { issuer, subject, roles }, purpose, charge, change }) => {
     const name = JSON.stringify([issuer, subject])
     if (!places.has(name)) {
       places.set(name, principals.length)
       principals.push({ issuer, subject })
     }
-    return { principal: places.get(name), ...charge, effect: effect && { ...effect, roles, purpose } }
+    return { principal: places.get(name), ...charge, change: change && { ...change, roles, purpose } }
   })
-  return JSON.stringify({ principals, acts: described })
+  return JSON.stringify({ principals, actions: described })
 }
 
-/** Once for each try: what is hashed is exactly what is stored. */
-function serialize(act: Act, ruling: Ruling): Buffer {
-  return Buffer.from(JSON.stringify(act.event(ruling)), 'utf8')
+/** What is hashed is exactly what is stored. */
+function serialize({ events: { admitted, refused } }: Action, admission: Admission): Buffer {
+  let event = admitted
+  // Both members are there already, so their places in the text are the same for every admission.
+  if (!admission.allowed) event = { ...refused, code: admission.code }
+  else if (admission.approvalId !== undefined) event = { ...admitted, approval: admission.approvalId }
+  return Buffer.from(JSON.stringify(event), 'utf8')
 }
 
-function place(sequence: number, event: Buffer, ruling: Ruling): CommittedAct {
-  return { ruling, sequence, leafHash: createHash('sha256').update(Uint8Array.of(0)).update(event).digest() }
+function place(sequence: number, event: Buffer, admission: Admission): CommittedAction {
+  return { admission, sequence, leafHash: leafHash(event) }
 }
 
 /** The database refuses such text in what it parses, and would refuse with it whatever waits in the same group. */
-function refuseUnstorable({ principal: { issuer, subject, roles }, purpose, effect }: Act): void {
+function refuseUnstorable({ principal: { issuer, subject, roles }, purpose, change }: Action): void {
   const texts = [
     issuer,
     subject,
     ...roles,
     purpose,
-    ...Object.values(effect ?? {}),
-    ...Object.keys(effect?.kind === 'request_approval' ? effect.fields : {}),
+    ...Object.values(change ?? {}),
+    ...Object.keys(change?.kind === 'request_approval' ? change.fields : {}),
   ]
   if (texts.some(text => typeof text === 'string' && (text.includes('\0') || !text.isWellFormed())))
-    throw new TokenvaultError('store_refused', 'an act holds text that the database cannot hold')
+    throw new TokenvaultError('store_refused', 'an action holds text that the database cannot hold')
 }

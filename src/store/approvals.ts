@@ -1,5 +1,5 @@
 import { type RawBuilder, sql } from 'kysely'
-import type { Approval, ApprovalReader } from '../vault/admission/ports.ts'
+import type { Approval, ApprovalReader, Suspension, SuspensionReader } from '../vault/admission/ports.ts'
 import type { TokenvaultDatabase } from './postgres/database.ts'
 import { namingFailures } from './postgres/errors.ts'
 
@@ -26,7 +26,7 @@ const shownState = sql`case when state in ('pending', 'approved') and expires_at
 const columns = sql`id, ${shownState} as shown_state, issuer, subject, roles, purpose, ticket, reveal, "values", fields,
   created_at, expires_at, decided_by, decided_at`
 
-/** Requests for approval, to be read. They are made, decided and used by acts only; see act-log.ts. */
+/** Requests for approval, to be read. They are made, decided and used by actions only: action-log.ts. */
 export function createApprovalReader(database: TokenvaultDatabase): ApprovalReader {
   return {
     listApprovals: options =>
@@ -98,5 +98,18 @@ function toApproval(row: ApprovalRow): Approval {
     expiresAt: row.expires_at,
     ...(row.decided_by === null ? {} : { decidedBy: row.decided_by }),
     ...(row.decided_at === null ? {} : { decidedAt: row.decided_at }),
+  }
+}
+
+/** Suspensions, to be read. They are made and lifted by actions only: action-log.ts. */
+export function createSuspensionReader(database: TokenvaultDatabase): SuspensionReader {
+  return {
+    listSuspensions: limit =>
+      namingFailures(async () => {
+        const { rows } = await sql<Suspension>`
+          select issuer, subject, suspended_at as "suspendedAt" from pii_vault.suspensions
+          order by suspended_at, principal limit ${limit}`.execute(database)
+        return rows
+      }),
   }
 }

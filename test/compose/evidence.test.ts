@@ -9,7 +9,6 @@ import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 import { startEvidence } from '../helpers/evidence/evidence.ts'
 import { until } from '../helpers/faults/plan.ts'
 import { createTestLog } from '../helpers/queue/server.ts'
-import { worldPolicy } from '../helpers/vault/vault-world.ts'
 
 async function compose(t: Test, environment: Environment = {}) {
   const evidence = await startEvidence(t)
@@ -24,8 +23,7 @@ async function compose(t: Test, environment: Environment = {}) {
   })
   const { log, logged } = createTestLog()
   const vault = { fields: loginFields, database, keys, signer }
-  const access = { policy: () => worldPolicy, recordAct: () => Promise.reject(new Error('not asked')) }
-  const composed = composeEvidence(config, vault, access, log)
+  const composed = composeEvidence(config, vault, () => Promise.reject(new Error('not asked')), log)
   t.teardown(() => composed.close())
   return { ...evidence, composed, logged }
 }

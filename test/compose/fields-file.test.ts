@@ -6,11 +6,13 @@ import { openVault } from '../../src/compose/vault.ts'
 import { composeWorker } from '../../src/compose/worker.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { createOriginalReader } from '../../src/store/originals.ts'
+import { createOpenAction } from '../../src/vault/admission/open-action.ts'
 import { createDetokenize } from '../../src/vault/tokens/detokenize.ts'
 import { runCommand } from '../helpers/cli/cli.ts'
 import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
 import { loginEvent } from '../helpers/queue/events.ts'
 import { startQueue } from '../helpers/queue/server.ts'
+import { ListAudit } from '../helpers/vault/vault-world.ts'
 
 const withEmail = `version: 1
 fields:
@@ -91,8 +93,8 @@ t.test('a team tokenizes email tomorrow', async t => {
   const detokenize = createDetokenize({
     ...api,
     originals: createOriginalReader(api.database),
-    recordAct: async () => ({ ruling: { allowed: true }, sequence: 0, leafHash: new Uint8Array(32) }),
-    policy: () => policy,
+    signer: api.keys.signer('tokenvault/test'),
+    openAction: createOpenAction({ log: new ListAudit(), keys: api.keys, now: () => new Date(), policy: () => policy }),
   })
   const principal = { issuer: 'https://issuer.test', subject: 'inv-1', roles: ['investigator'] }
   const request = { requestId: 'r-1', purpose: 'fraud_investigation', tokens: [rows[0].masked_email], atomic: false }

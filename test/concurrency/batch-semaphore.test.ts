@@ -3,7 +3,7 @@ import { request as httpRequest } from 'node:http'
 import t from 'tap'
 import { createItemGate } from '../../src/concurrency/batch-semaphore.ts'
 import type { DetokenizeRequest } from '../../src/vault/tokens/detokenize.ts'
-import { evidence, post, startApp } from '../helpers/http/http-app.ts'
+import { post, receipt, startApp } from '../helpers/http/http-app.ts'
 import { signJwt } from '../helpers/http/jwks-server.ts'
 
 /** A gate, and work that goes on until it is told to end. */
@@ -107,7 +107,7 @@ t.test('however many calls come at once, no more items than the bound are in wor
   const app = await startApp(t, {
     maxItemsAtOnce: 250,
     verbs: {
-      detokenize: (_, { tokens }) => work(tokens.length, { outcome: 'complete', items: [], evidence }),
+      detokenize: (_, { tokens }) => work(tokens.length, { outcome: 'complete', items: [], receipt }),
       tokenize: (_, { values }) => work(values.length, []),
     },
   })
@@ -136,7 +136,7 @@ t.test('a caller that hangs up while it waits is never worked on, and those behi
         purposes.push(purpose)
         entered.resolve()
         await going.promise
-        return { outcome: 'complete', items: [], evidence }
+        return { outcome: 'complete', items: [], receipt }
       },
     },
   })

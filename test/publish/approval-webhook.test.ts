@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { createLog } from '../../src/log.ts'
 import { createApprovalWebhook } from '../../src/publish/approval-webhook.ts'
-import type { ApprovalNotice } from '../../src/vault/admission/approval-notice.ts'
+import type { ApprovalNotice } from '../../src/vault/admission/ports.ts'
 
 const key = randomBytes(32)
 const secret = `whsec_${key.toString('base64')}`

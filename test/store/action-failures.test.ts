@@ -1,25 +1,25 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { createActLog } from '../../src/store/action-log.ts'
+import { createActionLog } from '../../src/store/action-log.ts'
 import { createDatabase } from '../../src/store/postgres/database.ts'
-import type { Act } from '../../src/vault/admission/ports.ts'
+import type { Action } from '../../src/vault/admission/ports.ts'
 import { startDatabaseProxy } from '../helpers/postgres/database-proxy.ts'
 import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
-import { makeAct, principalNamed } from '../helpers/vault/actions.ts'
+import { makeAction, principalNamed } from '../helpers/vault/actions.ts'
 
 const charge = { values: 1, perMinute: 1000, perDay: 1000 }
 const digest = 'D'.repeat(22)
 const suspended = principalNamed('suspended')
 const approver = principalNamed('approver')
 
-/** A vault with one event less than a subtree, so that the next act touches every table it ever can. */
+/** A vault with one event less than a subtree, so that the next action touches every table it ever can. */
 async function startVault(t: Test) {
   const vault = await createVaultDatabase(t)
   const admin = await vault.connect()
-  const log = createActLog(vault.database('tokenvault_api', 1))
-  await Promise.all(Array.from({ length: 248 }, (_, n) => log.commit(makeAct(`r-${n}`, { charge }))))
-  await log.commit(makeAct('over', { principal: suspended, charge: { values: 2, perDay: 1 } }))
+  const log = createActionLog(vault.database('tokenvault_api', 1))
+  await Promise.all(Array.from({ length: 248 }, (_, n) => log.commit(makeAction(`r-${n}`, { charge }))))
+  await log.commit(makeAction('over', { principal: suspended, charge: { values: 2, perDay: 1 } }))
   const request = async () => {
     const ask = {
       kind: 'request_approval',
@@ -29,7 +29,7 @@ async function startVault(t: Test) {
       values: 1,
       fields: { ip: 1 },
     } as const
-    return (await log.commit(makeAct('ask', { effect: ask }))).ruling as { approvalId: string }
+    return (await log.commit(makeAction('ask', { change: ask }))).admission as { approvalId: string }
   }
   const { approvalId: granted } = await request()
   await log.commit(decide(granted))
@@ -41,16 +41,16 @@ async function startVault(t: Test) {
   return { ...vault, admin, log, granted, everything }
 }
 
-const decide = (id: string): Act =>
-  makeAct('decide', { principal: approver, effect: { kind: 'decide_approval', id, decision: 'approve' } })
-const lift: Act = makeAct('lift', { principal: approver, effect: { kind: 'lift_suspension', ...suspended } })
-const plain = makeAct('plain', { charge })
-const overDay = makeAct('over', { principal: principalNamed('other'), charge: { values: 2, perDay: 1 } })
+const decide = (id: string): Action =>
+  makeAction('decide', { principal: approver, change: { kind: 'decide_approval', id, decision: 'approve' } })
+const lift: Action = makeAction('lift', { principal: approver, change: { kind: 'lift_suspension', ...suspended } })
+const plain = makeAction('plain', { charge })
+const overDay = makeAction('over', { principal: principalNamed('other'), charge: { values: 2, perDay: 1 } })
 
-t.test('whatever statement of a commit fails, the act is rejected and nothing of it is stored', async t => {
+t.test('whatever statement of a commit fails, the action is rejected and nothing of it is stored', async t => {
   const { admin, log, granted, everything } = await startVault(t)
-  const ask = (): Act => {
-    const effect = {
+  const ask = (): Action => {
+    const change = {
       kind: 'request_approval',
       id: randomUUID(),
       digest: 'E'.repeat(22),
@@ -58,12 +58,12 @@ t.test('whatever statement of a commit fails, the act is rejected and nothing of
       values: 1,
       fields: {},
     } as const
-    return makeAct('ask', { effect })
+    return makeAction('ask', { change })
   }
-  const use = makeAct('use', { charge, effect: { kind: 'use_approval', id: granted, digest } })
-  // The right without which a statement inside the functions fails, and the acts that come to it. An act of each kind is
+  const use = makeAction('use', { charge, change: { kind: 'use_approval', id: granted, digest } })
+  // The right without which a statement inside the functions fails, and the actions that come to it. An action of each kind is
   // tried at every statement; the 256th event is the one that stores a subtree.
-  const statements: readonly [string, readonly Act[]][] = [
+  const statements: readonly [string, readonly Action[]][] = [
     ['SELECT, UPDATE ON pii_vault.audit_head', [plain, overDay, ask(), use, lift]],
     ['UPDATE ON pii_vault.audit_head', [plain, overDay, ask(), use, lift]],
     ['SELECT ON pii_vault.suspensions', [plain, overDay, ask(), use, lift]],
@@ -79,19 +79,24 @@ t.test('whatever statement of a commit fails, the act is rejected and nothing of
     ['INSERT ON pii_vault.audit_log', [plain, overDay, ask(), use, lift]],
     ['INSERT ON pii_vault.audit_subtrees', [plain, overDay, ask(), use, lift]],
     ['EXECUTE ON FUNCTION pii_vault.append_audit', [plain, overDay, ask(), use, lift]],
-    ['EXECUTE ON FUNCTION pii_vault.rule_acts', [plain, overDay, ask(), use, lift]],
-    ['EXECUTE ON FUNCTION pii_vault.commit_plain_acts', [plain]],
-    ['EXECUTE ON FUNCTION pii_vault.apply_effect', [ask(), use, lift]],
+    ['EXECUTE ON FUNCTION pii_vault.admit_actions', [plain, overDay, ask(), use, lift]],
+    ['EXECUTE ON FUNCTION pii_vault.commit_plain_actions', [plain]],
+    ['EXECUTE ON FUNCTION pii_vault.read_standings', [plain, overDay, ask(), use, lift]],
+    ['EXECUTE ON FUNCTION pii_vault.check_plain', [plain, overDay]],
+    ['EXECUTE ON FUNCTION pii_vault.check_charge', [overDay, use]],
+    ['EXECUTE ON FUNCTION pii_vault.check_change', [ask(), use, lift]],
+    ['EXECUTE ON FUNCTION pii_vault.apply_change', [ask(), use, lift]],
+    ['EXECUTE ON FUNCTION pii_vault.apply_charges', [plain, overDay, ask(), use, lift]],
   ]
-  while ((await everything()).audit_log.length < 255) await log.commit(makeAct('filler'))
+  while ((await everything()).audit_log.length < 255) await log.commit(makeAction('filler'))
   const before = await everything()
-  for (const [right, acts] of statements) {
+  for (const [right, actions] of statements) {
     const roles = right.startsWith('EXECUTE') ? 'tokenvault_owner, tokenvault_api' : 'tokenvault_owner'
     await admin.query(`REVOKE ${right} FROM ${roles}`)
-    for (const act of acts) {
-      const requestId = act.event({ allowed: true }).requestId
+    for (const action of actions) {
+      const requestId = action.events.admitted.requestId
       await t.rejects(
-        log.commit(act),
+        log.commit(action),
         { code: 'store_unavailable', message: /42501$/ },
         `${requestId} without ${right}`,
       )
@@ -99,7 +104,7 @@ t.test('whatever statement of a commit fails, the act is rejected and nothing of
     await admin.query(`GRANT ${right} TO ${roles}`)
     t.strictSame(await everything(), before, right)
   }
-  for (const act of [plain, overDay, ask(), use, lift]) await t.resolves(log.commit(act))
+  for (const action of [plain, overDay, ask(), use, lift]) await t.resolves(log.commit(action))
   t.not((await everything()).audit_subtrees, null)
 })
 
@@ -139,8 +144,8 @@ t.test('a commit that fails, hangs or loses its server stores nothing either', a
   const pids = new Set(first.map(({ pid }) => pid))
   for (const [statements, name, message] of spoil) {
     await admin.query(statements)
-    for (const act of [plain, lift]) {
-      await t.rejects(createActLog(short).commit(act), { code: 'store_unavailable', message }, name)
+    for (const action of [plain, lift]) {
+      await t.rejects(createActionLog(short).commit(action), { code: 'store_unavailable', message }, name)
     }
     await admin.query('DROP FUNCTION fail() CASCADE')
     t.strictSame(await everything(), before, name)
@@ -149,15 +154,16 @@ t.test('a commit that fails, hangs or loses its server stores nothing either', a
     if (name !== 'a statement hangs') t.notOk(pids.has(rows[0]!.pid), 'its connection is not used again')
     pids.add(rows[0]!.pid)
   }
-  await t.resolves(createActLog(short).commit(plain))
+  await t.resolves(createActionLog(short).commit(plain))
 
   const held = await everything()
-  const blocker = createActLog(short)
+  const blocker = createActionLog(short)
   await admin.query('BEGIN; SELECT FROM pii_vault.audit_head FOR UPDATE')
-  for (const act of [plain, lift]) await t.rejects(blocker.commit(act), { message: /57014$/ }, 'the head stays locked')
+  for (const action of [plain, lift])
+    await t.rejects(blocker.commit(action), { message: /57014$/ }, 'the head stays locked')
   await admin.query('ROLLBACK')
   t.strictSame(await everything(), held)
-  t.match(await log.commit(lift), { ruling: { allowed: true } }, 'and the suspension is there to be lifted')
+  t.match(await log.commit(lift), { admission: { allowed: true } }, 'and the suspension is there to be lifted')
 })
 
 t.test('a connection that ends at any statement of a transaction leaves nothing of it', async t => {
@@ -165,11 +171,11 @@ t.test('a connection that ends at any statement of a transaction leaves nothing 
   const proxy = await startDatabaseProxy(t, urlFor('tokenvault_api'))
   const database = createDatabase({ url: proxy.url, poolMax: 1, applicationName: 't' })
   t.teardown(() => database.destroy())
-  const log = createActLog(database)
+  const log = createActionLog(database)
   const before = await everything()
   const answers = [
     'start transaction isolation level read committed',
-    'rule_acts($1::jsonb) as rulings',
+    'admit_actions($1::jsonb) as admissions',
     'append_audit($1::bytea[]) as first',
   ]
   for (const statement of answers) {
@@ -178,5 +184,5 @@ t.test('a connection that ends at any statement of a transaction leaves nothing 
     t.strictSame(await everything(), before, statement)
   }
   t.equal(proxy.connections(), 3)
-  t.match(await log.commit(lift), { ruling: { allowed: true } })
+  t.match(await log.commit(lift), { admission: { allowed: true } })
 })

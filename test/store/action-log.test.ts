@@ -1,15 +1,16 @@
 import t, { type Test } from 'tap'
-import { createActLog } from '../../src/store/action-log.ts'
+import { createActionLog } from '../../src/store/action-log.ts'
 import { createDatabase } from '../../src/store/postgres/database.ts'
+import type { AuditEvent } from '../../src/vault/admission/ports.ts'
 import { foldSubtreeRoots, leafHash, treeHead } from '../helpers/evidence/merkle-tree.ts'
 import { startDatabaseProxy } from '../helpers/postgres/database-proxy.ts'
 import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
-import { makeAct, principalNamed } from '../helpers/vault/actions.ts'
+import { makeAction, principalNamed } from '../helpers/vault/actions.ts'
 
 async function startAudit(t: Test) {
   const vault = await createVaultDatabase(t)
   const admin = await vault.connect()
-  const newLog = () => createActLog(vault.database('tokenvault_api', 1))
+  const newLog = () => createActionLog(vault.database('tokenvault_api', 1))
   const stored = async () => {
     const { rows } = await admin.query(
       'SELECT sequence::int, event, leaf_hash FROM pii_vault.audit_log ORDER BY sequence',
@@ -28,7 +29,7 @@ t.test('events that wait together are stored in the order they came, also more t
   const { newLog, requestIds } = await startAudit(t)
   const log = newLog()
   const names = Array.from({ length: 1200 }, (_, n) => `r-${n}`)
-  const receipts = await Promise.all(names.map(name => log.commit(makeAct(name))))
+  const receipts = await Promise.all(names.map(name => log.commit(makeAction(name))))
   t.strictSame(
     receipts.map(({ sequence }) => sequence),
     names.map((_, n) => n),
@@ -62,10 +63,10 @@ t.test('the head is that of RFC 9162 for every size from 0 to 70, however the ev
 
 t.test('what is stored is exactly what was given, and an append without events adds none', async t => {
   const { connect, newLog, stored, head } = await startAudit(t)
-  const act = makeAct('r-1', { principal: principalNamed('Ærøskøbing "quoted" \\ 🔑') })
-  const committed = await newLog().commit(act)
+  const action = makeAction('r-1', { principal: principalNamed('Ærøskøbing "quoted" \\ 🔑') })
+  const committed = await newLog().commit(action)
   const [row] = await stored()
-  t.equal(row!.event.toString(), JSON.stringify(act.event({ allowed: true })))
+  t.equal(row!.event.toString(), JSON.stringify(action.events.admitted))
   t.same(committed.leafHash, leafHash(row!.event))
   const api = await connect('tokenvault_api')
   t.match((await api.query(`SELECT pii_vault.append_audit('{}') AS first`)).rows, [{ first: '1' }])
@@ -77,7 +78,7 @@ t.test('what is stored is exactly what was given, and an append without events a
 
 t.test('nobody rewrites the log by mistake, not its owner and not the superuser', async t => {
   const { admin, newLog, stored } = await startAudit(t)
-  await newLog().commit(makeAct('r-1'))
+  await newLog().commit(makeAction('r-1'))
   const before = await stored()
   for (const role of ['tokenvault_owner', 'NONE']) {
     await admin.query(`SET ROLE ${role}`)
@@ -99,9 +100,9 @@ t.test('the auditor reads events as columns', async t => {
   const { connect, newLog } = await startAudit(t)
   const log = newLog()
   const refused = { decision: 'refused', code: 'role_not_permitted', granted: 0, tokens: [] } as const
-  await log.commit(makeAct('r-1'))
+  await log.commit(makeAction('r-1'))
   await log.commit(
-    makeAct(
+    makeAction(
       'r-2',
       {},
       { ...refused, ticket: 'SEC-1', partial: 1, approval: 'a', concerns: { subject: 's' }, policy: 'p' },
@@ -150,7 +151,7 @@ t.test('an event of any other shape hides no other event from the auditor', asyn
   ]
   const api = await connect('tokenvault_api')
   await api.query('SELECT pii_vault.append_audit($1)', [odd.map(text => Buffer.from(text))])
-  await newLog().commit(makeAct('after'))
+  await newLog().commit(makeAction('after'))
   const auditor = await connect('tokenvault_auditor')
   const { rows } = await auditor.query(`SELECT * FROM pii_vault.audit_events ORDER BY sequence`)
   t.equal(rows.length, odd.length + 1)
@@ -162,7 +163,7 @@ t.test('a failed commit rejects its own events, and no others', async t => {
   const log = newLog()
   const blocker = await connect()
   await blocker.query('BEGIN; SELECT FROM pii_vault.audit_head FOR UPDATE')
-  const first = log.commit(makeAct('first'))
+  const first = log.commit(makeAction('first'))
   let isWaiting = false
   while (!isWaiting) {
     const { rowCount } = await admin.query(`SELECT FROM pg_stat_activity
@@ -171,22 +172,23 @@ t.test('a failed commit rejects its own events, and no others', async t => {
   }
   // These wait for the commit under way, and share the next.
   const denied = { code: 'store_unavailable', message: /SQLSTATE 42501$/ }
-  const second = t.rejects(log.commit(makeAct('second')), denied)
-  const third = t.rejects(log.commit(makeAct('third')), denied)
-  await admin.query('REVOKE EXECUTE ON FUNCTION pii_vault.commit_plain_acts FROM tokenvault_api')
+  const second = t.rejects(log.commit(makeAction('second')), denied)
+  const third = t.rejects(log.commit(makeAction('third')), denied)
+  await admin.query('REVOKE EXECUTE ON FUNCTION pii_vault.commit_plain_actions FROM tokenvault_api')
   await blocker.query('ROLLBACK')
   t.match(await first, { sequence: 0 })
   await Promise.all([second, third])
-  await t.rejects(log.commit(makeAct('fourth')), denied)
-  await admin.query('GRANT EXECUTE ON FUNCTION pii_vault.commit_plain_acts TO tokenvault_api')
-  t.match(await log.commit(makeAct('fifth')), { sequence: 1 })
+  await t.rejects(log.commit(makeAction('fourth')), denied)
+  await admin.query('GRANT EXECUTE ON FUNCTION pii_vault.commit_plain_actions TO tokenvault_api')
+  t.match(await log.commit(makeAction('fifth')), { sequence: 1 })
   t.strictSame(await requestIds(), ['first', 'fifth'])
 })
 
 t.test('a group ends at 4 MiB of events, and one event may be larger', async t => {
   const { admin, newLog } = await startAudit(t)
   const log = newLog()
-  const withTokens = (name: string, count: number) => makeAct(name, {}, { tokens: Array(count).fill('A'.repeat(22)) })
+  const withTokens = (name: string, count: number) =>
+    makeAction(name, {}, { tokens: Array(count).fill('A'.repeat(22)) })
   // 1.25 MB each, and one of 5 MB.
   const sizes = [50_000, 50_000, 50_000, 50_000, 200_000, 50_000]
   await Promise.all(sizes.map((count, n) => log.commit(withTokens(`r-${n}`, count))))
@@ -199,24 +201,30 @@ t.test('a group ends at 4 MiB of events, and one event may be larger', async t =
   )
 })
 
-t.test('an act that the database could not store is refused alone, and its event is asked for once', async t => {
+t.test('an action that the database could not store is refused alone, and its event is made once', async t => {
   const { newLog, requestIds } = await startAudit(t)
   const log = newLog()
   let asked = 0
-  const counted = makeAct('good')
-  const event: typeof counted.event = ruling => {
-    asked += 1
-    return counted.event(ruling)
+  const counted = makeAction('good')
+  const admitted: AuditEvent = {
+    ...counted.events.admitted,
+    get requestId() {
+      asked += 1
+      return 'good'
+    },
   }
   const outcomes = await Promise.allSettled([
-    log.commit(makeAct('first')),
-    log.commit(makeAct('nul', { principal: principalNamed('nul \0') })),
-    log.commit({ ...counted, event }),
-    log.commit(makeAct('lone', { principal: principalNamed('lone \ud800') })),
+    log.commit(makeAction('first')),
+    log.commit(makeAction('nul', { principal: principalNamed('nul \0') })),
+    log.commit({ ...counted, events: { ...counted.events, admitted } }),
+    log.commit(makeAction('lone', { principal: principalNamed('lone \ud800') })),
     log.commit({
-      ...makeAct('failing'),
-      event: () => {
-        throw new Error('no event')
+      ...makeAction('failing'),
+      events: {
+        ...counted.events,
+        get admitted(): AuditEvent {
+          throw new Error('no event')
+        },
       },
     }),
   ])
@@ -236,12 +244,12 @@ t.test('nobody is told of a commit whose answer was lost, and its connection is 
   const proxy = await startDatabaseProxy(t, urlFor('tokenvault_api'))
   const database = createDatabase({ url: proxy.url, poolMax: 1, applicationName: 't' })
   t.teardown(() => database.destroy())
-  const log = createActLog(database)
+  const log = createActionLog(database)
   const lift = { kind: 'lift_suspension', issuer: 'i', subject: 's' } as const
-  await log.commit(makeAct('before'))
+  await log.commit(makeAction('before'))
   proxy.cutAnswerTo('commit')
-  await t.rejects(log.commit(makeAct('unknown', { effect: lift })), { code: 'store_unavailable' })
-  t.match(await log.commit(makeAct('after')), { ruling: { allowed: true } })
+  await t.rejects(log.commit(makeAction('unknown', { change: lift })), { code: 'store_unavailable' })
+  t.match(await log.commit(makeAction('after')), { admission: { allowed: true } })
   t.equal(proxy.connections(), 2)
   t.strictSame((await requestIds()).at(-1), 'after')
 })

@@ -1,13 +1,13 @@
 import { setTimeout } from 'node:timers/promises'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { createActLog } from '../../src/store/action-log.ts'
+import { createActionLog } from '../../src/store/action-log.ts'
 import { startDatabaseProxy } from '../helpers/postgres/database-proxy.ts'
 import { createVaultDatabase, openDatabase } from '../helpers/postgres/vault-database.ts'
-import { makeAct } from '../helpers/vault/actions.ts'
+import { makeAction } from '../helpers/vault/actions.ts'
 
 const charge = { values: 1, perMinute: 1000, perDay: 1000 }
-const lift = makeAct('lift', { effect: { kind: 'lift_suspension', issuer: 'i', subject: 's' } })
+const lift = makeAction('lift', { change: { kind: 'lift_suspension', issuer: 'i', subject: 's' } })
 
 /** A vault whose API role has set its own defaults to what serves commits badly, as it may. */
 async function startPoisoned(t: Test) {
@@ -35,8 +35,8 @@ t.test('a commit is durable and read committed, whatever the role made its defau
   const { rows: defaults } = await sql`select current_setting('synchronous_commit') as synchronous,
     current_setting('transaction_isolation') as isolation`.execute(api)
   t.strictSame(defaults, [{ synchronous: 'off', isolation: 'serializable' }])
-  const log = createActLog(api)
-  await log.commit(makeAct('plain', { charge }))
+  const log = createActionLog(api)
+  await log.commit(makeAction('plain', { charge }))
   await log.commit(lift)
   const { rows } = await admin.query('SELECT * FROM public.commits ORDER BY sequence')
   const good = { synchronous: 'on', isolation: 'read committed' }
@@ -53,11 +53,11 @@ t.test('every function that appends makes its transaction durable to its end', a
   const { connect } = await startPoisoned(t)
   const api = await connect('tokenvault_api')
   const one = `ARRAY['{}'::bytea]`
-  const request = `'{"principals": [{"issuer": "i", "subject": "s"}], "acts": [{"principal": 0}]}'`
+  const request = `'{"principals": [{"issuer": "i", "subject": "s"}], "actions": [{"principal": 0}]}'`
   const statements = [
     `SELECT pii_vault.append_audit(${one})`,
-    `SELECT pii_vault.commit_plain_acts(${request}, ${one})`,
-    `SELECT pii_vault.rule_acts(${request}), pii_vault.append_audit(${one})`,
+    `SELECT pii_vault.commit_plain_actions(${request}, ${one})`,
+    `SELECT pii_vault.admit_actions(${request}), pii_vault.append_audit(${one})`,
   ]
   for (const statement of statements) {
     await api.query('BEGIN ISOLATION LEVEL READ COMMITTED')
@@ -74,12 +74,12 @@ t.test('every function that appends makes its transaction durable to its end', a
 
 t.test('many commit at once where serializable is the default', async t => {
   const { admin, database } = await startPoisoned(t)
-  const logs = Array.from({ length: 4 }, () => createActLog(database('tokenvault_api', 1)))
-  const acts = Array.from({ length: 200 }, (_, n) => (n % 10 === 0 ? lift : makeAct(`r-${n}`, { charge })))
+  const logs = Array.from({ length: 4 }, () => createActionLog(database('tokenvault_api', 1)))
+  const actions = Array.from({ length: 200 }, (_, n) => (n % 10 === 0 ? lift : makeAction(`r-${n}`, { charge })))
   const outcomes = await Promise.allSettled(
-    acts.map(async (act, n) => {
+    actions.map(async (action, n) => {
       await setTimeout(n % 20)
-      return logs[n % 4]!.commit(act)
+      return logs[n % 4]!.commit(action)
     }),
   )
   t.strictSame(
@@ -93,17 +93,20 @@ t.test('many commit at once where serializable is the default', async t => {
   )
 })
 
-t.test('who stalls between ruling and append stops the others for seconds only', async t => {
+t.test('who stalls between admission and append stops the others for seconds only', async t => {
   const { database, urlFor, connect } = await createVaultDatabase(t)
   const proxy = await startDatabaseProxy(t, urlFor('tokenvault_api'))
   const stalled = openDatabase(t, proxy.url, 1)
   const admin = await connect()
-  // The event is made between the two, so that is where this process stalls as seen by the server.
-  const stalling = createActLog(stalled).commit({
+  // The event of a refusal is serialized between the two, so that is where this process stalls as seen by the server.
+  const stalling = createActionLog(stalled).commit({
     ...lift,
-    event(ruling) {
-      if (!ruling.allowed) proxy.silence()
-      return lift.event(ruling)
+    events: {
+      ...lift.events,
+      get refused() {
+        proxy.silence()
+        return lift.events.refused
+      },
     },
   })
   const outcome = t.rejects(stalling, { code: 'store_unavailable' })
@@ -116,7 +119,7 @@ t.test('who stalls between ruling and append stops the others for seconds only',
     if (!isIdle) await setTimeout(10)
   }
   const start = performance.now()
-  const { sequence } = await createActLog(database('tokenvault_api', 1)).commit(makeAct('other', { charge }))
+  const { sequence } = await createActionLog(database('tokenvault_api', 1)).commit(makeAction('other', { charge }))
   const waited = performance.now() - start
   t.equal(sequence, 0)
   t.ok(waited < 8_000, `${Math.round(waited)} ms`)

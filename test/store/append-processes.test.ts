@@ -1,20 +1,20 @@
 import t from 'tap'
 import { foldSubtreeRoots, leafHash, treeHead } from '../helpers/evidence/merkle-tree.ts'
 import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
-import { runActProcesses } from '../helpers/vault/action-process.ts'
+import { runActionProcesses } from '../helpers/vault/action-process.ts'
 
 /** `npm run test:evidence` starts 16 processes with 1,000 appends each. */
 const [processes, appendsEach] = process.env['EVIDENCE'] === 'long' ? [16, 1000] : [4, 150]
 
-t.test(`${processes} processes with ${appendsEach} acts each: one tree without a gap, and one budget`, async t => {
+t.test(`${processes} processes with ${appendsEach} actions each: one tree without a gap, and one budget`, async t => {
   const vault = await createVaultDatabase(t)
   const url = vault.urlFor('tokenvault_api')
-  // The stolen credential is one principal, and each process asks for all of its day in acts of three values.
+  // The stolen credential is one principal, and each process asks for all of its day in actions of three values.
   const charge = { values: 3, perMinute: Number.MAX_SAFE_INTEGER, perDay: appendsEach * 3 + 2 }
   const start = performance.now()
-  const reports = await runActProcesses(
+  const reports = await runActionProcesses(
     t,
-    Array.from({ length: processes }, (_, n) => ({ url, name: `p${n}`, acts: appendsEach, callers: n + 1, charge })),
+    Array.from({ length: processes }, (_, n) => ({ url, name: `p${n}`, actions: appendsEach, callers: n + 1, charge })),
   )
   t.comment(`${Math.round(performance.now() - start)} ms, starting the processes included`)
   const refused = reports.reduce((sum, report) => sum + report.refused, 0)

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { createActLog } from '../../src/store/action-log.ts'
+import { createActionLog } from '../../src/store/action-log.ts'
 import { createApprovalReader, listStatement } from '../../src/store/approvals.ts'
-import type { Act, Effect, Ruling } from '../../src/vault/admission/ports.ts'
+import type { Action, Admission, Change } from '../../src/vault/admission/ports.ts'
 import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
-import { makeAct, principalNamed } from '../helpers/vault/actions.ts'
+import { makeAction, principalNamed } from '../helpers/vault/actions.ts'
 
 const casey = principalNamed('casey')
 const approver = principalNamed('approver')
@@ -15,27 +15,27 @@ const refusedAs = (code: string) => ({ allowed: false, code })
 async function startApprovals(t: Test) {
   const vault = await createVaultDatabase(t)
   const owner = await vault.connect()
-  const log = createActLog(vault.database('tokenvault_api', 1))
+  const log = createActionLog(vault.database('tokenvault_api', 1))
   const reader = createApprovalReader(vault.database('tokenvault_api', 1))
-  const act = async (effect: Effect, changes: Partial<Omit<Act, 'event'>> = {}) =>
-    (await log.commit(makeAct('act', { effect, ...changes }))).ruling
-  const ask = (changes: Partial<Extract<Effect, { kind: 'request_approval' }>> = {}, principal = casey) => {
+  const action = async (change: Change, changes: Partial<Omit<Action, 'events'>> = {}) =>
+    (await log.commit(makeAction('action', { change, ...changes }))).admission
+  const ask = (changes: Partial<Extract<Change, { kind: 'request_approval' }>> = {}, principal = casey) => {
     const what = { digest, reveal: 'full', values: 2, fields: { ip: 2 }, ...changes } as const
-    return act({ kind: 'request_approval', id: randomUUID(), ...what }, { principal })
+    return action({ kind: 'request_approval', id: randomUUID(), ...what }, { principal })
   }
   const asked = async (...args: Parameters<typeof ask>) => ((await ask(...args)) as { approvalId: string }).approvalId
   const decide = (id: string, decision: 'approve' | 'refuse' = 'approve', principal = approver) =>
-    act({ kind: 'decide_approval', id, decision }, { principal })
-  const use = (id: string, changes: { digest?: string; principal?: typeof casey; charge?: Act['charge'] } = {}) => {
+    action({ kind: 'decide_approval', id, decision }, { principal })
+  const use = (id: string, changes: { digest?: string; principal?: typeof casey; charge?: Action['charge'] } = {}) => {
     const { digest: used = digest, principal = casey, charge } = changes
-    return act({ kind: 'use_approval', id, digest: used }, { principal, charge })
+    return action({ kind: 'use_approval', id, digest: used }, { principal, charge })
   }
   /** As if everything about requests had happened earlier. */
   const passMinutes = (minutes: number) =>
     owner.query(`UPDATE pii_vault.approvals SET created_at = created_at - interval '${minutes} minutes',
       expires_at = expires_at - interval '${minutes} minutes', decided_at = decided_at - interval '${minutes} minutes'`)
   const stateOf = async (id: string) => (await reader.findApproval(id))?.state
-  return { ...vault, owner, log, reader, act, ask, asked, decide, use, passMinutes, stateOf }
+  return { ...vault, owner, log, reader, action, ask, asked, decide, use, passMinutes, stateOf }
 }
 
 t.test('a request is asked for, approved by another and used once', async t => {
@@ -123,12 +123,12 @@ t.test('of twenty that use one grant at once, over four connections, one may', a
   const { asked, decide, database, stateOf } = await startApprovals(t)
   const id = await asked()
   await decide(id)
-  const logs = Array.from({ length: 4 }, () => createActLog(database('tokenvault_api', 1)))
-  const use: Effect = { kind: 'use_approval', id, digest }
+  const logs = Array.from({ length: 4 }, () => createActionLog(database('tokenvault_api', 1)))
+  const use: Change = { kind: 'use_approval', id, digest }
   const committed = await Promise.all(
-    Array.from({ length: 20 }, (_, n) => logs[n % 4]!.commit(makeAct(`use-${n}`, { effect: use }))),
+    Array.from({ length: 20 }, (_, n) => logs[n % 4]!.commit(makeAction(`use-${n}`, { change: use }))),
   )
-  t.equal(committed.filter(({ ruling }) => ruling.allowed).length, 1)
+  t.equal(committed.filter(({ admission }) => admission.allowed).length, 1)
   t.equal(new Set(committed.map(({ sequence }) => sequence)).size, 20, 'all of them are on record')
   t.equal(await stateOf(id), 'used')
 })
@@ -140,7 +140,7 @@ t.test('asking for the same again names the request that is open', async t => {
   t.not(await asked({ digest: 'E'.repeat(22) }), id)
   t.not(await asked({}, principalNamed('other')), id)
   await decide(id)
-  const again = (await ask()) as Extract<Ruling, { allowed: true }>
+  const again = (await ask()) as Extract<Admission, { allowed: true }>
   t.match(again, { approvalId: id, approvalState: 'approved' })
   const left = Date.parse(again.approvalExpiresAt!) - Date.now()
   t.ok(left > 14 * 60_000 && left <= 15 * 60_000, `${left} ms are left`)

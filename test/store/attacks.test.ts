@@ -28,8 +28,8 @@ const refused: Record<LoginRole, readonly string[]> = {
     'SELECT FROM pii_vault.audit_head',
     'SELECT FROM pii_vault.audit_events',
     `SELECT pii_vault.append_audit(ARRAY['{}'::bytea])`,
-    `SELECT pii_vault.rule_acts('{"principals": [], "acts": []}')`,
-    `SELECT pii_vault.commit_plain_acts('{"principals": [], "acts": []}', '{}')`,
+    `SELECT pii_vault.admit_actions('{"principals": [], "actions": []}')`,
+    `SELECT pii_vault.commit_plain_actions('{"principals": [], "actions": []}', '{}')`,
     'SELECT pii_vault.index_audit(1)',
     'SELECT FROM pii_vault.audit_tokens',
     'SELECT FROM pii_vault.approvals',
@@ -67,7 +67,10 @@ const refused: Record<LoginRole, readonly string[]> = {
     'DELETE FROM pii_vault.approvals',
     'SELECT FROM pii_vault.idempotency',
     'DELETE FROM pii_vault.idempotency',
-    `SELECT pii_vault.apply_effect('{}', 'i', 's', now(), false)`,
+    `SELECT pii_vault.apply_change('{}', '{}', NULL, now())`,
+    `SELECT pii_vault.apply_charges('{}', now())`,
+    `SELECT pii_vault.check_change('{}', NULL, now())`,
+    `SELECT pii_vault.read_standings('[]', now())`,
     'ALTER TABLE pii_vault.audit_log DISABLE TRIGGER ALL',
     'DROP TRIGGER append_only ON pii_vault.audit_log',
     `INSERT INTO pii_vault.checkpoints VALUES (0, '')`,
@@ -129,7 +132,7 @@ const refused: Record<LoginRole, readonly string[]> = {
     'SELECT FROM duplicate_ips',
     'SELECT FROM ingest.receipts',
     `SELECT pii_vault.append_audit(ARRAY['{}'::bytea])`,
-    `SELECT pii_vault.rule_acts('{"principals": [], "acts": []}')`,
+    `SELECT pii_vault.admit_actions('{"principals": [], "actions": []}')`,
     'SELECT pii_vault.index_audit(1)',
     `SELECT pii_vault.insert_checkpoint(0, '')`,
     `SELECT pii_vault.claim_idempotency('i', 's', 'k', 'f')`,
@@ -171,7 +174,7 @@ t.test('each role, logged in, can do its work', async t => {
       'SELECT FROM pii_vault.keys',
       'SELECT FROM pii_vault.originals',
       `SELECT pii_vault.append_audit(ARRAY['{}'::bytea])`,
-      `SELECT pii_vault.commit_plain_acts('{"principals": [{"issuer": "i", "subject": "s"}], "acts": [{"principal": 0}]}',
+      `SELECT pii_vault.commit_plain_actions('{"principals": [{"issuer": "i", "subject": "s"}], "actions": [{"principal": 0}]}',
          ARRAY['{}'::bytea])`,
       'SELECT pii_vault.index_audit(1)',
       `SELECT pii_vault.insert_checkpoint(1, '')`,
@@ -231,13 +234,14 @@ t.test('names that a caller puts in the way reach no function that runs as the o
     await api.query(shadow(schema))
     await api.query(`SET search_path = ${schema}, pg_temp, pg_catalog, pii_vault, ingest`)
     await api.query(`SELECT pii_vault.append_audit(ARRAY['{"n":1}', '{"n":2}']::bytea[])`)
-    await api.query(`SELECT pii_vault.commit_plain_acts($1, ARRAY['{"tokens":["AAAAAAAAAAAAAAAAAAAAAA"]}'::bytea])`, [
-      { principals: [{ issuer: 'i', subject: 's' }], acts: [{ principal: 0, values: 2, perDay: 5 }] },
+    await api.query(
+      `SELECT pii_vault.commit_plain_actions($1, ARRAY['{"tokens":["AAAAAAAAAAAAAAAAAAAAAA"]}'::bytea])`,
+      [{ principals: [{ issuer: 'i', subject: 's' }], actions: [{ principal: 0, values: 2, perDay: 5 }] }],
+    )
+    const { rows: admitted } = await api.query('SELECT pii_vault.admit_actions($1) AS admissions', [
+      { principals: [{ issuer: 'i', subject: schema }], actions: [{ principal: 0, values: 6, perDay: 5 }] },
     ])
-    const { rows: ruled } = await api.query('SELECT pii_vault.rule_acts($1) AS rulings', [
-      { principals: [{ issuer: 'i', subject: schema }], acts: [{ principal: 0, values: 6, perDay: 5 }] },
-    ])
-    t.match(ruled, [{ rulings: [{ code: 'budget_exceeded', window: 'day' }] }])
+    t.match(admitted, [{ admissions: [{ code: 'budget_exceeded', window: 'day' }] }])
     await api.query('SELECT pii_vault.index_audit(10)')
     await api.query(`SELECT pii_vault.insert_checkpoint(1, '${schema}')`)
     await api.query(`SELECT pii_vault.claim_idempotency('i', 's', '${schema}', 'f')`)

@@ -1,10 +1,10 @@
 import t, { type Test } from 'tap'
-import { createActLog } from '../../src/store/action-log.ts'
+import { createActionLog } from '../../src/store/action-log.ts'
 import { createAuditReader, createCheckpointStore } from '../../src/store/audit-reader.ts'
 import type { AuditView, StoredEvent } from '../../src/vault/evidence/ports.ts'
 import { leafHash, treeHead } from '../helpers/evidence/merkle-tree.ts'
 import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
-import { makeAct } from '../helpers/vault/actions.ts'
+import { makeAction } from '../helpers/vault/actions.ts'
 
 /** A statement that appends so many small events. */
 const append = (count: number) =>
@@ -19,7 +19,7 @@ async function startReader(t: Test) {
     ...vault,
     admin,
     api,
-    log: createActLog(api),
+    log: createActionLog(api),
     reader: createAuditReader(vault.database('tokenvault_auditor', 2)),
   }
 }
@@ -33,10 +33,10 @@ async function pagesOf(view: AuditView): Promise<(readonly StoredEvent[])[]> {
 t.test('a snapshot shows one state of the log, however it grows meanwhile', async t => {
   const { log, reader, admin } = await startReader(t)
   await admin.query(append(4999))
-  await log.commit(makeAct('last'))
+  await log.commit(makeAction('last'))
   const { head, pages } = await reader.snapshot(async view => {
     const head = await view.readHead()
-    await log.commit(makeAct('later'))
+    await log.commit(makeAction('later'))
     return { head, pages: await pagesOf(view) }
   })
   t.equal(head.treeSize, 5000)
@@ -54,7 +54,7 @@ t.test('a page is of about 4 MiB, whatever the size of its events', async t => {
   const { log, reader } = await startReader(t)
   const sizes = [1, 60_000, 60_000, 60_000, 250_000, 1, 1]
   for (const [n, count] of sizes.entries())
-    await log.commit(makeAct(`r-${n}`, {}, { tokens: Array(count).fill('A'.repeat(22)) }))
+    await log.commit(makeAction(`r-${n}`, {}, { tokens: Array(count).fill('A'.repeat(22)) }))
   const pages = await reader.snapshot(pagesOf)
   t.strictSame(
     pages.map(page => page.map(({ sequence }) => sequence)),
@@ -64,7 +64,7 @@ t.test('a page is of about 4 MiB, whatever the size of its events', async t => {
 
 t.test('what was stored past the log by its owner is read, too', async t => {
   const { log, reader, admin } = await startReader(t)
-  await log.commit(makeAct('r-0'))
+  await log.commit(makeAction('r-0'))
   await admin.query(`ALTER TABLE pii_vault.audit_log DROP CONSTRAINT audit_log_pkey;
     INSERT INTO pii_vault.audit_log SELECT n, event, leaf_hash FROM pii_vault.audit_log,
       unnest(ARRAY[-9223372036854775808, 0, 7, 9223372036854775807]) AS n;

@@ -1,20 +1,20 @@
 import t, { type Test } from 'tap'
-import { createActLog } from '../../src/store/action-log.ts'
+import { createActionLog } from '../../src/store/action-log.ts'
 import { createAuditReader } from '../../src/store/audit-reader.ts'
 import { createAuditSearch } from '../../src/store/audit-search.ts'
 import { until } from '../helpers/faults/plan.ts'
 import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
-import { makeAct } from '../helpers/vault/actions.ts'
+import { makeAction } from '../helpers/vault/actions.ts'
 
 const digestOf = (n: number) => `token-${n}`.padEnd(22, '_')
 
 async function startSearch(t: Test) {
   const vault = await createVaultDatabase(t)
   const admin = await vault.connect()
-  const log = createActLog(vault.database('tokenvault_api', 1))
+  const log = createActionLog(vault.database('tokenvault_api', 1))
   const search = createAuditSearch(vault.database('tokenvault_api', 2))
   const reader = createAuditReader(vault.database('tokenvault_auditor', 1))
-  const name = (...numbers: number[]) => log.commit(makeAct('r', {}, { tokens: numbers.map(digestOf) }))
+  const name = (...numbers: number[]) => log.commit(makeAction('r', {}, { tokens: numbers.map(digestOf) }))
   const find = async (numbers: readonly number[], options: { before?: number; limit?: number } = {}) => {
     const events = await search.findEvents(numbers.map(digestOf), { limit: 100, ...options })
     return events.map(({ sequence }) => sequence)
@@ -73,12 +73,12 @@ t.test('indexing that is stopped ends with the step under way', async t => {
   t.equal(await indexed(), 1000)
 })
 
-t.test('searches at once, while acts are committed, leave the index right', async t => {
+t.test('searches at once, while actions are committed, leave the index right', async t => {
   const { name, find, compare } = await startSearch(t)
   await Promise.all(
     Array.from({ length: 60 }, async (_, n) => {
       const { sequence } = await name(n % 5, 100 + n)
-      t.strictSame(await find([100 + n]), [sequence], 'an act that was committed is found')
+      t.strictSame(await find([100 + n]), [sequence], 'an action that was committed is found')
     }),
   )
   t.equal((await find([2])).length, 12)

@@ -1,26 +1,27 @@
 import { deepEqual } from 'node:assert/strict'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { createActLog } from '../../src/store/action-log.ts'
-import { createSuspensionReader } from '../../src/store/suspensions.ts'
-import type { Charge, Principal, Ruling } from '../../src/vault/admission/ports.ts'
+import { createActionLog } from '../../src/store/action-log.ts'
+import { createSuspensionReader } from '../../src/store/approvals.ts'
+import type { Admission, Charge, Principal } from '../../src/vault/admission/ports.ts'
 import { checkProperty } from '../helpers/crypto/property.ts'
 import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
-import { makeAct, principalNamed } from '../helpers/vault/actions.ts'
+import { makeAction, principalNamed } from '../helpers/vault/actions.ts'
 
 const casey = principalNamed('casey')
 const admin = principalNamed('admin')
-const allowed: Ruling = { allowed: true }
-const suspended: Ruling = { allowed: false, code: 'principal_suspended' }
+const allowed: Admission = { allowed: true }
+const suspended: Admission = { allowed: false, code: 'principal_suspended' }
 
 async function startBudgets(t: Test) {
   const vault = await createVaultDatabase(t)
   const owner = await vault.connect()
-  const log = createActLog(vault.database('tokenvault_api', 1))
+  const log = createActionLog(vault.database('tokenvault_api', 1))
   const take = async (charge: Charge, principal: Principal = casey) =>
-    (await log.commit(makeAct('take', { principal, charge }))).ruling
+    (await log.commit(makeAction('take', { principal, charge }))).admission
   const lift = async (principal: Principal, by: Principal = admin) =>
-    (await log.commit(makeAct('lift', { principal: by, effect: { kind: 'lift_suspension', ...principal } }))).ruling
+    (await log.commit(makeAction('lift', { principal: by, change: { kind: 'lift_suspension', ...principal } })))
+      .admission
   /** As if all that was spent so far had been spent earlier. */
   const passSeconds = (seconds: number) =>
     // By way of another century, because no two slots may meet even for a moment.
@@ -38,33 +39,40 @@ t.test('a minute holds at most the budget, and what is refused costs nothing', a
   t.match(await take(perMinute(5)), { code: 'budget_exceeded', window: 'minute' })
   t.strictSame(await take(perMinute(4)), allowed)
   t.match(await take(perMinute(1)), { code: 'budget_exceeded', window: 'minute' })
-  t.strictSame(await take(perMinute(0)), allowed, 'an act that takes nothing')
+  t.strictSame(await take(perMinute(0)), allowed, 'an action that takes nothing')
   t.strictSame(await take({ values: 5 }), allowed, 'a role without a limit')
   t.strictSame(await take(perMinute(10), principalNamed('casey', 'https://other.test')), allowed, 'another principal')
 })
 
-t.test('a slot counts whole while any part of it is in the window, and the time told is when the act fits', async t => {
-  const { take, passSeconds, owner } = await startBudgets(t)
-  t.strictSame(await take(perMinute(7)), allowed)
-  await passSeconds(20)
-  t.strictSame(await take(perMinute(3)), allowed)
-  const refusal = (await take(perMinute(2))) as { retryAfterSeconds: number }
-  // The older slot began 20 to 30 seconds ago, and leaves 70 seconds after it began.
-  t.ok(refusal.retryAfterSeconds >= 40 && refusal.retryAfterSeconds <= 50, `${refusal.retryAfterSeconds} s`)
-  const later = (await take(perMinute(8))) as { retryAfterSeconds: number }
-  t.ok(later.retryAfterSeconds >= 60 && later.retryAfterSeconds <= 70, `${later.retryAfterSeconds} s for both slots`)
-  t.match(await take(perMinute(11)), { window: 'minute', retryAfterSeconds: 60 }, 'more than the budget never fits')
-  await passSeconds(30)
-  t.match(await take(perMinute(2)), { code: 'budget_exceeded' }, 'of the older slot a part may be in the minute still')
-  await passSeconds(refusal.retryAfterSeconds - 30)
-  t.strictSame(await take(perMinute(2)), allowed)
-  t.match(await take(perMinute(6)), { code: 'budget_exceeded' })
+t.test(
+  'a slot counts whole while any part of it is in the window, and the time told is when the action fits',
+  async t => {
+    const { take, passSeconds, owner } = await startBudgets(t)
+    t.strictSame(await take(perMinute(7)), allowed)
+    await passSeconds(20)
+    t.strictSame(await take(perMinute(3)), allowed)
+    const refusal = (await take(perMinute(2))) as { retryAfterSeconds: number }
+    // The older slot began 20 to 30 seconds ago, and leaves 70 seconds after it began.
+    t.ok(refusal.retryAfterSeconds >= 40 && refusal.retryAfterSeconds <= 50, `${refusal.retryAfterSeconds} s`)
+    const later = (await take(perMinute(8))) as { retryAfterSeconds: number }
+    t.ok(later.retryAfterSeconds >= 60 && later.retryAfterSeconds <= 70, `${later.retryAfterSeconds} s for both slots`)
+    t.match(await take(perMinute(11)), { window: 'minute', retryAfterSeconds: 60 }, 'more than the budget never fits')
+    await passSeconds(30)
+    t.match(
+      await take(perMinute(2)),
+      { code: 'budget_exceeded' },
+      'of the older slot a part may be in the minute still',
+    )
+    await passSeconds(refusal.retryAfterSeconds - 30)
+    t.strictSame(await take(perMinute(2)), allowed)
+    t.match(await take(perMinute(6)), { code: 'budget_exceeded' })
 
-  await owner.query('DELETE FROM pii_vault.spending')
-  const minutes = await owner.query(`SELECT pii_vault.seconds_until_fit(gen_random_uuid(), 10, '1 minute', 10, 1, 10,
+    await owner.query('DELETE FROM pii_vault.spending')
+    const minutes = await owner.query(`SELECT pii_vault.seconds_until_fit(gen_random_uuid(), 10, '1 minute', 10, 1, 10,
     '2026-01-02 03:04:09.5+00') AS seconds`)
-  t.strictSame(minutes.rows, [{ seconds: 61 }], 'rounded up')
-})
+    t.strictSame(minutes.rows, [{ seconds: 61 }], 'rounded up')
+  },
+)
 
 t.test('who hits the budget of a day is suspended from everything, until an administrator lifts it', async t => {
   const { take, lift, passSeconds, suspensions, log } = await startBudgets(t)
@@ -79,7 +87,7 @@ t.test('who hits the budget of a day is suspended from everything, until an admi
     `${refusal.retryAfterSeconds} s`,
   )
   t.strictSame(await take(daily(0)), suspended)
-  t.strictSame((await log.commit(makeAct('no charge'))).ruling, suspended)
+  t.strictSame((await log.commit(makeAction('no charge'))).admission, suspended)
   t.strictSame(await lift(casey, casey), suspended, 'and lifts nothing')
   t.strictSame(await take(daily(1), principalNamed('casey', 'https://other.test')), allowed)
   t.match(await suspensions.listSuspensions(10), [{ issuer: casey.issuer, subject: 'casey', suspendedAt: Date }])
@@ -113,20 +121,20 @@ t.test('suspending, refusing and lifting inside one group take effect in its ord
   const lift = { kind: 'lift_suspension', ...casey } as const
   const committed = await Promise.all(
     [
-      makeAct('0'), // goes alone, so that the others share one group
-      makeAct('1', { charge: daily }),
-      makeAct('2', { charge: daily }),
-      makeAct('3', { charge: { values: 1 } }),
-      makeAct('4', { charge: daily, principal: principalNamed('other') }),
-      makeAct('5', { effect: lift, principal: admin }),
-      makeAct('6', { charge: daily }),
-      makeAct('7', { charge: daily }),
-      makeAct('8', { effect: lift, principal: admin }),
-      makeAct('9', { effect: lift, principal: admin }),
-    ].map(act => log.commit(act)),
+      makeAction('0'), // goes alone, so that the others share one group
+      makeAction('1', { charge: daily }),
+      makeAction('2', { charge: daily }),
+      makeAction('3', { charge: { values: 1 } }),
+      makeAction('4', { charge: daily, principal: principalNamed('other') }),
+      makeAction('5', { change: lift, principal: admin }),
+      makeAction('6', { charge: daily }),
+      makeAction('7', { charge: daily }),
+      makeAction('8', { change: lift, principal: admin }),
+      makeAction('9', { change: lift, principal: admin }),
+    ].map(action => log.commit(action)),
   )
   t.strictSame(
-    committed.map(({ ruling }) => (ruling.allowed ? 'allowed' : ruling.code)),
+    committed.map(({ admission }) => (admission.allowed ? 'allowed' : admission.code)),
     [
       ...['allowed', 'allowed', 'budget_exceeded', 'principal_suspended', 'allowed'],
       ...['allowed', 'allowed', 'budget_exceeded', 'allowed', 'suspension_unknown'],
@@ -134,7 +142,7 @@ t.test('suspending, refusing and lifting inside one group take effect in its ord
   )
 })
 
-t.test('however acts are grouped, they are ruled as one after the other would be', async t => {
+t.test('however actions are grouped, they are admitted as one after the other would be', async t => {
   const { log, owner } = await startBudgets(t)
   const chargeOf = fc.record({
     subject: fc.constantFrom('a', 'b', 'c'),
@@ -145,7 +153,7 @@ t.test('however acts are grouped, they are ruled as one after the other would be
   let run = 0
   await checkProperty(
     t,
-    'the same rulings',
+    'the same admissions',
     fc.asyncProperty(fc.array(chargeOf, { minLength: 1, maxLength: 30 }), async charges => {
       run += 1
       const spent = new Map<string, number>()
@@ -163,11 +171,11 @@ t.test('however acts are grouped, they are ruled as one after the other would be
       })
       const committed = await Promise.all(
         charges.map(({ subject, ...charge }) =>
-          log.commit(makeAct('r', { principal: principalNamed(`${subject}-${run}`), charge })),
+          log.commit(makeAction('r', { principal: principalNamed(`${subject}-${run}`), charge })),
         ),
       )
       deepEqual(
-        committed.map(({ ruling }) => (ruling.allowed ? 'allowed' : (ruling.window ?? ruling.code))),
+        committed.map(({ admission }) => (admission.allowed ? 'allowed' : (admission.window ?? admission.code))),
         expected,
       )
     }),

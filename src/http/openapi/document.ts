@@ -1,5 +1,5 @@
 import { errorCatalogue, TokenvaultError } from '../../errors.ts'
-import { BudgetExceeded } from '../../vault/admission/refusal.ts'
+import { BudgetExceeded } from '../../vault/admission/open-action.ts'
 import { appearance, BatchRefused, describeProblem, type ProblemCode } from '../problems/problem.ts'
 import { problemSchema } from '../tokens/schemas.ts'
 

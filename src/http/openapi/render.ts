@@ -29,9 +29,6 @@ export async function renderOpenApi(): Promise<string> {
       },
     },
     idempotency: { claim: neverCalled, complete: neverCalled, release: neverCalled },
-    signReceipt: () => {
-      throw new TokenvaultError('internal')
-    },
     health: [],
     jwt: {
       jwksUrl: 'https://issuer.invalid/jwks.json',

@@ -1,5 +1,5 @@
 import { type ErrorCode, errorCatalogue, TokenvaultError } from '../../errors.ts'
-import { BudgetExceeded } from '../../vault/admission/refusal.ts'
+import { BudgetExceeded } from '../../vault/admission/open-action.ts'
 
 /**
  * Where each code may appear over HTTP: the status of a problem, `item` for a code that stands only beside one item

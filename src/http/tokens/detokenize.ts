@@ -1,8 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import Type, { type Static } from 'typebox'
+import Type from 'typebox'
 import type { ItemGate } from '../../concurrency/batch-semaphore.ts'
 import { approvalIdPattern } from '../../vault/admission/request-shape.ts'
-import type { Detokenize, Evidence } from '../../vault/tokens/detokenize.ts'
+import type { Detokenize } from '../../vault/tokens/detokenize.ts'
 import { principalOf } from '../auth/authentication.ts'
 import { privilegedProblems } from '../problems/by-operation.ts'
 import { BatchRefused } from '../problems/problem.ts'
@@ -144,15 +144,11 @@ const schema = {
   },
 } as const
 
-/** Signs where an event stands in the log. */
-export type SignReceipt = (evidence: Evidence) => Static<typeof receiptSchema>
-
 /** POST /v1/detokenize, and POST /detokenize for callers that ask without a version. */
 export const detokenizeRoute: FastifyPluginAsyncTypebox<{
   detokenize: Detokenize
-  signReceipt: SignReceipt
   gate: ItemGate
-}> = async (app, { detokenize, signReceipt, gate }) => {
+}> = async (app, { detokenize, gate }) => {
   for (const [url, hide] of [
     ['/v1/detokenize', false],
     ['/detokenize', true],
@@ -163,7 +159,7 @@ export const detokenizeRoute: FastifyPluginAsyncTypebox<{
         detokenize(principalOf(request), { ...asked, requestId: request.id, atomic }),
       )
       if (result.outcome === 'refused') throw new BatchRefused(result.failures)
-      const receipt = signReceipt(result.evidence)
+      const { receipt } = result
       if (result.outcome === 'complete') return { results: result.items, receipt } as never
       return reply.code(202).send({ approval: result.approval, receipt })
     })

@@ -1,7 +1,6 @@
-import { type ErrorCode, TokenvaultError } from '../../errors.ts'
-import { may, type Policy } from '../policy/policy.ts'
-import type { Approval, ApprovalReader, AuditEvent, Principal } from './ports.ts'
-import type { AuditedAct, RecordAct, RecordedAct } from './record-action.ts'
+import { may } from '../policy/policy.ts'
+import type { OpenAction } from './open-action.ts'
+import type { Approval, ApprovalReader, Principal } from './ports.ts'
 
 /** Most requests of one page. */
 export const maxApprovalPage = 1000
@@ -39,59 +38,38 @@ export interface ApprovalVerbs {
   ): Promise<'approved' | 'refused'>
 }
 
-export interface ApprovalDependencies {
+/** @returns the verbs; requests stand behind the port of `deps` */
+export function createApprovalVerbs(deps: {
   readonly approvals: ApprovalReader
-  readonly recordAct: RecordAct
-  /** The current policy. */
-  readonly policy: () => Policy
-}
-
-type ApprovalAct = Extract<AuditEvent['type'], `approval_${string}`>
-
-/** @returns the verbs; requests and audit log stand behind the ports of `deps` */
-export function createApprovalVerbs({ approvals, recordAct, policy }: ApprovalDependencies): ApprovalVerbs {
-  const open = (operation: ApprovalAct, principal: Principal, requestId: string) => {
-    const decided = policy()
-    const record = (rest: Partial<AuditedAct> = {}): Promise<RecordedAct> =>
-      recordAct({
-        ...{ operation, principal, requestId, purpose: '', policy: decided, requested: 1 },
-        ...{ grantedTokens: [], withheld: [], ...rest },
-      })
-    return { record, mayApprove: may(decided, principal.roles, 'approve') }
-  }
-
+  readonly openAction: OpenAction
+}): ApprovalVerbs {
+  const { approvals, openAction } = deps
   return {
     async list(principal, { requestId, state, before, limit }) {
-      const { record, mayApprove } = open('approval_list', principal, requestId)
+      const { policy, record } = await openAction({ operation: 'approval_list', principal, requestId })
       const { issuer, subject } = principal
-      const requester = mayApprove ? undefined : { issuer, subject }
+      const requester = may(policy, principal.roles, 'approve') ? undefined : { issuer, subject }
       const page = await approvals.listApprovals({ state, before, requester, limit: Math.min(limit, maxApprovalPage) })
       await record()
       return page
     },
 
     async show(principal, { requestId, id }) {
-      const { record, mayApprove } = open('approval_show', principal, requestId)
+      const { policy, record, withhold } = await openAction({ operation: 'approval_show', principal, requestId })
       const approval = await approvals.findApproval(id)
-      if (approval === undefined || !(mayApprove || isOf(approval, principal))) {
-        const code: ErrorCode = 'approval_unknown'
-        await record({ withheld: [code] })
-        throw new TokenvaultError(code)
-      }
+      if (approval === undefined || !(may(policy, principal.roles, 'approve') || isOf(approval, principal)))
+        return withhold('approval_unknown')
       await record({ approval: id, concerns: requesterOf(approval) })
       return approval
     },
 
     async decide(principal, { requestId, id, decision }) {
-      const { record, mayApprove } = open(`approval_${decision}`, principal, requestId)
-      if (!mayApprove) {
-        await record({ refusal: 'role_not_permitted' })
-        throw new TokenvaultError('role_not_permitted')
-      }
-      // For the evidence alone: whether the request may still be decided is ruled where that is committed.
+      const operation = `approval_${decision}` as const
+      const { record } = await openAction({ operation, principal, requestId, needs: 'approve' })
+      // For the evidence alone: whether the request may still be decided is found out where that is committed.
       const approval = await approvals.findApproval(id)
       await record({
-        effect: { kind: 'decide_approval', id, decision },
+        change: { kind: 'decide_approval', id, decision },
         ...(approval && { concerns: requesterOf(approval) }),
       })
       return decision === 'approve' ? 'approved' : 'refused'

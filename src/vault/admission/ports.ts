@@ -1,5 +1,5 @@
 /**
- * Who asks, what is recorded of it, and what is ruled about it.
+ * Who asks, what is recorded of it, and whether it is admitted.
  */
 
 import type { ErrorCode } from '../../errors.ts'
@@ -26,7 +26,7 @@ export interface AuditEvent {
   readonly issuer: string
   readonly subject: string
   readonly roles: readonly string[]
-  /** '' for acts that take no purpose. */
+  /** '' for actions that take no purpose. */
   readonly purpose: string
   /** `pending`: an approval was asked for. */
   readonly decision: 'permitted' | 'refused' | 'pending'
@@ -39,15 +39,15 @@ export interface AuditEvent {
   readonly tokens: readonly string[]
   /** Number of items withheld, by code. */
   readonly withheld: Readonly<Record<string, number>>
-  /** Ids of the quarantined entries concerned; absent where the act is about none. */
+  /** Ids of the quarantined entries concerned; absent where the action is about none. */
   readonly quarantine?: readonly string[]
   /** Ticket under which the caller acts; absent where none was named. */
   readonly ticket?: string
   /** Items of `granted` of which only a part was revealed; absent where none. */
   readonly partial?: number
-  /** Id of the request for approval that the act made, decided or used. */
+  /** Id of the request for approval that the action made, decided or used. */
   readonly approval?: string
-  /** Whom the act is about: the principal whose request was decided, or whose suspension was lifted. */
+  /** Whom the action is about: the principal whose request was decided, or whose suspension was lifted. */
   readonly concerns?: { readonly issuer?: string; readonly subject: string }
   /** First 16 hexadecimal digits of the SHA-256 of the policy file that decided. */
   readonly policy?: string
@@ -58,18 +58,18 @@ export interface HealthCheck {
   check(): Promise<void>
 }
 
-/** What an act costs. Budgets are counted in values over sliding windows; absent means that nothing is counted against it. */
+/** What an action costs. Budgets are counted in values over sliding windows; absent means that nothing is counted against it. */
 export interface Charge {
   readonly values: number
   readonly perMinute?: number | undefined
   readonly perDay?: number | undefined
 }
 
-/** What an act changes besides being recorded. */
-export type Effect =
+/** What an action changes besides being recorded. */
+export type Change =
   | {
       readonly kind: 'request_approval'
-      /** UUID made by the caller; where the same request is open already, the ruling names that one instead. */
+      /** UUID made by the caller; where the same request is open already, the admission names that one instead. */
       readonly id: string
       /** Keyed digest (22 letters of base64url) of exactly what is asked: operation, tokens, purpose, ticket, reveal. */
       readonly digest: string
@@ -83,20 +83,8 @@ export type Effect =
   | { readonly kind: 'decide_approval'; readonly id: string; readonly decision: 'approve' | 'refuse' }
   | { readonly kind: 'lift_suspension'; readonly issuer: string; readonly subject: string }
 
-/** Codes by which a ruling refuses. */
-export type RulingCode = Extract<
-  ErrorCode,
-  | 'budget_exceeded'
-  | 'principal_suspended'
-  | 'approval_unknown'
-  | 'approval_self'
-  | 'approval_settled'
-  | 'approval_unusable'
-  | 'approvals_too_many'
-  | 'suspension_unknown'
->
-
-export type Ruling =
+/** Whether an action may happen. */
+export type Admission =
   | {
       readonly allowed: true
       /** Of `request_approval`: the request that is open now, which may be an earlier one of the same digest. */
@@ -107,38 +95,50 @@ export type Ruling =
     }
   | {
       readonly allowed: false
-      readonly code: RulingCode
-      /** Of `budget_exceeded`: the window, and whole seconds after which the same act fits again. */
+      readonly code: Extract<
+        ErrorCode,
+        | 'budget_exceeded'
+        | 'principal_suspended'
+        | 'approval_unknown'
+        | 'approval_self'
+        | 'approval_settled'
+        | 'approval_unusable'
+        | 'approvals_too_many'
+        | 'suspension_unknown'
+      >
+      /** Of `budget_exceeded`: the window, and whole seconds after which the same action fits again. */
       readonly window?: 'minute' | 'day'
       readonly retryAfterSeconds?: number
     }
 
-/** One act to be ruled and recorded in one transaction. */
-export interface Act {
+/** One action to be admitted and recorded in one transaction. */
+export interface Action {
   readonly principal: Principal
   readonly purpose: string
   readonly charge?: Charge | undefined
-  readonly effect?: Effect | undefined
-  /**
-   * The event to record. Called with `{allowed: true}` when the act comes in, and once more if the ruling says more or
-   * refuses; must be pure.
-   */
-  event(ruling: Ruling): AuditEvent
+  readonly change?: Change | undefined
+  /** The event to record, by what becomes of the action: whole but for what only the admission tells. */
+  readonly events: {
+    /** Where the admission names a request for approval, that becomes its `approval`. */
+    readonly admitted: AuditEvent
+    /** The admission's code becomes its `code`, which is '' until then. */
+    readonly refused: AuditEvent
+  }
 }
 
-export interface CommittedAct {
-  readonly ruling: Ruling
+export interface CommittedAction {
+  readonly admission: Admission
   readonly sequence: number
   /** SHA-256(0x00 ‖ event), 32 bytes (RFC 9162, 2.1.1). */
   readonly leafHash: Uint8Array
 }
 
-export interface ActLog {
+export interface ActionLog {
   /**
-   * Rules, applies and records the act, and resolves once that is committed. A suspended principal is refused every
-   * act. @throws `store_unavailable`, `store_refused`; then nothing of it happened, or nobody may be told that it did
+   * Admits, applies and records the action, and resolves once that is committed. A suspended principal is refused every
+   * action. @throws `store_unavailable`, `store_refused`; then nothing of it happened, or nobody may be told that it did
    */
-  commit(act: Act): Promise<CommittedAct>
+  commit(action: Action): Promise<CommittedAction>
 }
 
 export interface Approval {
@@ -159,6 +159,19 @@ export interface Approval {
   readonly decidedBy?: string | undefined
   readonly decidedAt?: Date | undefined
 }
+
+/** What approvers are told of a new request: who asks, why and for how much, and nothing that names a token. */
+export interface ApprovalNotice
+  extends Pick<
+    Approval,
+    'id' | 'issuer' | 'subject' | 'roles' | 'purpose' | 'ticket' | 'reveal' | 'values' | 'fields'
+  > {
+  /** When the request runs out: RFC 3339, UTC. */
+  readonly expiresAt: string
+}
+
+/** Tells approvers, some time later. Never throws and never waits. */
+export type NotifyApprovers = (notice: ApprovalNotice) => void
 
 export interface ApprovalReader {
   /** Newest first. `before` is the id of the last one seen. */

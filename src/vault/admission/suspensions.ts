@@ -1,7 +1,5 @@
-import { TokenvaultError } from '../../errors.ts'
-import { may, type Policy } from '../policy/policy.ts'
+import type { OpenAction } from './open-action.ts'
 import type { Principal, Suspension, SuspensionReader } from './ports.ts'
-import type { AuditedAct, RecordAct } from './record-action.ts'
 
 /** Most suspensions of one list. */
 export const maxSuspensions = 1000
@@ -19,42 +17,25 @@ export interface SuspensionVerbs {
   lift(principal: Principal, request: { requestId: string; issuer: string; subject: string }): Promise<void>
 }
 
-export interface SuspensionDependencies {
+/** @returns the verbs; suspensions stand behind the port of `deps` */
+export function createSuspensionVerbs(deps: {
   readonly suspensions: SuspensionReader
-  readonly recordAct: RecordAct
-  /** The current policy. */
-  readonly policy: () => Policy
-}
-
-/** @returns the verbs; suspensions and audit log stand behind the ports of `deps` */
-export function createSuspensionVerbs({ suspensions, recordAct, policy }: SuspensionDependencies): SuspensionVerbs {
-  const authorize = async (
-    operation: 'suspension_list' | 'suspension_lift',
-    principal: Principal,
-    requestId: string,
-    about: Pick<AuditedAct, 'concerns'> = {},
-  ) => {
-    const decided = policy()
-    const act: AuditedAct = {
-      ...{ operation, principal, requestId, purpose: '', policy: decided, requested: 1 },
-      ...{ grantedTokens: [], withheld: [], ...about },
-    }
-    if (may(decided, principal.roles, 'suspensions')) return act
-    await recordAct({ ...act, refusal: 'role_not_permitted' })
-    throw new TokenvaultError('role_not_permitted')
-  }
-
+  readonly openAction: OpenAction
+}): SuspensionVerbs {
+  const { suspensions, openAction } = deps
+  const needs = 'suspensions'
   return {
     async list(principal, { requestId, limit }) {
-      const act = await authorize('suspension_list', principal, requestId)
+      const { record } = await openAction({ operation: 'suspension_list', principal, requestId, needs })
       const listed = await suspensions.listSuspensions(Math.min(limit, maxSuspensions))
-      await recordAct(act)
+      await record()
       return listed
     },
 
     async lift(principal, { requestId, issuer, subject }) {
-      const act = await authorize('suspension_lift', principal, requestId, { concerns: { issuer, subject } })
-      await recordAct({ ...act, effect: { kind: 'lift_suspension', issuer, subject } })
+      const concerns = { issuer, subject }
+      const { record } = await openAction({ operation: 'suspension_lift', principal, requestId, concerns, needs })
+      await record({ change: { kind: 'lift_suspension', issuer, subject } })
     },
   }
 }

@@ -1,8 +1,8 @@
 import { TokenvaultError } from '../../errors.ts'
 import type { ConsistencyProof, InclusionProof } from '../../tlog/proof.ts'
 import { createNoteVerifier, type NoteSigner } from '../../tlog/signed-note.ts'
+import type { OpenAction } from '../admission/open-action.ts'
 import type { Principal } from '../admission/ports.ts'
-import { type AuditAccessDependencies, readEvidence } from '../admission/privileged-call.ts'
 import type { AuditReader } from './ports.ts'
 import type { Prover } from './prove.ts'
 import { findNewest } from './stored-checkpoints.ts'
@@ -36,20 +36,27 @@ export interface EvidenceVerbs {
   ): Promise<ConsistencyProof>
 }
 
-/** @returns the verbs; the log stands behind the ports of `deps` */
-export function createEvidenceVerbs(
-  deps: AuditAccessDependencies & {
-    readonly reader: Pick<AuditReader, 'listCheckpoints'>
-    readonly prover: Prover
-    readonly signer: Pick<NoteSigner, 'name' | 'verifierKey'>
-  },
-): EvidenceVerbs {
-  const { reader, prover, signer } = deps
+/** @returns the verbs; the log stands behind its port */
+export function createEvidenceVerbs(deps: {
+  readonly reader: Pick<AuditReader, 'listCheckpoints'>
+  readonly prover: Prover
+  readonly signer: Pick<NoteSigner, 'name' | 'verifierKey'>
+  readonly openAction: OpenAction
+}): EvidenceVerbs {
+  const { reader, prover, signer, openAction } = deps
   const verifier = createNoteVerifier(signer.verifierKey)
-  const prove = <T>(principal: Principal, requestId: string, read: () => Promise<T>) =>
-    readEvidence(deps, { operation: 'audit_prove', principal, requestId, purpose: '' }, async () => ({
-      found: await read(),
-    }))
+  const prove = async <T>(principal: Principal, requestId: string, read: () => Promise<T>): Promise<T> => {
+    const { record, withhold } = await openAction({ operation: 'audit_prove', principal, requestId, needs: 'audit' })
+    let found: T
+    try {
+      found = await read()
+    } catch (error) {
+      if (error instanceof TokenvaultError && error.code === 'audit_event_unknown') return withhold(error.code)
+      throw error
+    }
+    await record()
+    return found
+  }
   return {
     newestCheckpoint: (principal, { requestId }) =>
       prove(principal, requestId, async () => {

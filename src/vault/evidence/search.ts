@@ -2,12 +2,12 @@ import { packText } from '../../crypto/byte-column.ts'
 import { parseToken } from '../../crypto/token.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { leafHash } from '../../tlog/merkle.ts'
-import type { AuditEvent, Principal } from '../admission/ports.ts'
-import { type AuditAccessDependencies, readEvidence } from '../admission/privileged-call.ts'
-import { checkPurpose } from '../admission/request-shape.ts'
+import type { OpenAction } from '../admission/open-action.ts'
+import type { AuditEvent, Charge, Principal } from '../admission/ports.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import { normalizeValue } from '../fields/values.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
+import { limitsOf, may, type Policy } from '../policy/policy.ts'
 import type { AuditSearch, StoredEvent } from './ports.ts'
 
 /** Most events of one page. */
@@ -44,25 +44,32 @@ export type FoundEvent = Partial<Omit<AuditEvent, 'tokens' | 'withheld' | 'quara
  */
 export type SearchAudit = (principal: Principal, request: SearchRequest) => Promise<readonly FoundEvent[]>
 
-/** @returns the verb; index and log stand behind the ports of `deps` */
-export function createSearchAudit(
-  deps: AuditAccessDependencies & {
-    readonly fields: FieldSchema
-    readonly keys: FieldKeys
-    readonly search: AuditSearch
-  },
-): SearchAudit {
-  const { fields, keys, search } = deps
+/** @returns the verb; the index stands behind its port */
+export function createSearchAudit(deps: {
+  readonly fields: FieldSchema
+  readonly keys: FieldKeys
+  readonly search: AuditSearch
+  readonly openAction: OpenAction
+}): SearchAudit {
+  const { fields, keys, search, openAction } = deps
   return async (principal, { requestId, purpose, sought, before, limit }) => {
-    checkPurpose(purpose)
-    return readEvidence(deps, { operation: 'audit_search', principal, requestId, purpose }, async () => {
-      const tokens = tokensOf(sought, fields, keys)
-      const digests = keys.digests.flatMap(digest => digest.digest(tokens))
-      const found = await findAll(search, digests, before, Math.min(limit, maxSearchPage))
-      // Who searches by value may be guessing it: an event that names its token says that the guess was right.
-      return { found, sought: tokens, values: 'value' in sought ? 1 : 0 }
-    })
+    const call = { operation: 'audit_search', principal, requestId, purpose, needs: 'audit' } as const
+    const { policy, record } = await openAction(call)
+    const tokens = tokensOf(sought, fields, keys)
+    const digests = keys.digests.flatMap(digest => digest.digest(tokens))
+    const found = await findAll(search, digests, before, Math.min(limit, maxSearchPage))
+    // Who searches by value may be guessing it: an event that names its token says that the guess was right.
+    const charge = 'value' in sought ? chargeOfGuess(policy, principal) : undefined
+    await record({ grantedTokens: tokens, charge })
+    return found
   }
+}
+
+/** One value, against the budget of the roles that make an auditor of the caller. */
+function chargeOfGuess(policy: Policy, { roles }: Principal): Charge {
+  const auditing = roles.filter(role => may(policy, [role], 'audit'))
+  const { perMinute, perDay } = limitsOf(policy, auditing)
+  return { values: 1, perMinute, perDay }
 }
 
 /** Few at a time: an event about 10,000 tokens has a quarter of a megabyte, of which one line is shown. */

@@ -1,9 +1,8 @@
-import { type ErrorCode, TokenvaultError } from '../../errors.ts'
-import type { AuditEvent, Charge, Principal } from '../admission/ports.ts'
-import type { RecordAct } from '../admission/record-action.ts'
-import { checkPurpose } from '../admission/request-shape.ts'
+import { TokenvaultError } from '../../errors.ts'
+import type { OpenAction } from '../admission/open-action.ts'
+import type { Charge, Principal } from '../admission/ports.ts'
 import type { FieldSchema } from '../fields/fields.ts'
-import { decideCall, limitsOfCall, may, type Policy } from '../policy/policy.ts'
+import { decideCall, limitsOfCall, type Policy } from '../policy/policy.ts'
 import type { QuarantineEntry, QuarantineFilter, QuarantineStore } from './ports.ts'
 import type { OpenQuarantined } from './sealed-bodies.ts'
 import { type BodyShape, describeShape } from './shape.ts'
@@ -17,8 +16,8 @@ export interface ShownEntry extends QuarantineEntry {
 }
 
 /**
- * What operators do with what is no event. Listing and showing tell nothing of a body but its shape, and only refused
- * attempts leave evidence. Every other act is committed as evidence first, naming the entries; where the act then fails, or
+ * What operators do with messages that are not events. Listing and showing tell nothing of a body but its shape, and only refused
+ * attempts leave evidence. Every other action is committed as evidence first, naming the entries; where the action then fails, or
  * another operator was faster, the evidence says more than was done, never less.
  *
  * All throw TokenvaultError `role_not_permitted`, `audit_unavailable`, `store_unavailable`.
@@ -56,33 +55,15 @@ export interface QuarantineDependencies {
   readonly clearProperties: readonly string[]
   readonly store: QuarantineStore
   readonly openQuarantined: OpenQuarantined
-  readonly recordAct: RecordAct
-  /** The current policy. */
-  readonly policy: () => Policy
+  readonly openAction: OpenAction
 }
 
-type QuarantineAct = Extract<AuditEvent['type'], `quarantine_${string}`>
-
-/** @returns the verbs; store and audit log stand behind the ports of `deps` */
+/** @returns the verbs; the store stands behind its port */
 export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineVerbs {
-  const { fields, store, recordAct } = deps
+  const { fields, store, openAction } = deps
   const known = [...deps.clearProperties, ...fields.keys()]
+  const needs = 'quarantine'
 
-  /** Every act passes here; a refusal is evidence before it is told. */
-  const authorize = async (operation: QuarantineAct, principal: Principal, requestId: string, purpose = '') => {
-    const policy = deps.policy()
-    const { roles } = principal
-    const act = { operation, principal, requestId, purpose, policy, grantedTokens: [] }
-    const opens = operation === 'quarantine_open' ? chargeOfBody(policy, fields, roles, purpose) : undefined
-    if (!may(policy, roles, 'quarantine') || (operation === 'quarantine_open' && opens === undefined)) {
-      await recordAct({ ...act, requested: 1, withheld: [], refusal: 'role_not_permitted' })
-      throw new TokenvaultError('role_not_permitted')
-    }
-    return (requested: number, quarantined: readonly string[], withheld: readonly ErrorCode[] = []) => {
-      const charge = quarantined.length > 0 ? opens : undefined
-      return recordAct({ ...act, requested, quarantined, withheld, charge })
-    }
-  }
   const find = async (id: string) => {
     const found = await store.findEntry(id)
     if (found === undefined) throw new TokenvaultError('quarantine_unknown')
@@ -96,12 +77,12 @@ export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineV
 
   return {
     async list(principal, { requestId, filter, limit, after }) {
-      await authorize('quarantine_list', principal, requestId)
+      await openAction({ operation: 'quarantine_list', principal, requestId, needs })
       return store.listEntries(filter, { limit: Math.min(limit, maxQuarantinePage), after })
     },
 
     async show(principal, { requestId, id }) {
-      await authorize('quarantine_show', principal, requestId)
+      await openAction({ operation: 'quarantine_show', principal, requestId, needs })
       const { entry, body } = await find(id)
       if (body === null) return entry
       const text = deps.openQuarantined([body])[0]
@@ -109,24 +90,23 @@ export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineV
     },
 
     async open(principal, { requestId, id, purpose }) {
-      checkPurpose(purpose)
-      const record = await authorize('quarantine_open', principal, requestId, purpose)
-      try {
-        const { body } = await findOpen(id)
-        const text = deps.openQuarantined([body])[0]
-        if (text === undefined) throw new TokenvaultError('quarantine_unreadable')
-        await record(1, [id])
-        return text
-      } catch (error) {
-        if (isWithheld(error)) await record(1, [], [error.code])
-        throw error
-      }
+      const action = await openAction({ operation: 'quarantine_open', principal, requestId, purpose, needs })
+      const charge = chargeOfBody(action.policy, fields, principal.roles, purpose)
+      if (charge === undefined) return action.refuse('role_not_permitted')
+      const found = await store.findEntry(id)
+      const nothing = { quarantined: [] }
+      if (found === undefined) return action.withhold('quarantine_unknown', nothing)
+      if (found.body === null) return action.withhold('quarantine_settled', nothing)
+      const text = deps.openQuarantined([found.body])[0]
+      if (text === undefined) return action.withhold('quarantine_unreadable', nothing)
+      await action.record({ quarantined: [id], charge })
+      return text
     },
 
     async redrive(principal, { requestId, id }) {
-      const record = await authorize('quarantine_redrive', principal, requestId)
+      const { record } = await openAction({ operation: 'quarantine_redrive', principal, requestId, needs })
       const { entry } = await findOpen(id)
-      await record(1, [id])
+      await record({ quarantined: [id] })
       if (entry.state === 'redrive_requested') return
       const [requested] = await store.requestRedrive([id])
       // Another operator was faster; or it was settled meanwhile, and that is told.
@@ -134,20 +114,20 @@ export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineV
     },
 
     async redriveAll(principal, { requestId, reason, after }) {
-      const record = await authorize('quarantine_redrive', principal, requestId)
+      const { record } = await openAction({ operation: 'quarantine_redrive', principal, requestId, needs })
       const page = { limit: maxQuarantinePage, after }
       const ids = await store.findIds({ state: 'quarantined', reason }, page)
       // Also where there is none: whoever is suspended is refused, whatever there is to do.
-      await record(ids.length, ids)
+      await record({ requested: ids.length, quarantined: ids })
       if (ids.length === 0) return { requested: 0 }
       const { length: requested } = await store.requestRedrive(ids)
       return { requested, ...(ids.length < maxQuarantinePage ? {} : { next: ids.at(-1)! }) }
     },
 
     async discard(principal, { requestId, id }) {
-      const record = await authorize('quarantine_discard', principal, requestId)
+      const { record } = await openAction({ operation: 'quarantine_discard', principal, requestId, needs })
       await findOpen(id)
-      await record(1, [id])
+      await record({ quarantined: [id] })
       const [discarded] = await store.discard([id])
       if (discarded === undefined) throw new TokenvaultError('quarantine_settled')
     },
@@ -171,14 +151,4 @@ function chargeOfBody(
   const { perMinute, perDay, approvalAbove = Number.POSITIVE_INFINITY } = limitsOfCall(policy, decisions)
   if (fields.size > approvalAbove) return undefined
   return { values: fields.size, perMinute, perDay }
-}
-
-const withheldCodes: ReadonlySet<ErrorCode> = new Set([
-  'quarantine_unknown',
-  'quarantine_settled',
-  'quarantine_unreadable',
-])
-
-function isWithheld(error: unknown): error is TokenvaultError {
-  return error instanceof TokenvaultError && withheldCodes.has(error.code)
 }

@@ -1,12 +1,11 @@
 import { packText } from '../../crypto/byte-column.ts'
-import { type ErrorCode, TokenvaultError } from '../../errors.ts'
+import type { ErrorCode } from '../../errors.ts'
+import type { OpenAction } from '../admission/open-action.ts'
 import type { Principal } from '../admission/ports.ts'
-import type { RecordAct } from '../admission/record-action.ts'
-import { checkBatchSize, checkPurpose, checkTicket } from '../admission/request-shape.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import { normalizeValue } from '../fields/values.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
-import { decideCall, limitsOfCall, type Policy } from '../policy/policy.ts'
+import { type Decision, decideCall, limitsOfCall } from '../policy/policy.ts'
 
 export interface TokenizeRequest {
   readonly requestId: string
@@ -32,33 +31,16 @@ export type TokenizedItem =
  */
 export type Tokenize = (principal: Principal, request: TokenizeRequest) => Promise<readonly TokenizedItem[]>
 
-/** @returns the verb; the audit log stands behind `deps.recordAct` */
+/** @returns the verb */
 export function createTokenize(deps: {
   readonly fields: FieldSchema
   readonly keys: FieldKeys
-  readonly recordAct: RecordAct
-  /** The current policy; a call is decided by one of them from beginning to end. */
-  readonly policy: () => Policy
+  readonly openAction: OpenAction
 }): Tokenize {
-  const { fields, keys, recordAct } = deps
+  const { fields, openAction } = deps
   return async (principal, { requestId, purpose, values, ticket }) => {
-    checkPurpose(purpose)
-    checkTicket(ticket)
-    checkBatchSize(values.length)
-    const policy = deps.policy()
-    const act = {
-      operation: 'tokenize',
-      principal,
-      requestId,
-      purpose,
-      ticket,
-      policy,
-      requested: values.length,
-    } as const
-    const refuse = async (code: ErrorCode, detail?: string): Promise<never> => {
-      await recordAct({ ...act, grantedTokens: [], withheld: [], refusal: code })
-      throw new TokenvaultError(code, detail)
-    }
+    const call = { operation: 'tokenize', principal, requestId, purpose, ticket, requested: values.length } as const
+    const { policy, record, refuse } = await openAction(call)
     const question = {
       roles: principal.roles,
       operation: 'tokenize',
@@ -69,36 +51,41 @@ export function createTokenize(deps: {
     if (refusal !== undefined) return refuse(refusal)
     const named = [...new Set(values.map(({ field }) => field))].flatMap(field => byField.get(field) ?? [])
     const isGranted = named.some(({ grantedBy }) => grantedBy.length > 0)
-    const limits = limitsOfCall(policy, isGranted ? named : byField.values())
-    if (values.length > limits.batchLimit) {
-      return refuse('batch_over_role_limit', `at most ${limits.batchLimit} items in one call`)
-    }
+    const { batchLimit, perMinute, perDay } = limitsOfCall(policy, isGranted ? named : byField.values())
+    if (values.length > batchLimit) return refuse('batch_over_role_limit', `at most ${batchLimit} items in one call`)
 
-    const items = new Array<TokenizedItem>(values.length)
-    const places = new Map<string, { index: number; normalized: string }[]>()
-    for (const [index, { field: name, value }] of values.entries()) {
-      const decision = byField.get(name)
-      const code = decision === undefined ? 'field_unknown' : decision.code
-      const normalized = code === undefined ? normalizeValue(fields.get(name)!, value) : { code }
-      if (typeof normalized !== 'string') {
-        items[index] = { field: name, error: normalized }
-        continue
-      }
-      const found = places.get(name) ?? []
-      found.push({ index, normalized })
-      places.set(name, found)
-    }
-    for (const [field, found] of places) {
-      const mint = keys.mint(field, keys.primaryVersion('token', field))!
-      const { tokens } = mint.mint(packText(found.map(({ normalized }) => normalized)))
-      for (const [order, { index }] of found.entries()) items[index] = { field, token: tokens[order]! }
-    }
-
+    const items = mintTokens(deps, byField, values)
     const grantedTokens = items.flatMap(item => ('token' in item ? [item.token] : []))
     const withheld = items.flatMap(item => ('error' in item ? [item.error.code] : []))
-    const { perMinute, perDay } = limits
-    const charge = { values: new Set(grantedTokens).size, perMinute, perDay }
-    await recordAct({ ...act, grantedTokens, withheld, charge })
+    await record({ grantedTokens, withheld, charge: { values: new Set(grantedTokens).size, perMinute, perDay } })
     return items
   }
+}
+
+/** One answer a value, in input order. */
+function mintTokens(
+  { fields, keys }: { readonly fields: FieldSchema; readonly keys: FieldKeys },
+  byField: ReadonlyMap<string, Decision>,
+  values: TokenizeRequest['values'],
+): TokenizedItem[] {
+  const items = new Array<TokenizedItem>(values.length)
+  const places = new Map<string, { index: number; normalized: string }[]>()
+  for (const [index, { field: name, value }] of values.entries()) {
+    const decision = byField.get(name)
+    const code = decision === undefined ? 'field_unknown' : decision.code
+    const normalized = code === undefined ? normalizeValue(fields.get(name)!, value) : { code }
+    if (typeof normalized !== 'string') {
+      items[index] = { field: name, error: normalized }
+      continue
+    }
+    const found = places.get(name) ?? []
+    found.push({ index, normalized })
+    places.set(name, found)
+  }
+  for (const [field, found] of places) {
+    const mint = keys.mint(field, keys.primaryVersion('token', field))!
+    const { tokens } = mint.mint(packText(found.map(({ normalized }) => normalized)))
+    for (const [order, { index }] of found.entries()) items[index] = { field, token: tokens[order]! }
+  }
+  return items
 }

@@ -1,9 +1,9 @@
 import type { Test } from 'tap'
-import { createActLog } from '../../../src/store/action-log.ts'
+import { createActionLog } from '../../../src/store/action-log.ts'
 import { createAuditSearch } from '../../../src/store/audit-search.ts'
 import { createNoteVerifier } from '../../../src/tlog/signed-note.ts'
-import type { ActLog } from '../../../src/vault/admission/ports.ts'
-import { createRecordAct } from '../../../src/vault/admission/record-action.ts'
+import { createOpenAction } from '../../../src/vault/admission/open-action.ts'
+import type { ActionLog } from '../../../src/vault/admission/ports.ts'
 import { createEvidenceVerbs } from '../../../src/vault/evidence/proofs.ts'
 import { createProver } from '../../../src/vault/evidence/prove.ts'
 import { createSearchAudit } from '../../../src/vault/evidence/search.ts'
@@ -18,20 +18,21 @@ import { signJwt } from './jwks-server.ts'
 /** The real app over a real log, for who reads the evidence. */
 export async function startEvidenceApp(
   t: Test,
-  change: { keys?: FieldKeys; log?: (log: ActLog) => ActLog; policy?: Policy } = {},
+  change: { keys?: FieldKeys; log?: (log: ActionLog) => ActionLog; policy?: Policy } = {},
 ) {
   const evidence = await startEvidence(t)
   const { apiDatabase, reader, signer } = evidence
   const keys = change.keys ?? evidence.keys
   const policy = () => change.policy ?? worldPolicy
-  const log = createActLog(apiDatabase)
-  const recordAct = createRecordAct((change.log ?? (same => same))(log), keys, () => new Date(), policy)
+  const log = createActionLog(apiDatabase)
+  const now = () => new Date()
+  const openAction = createOpenAction({ log: change.log?.(log) ?? log, keys, now, policy })
   const prover = createProver(reader, createNoteVerifier(signer.verifierKey))
   const search = createAuditSearch(apiDatabase)
   const app = await startApp(t, {
     verbs: {
-      evidence: createEvidenceVerbs({ policy, recordAct, reader, prover, signer }),
-      searchAudit: createSearchAudit({ policy, recordAct, fields: loginFields, keys, search }),
+      evidence: createEvidenceVerbs({ openAction, reader, prover, signer }),
+      searchAudit: createSearchAudit({ openAction, fields: loginFields, keys, search }),
     },
   })
   /** Asks as an auditor, unless told otherwise; a body makes it a POST. */
@@ -50,16 +51,15 @@ export async function startEvidenceApp(
     call,
     /** Records that an investigator got the tokens; by keys of another time where they are given. */
     async reveal(tokens: readonly string[], by: FieldKeys = keys) {
-      const record = createRecordAct(log, by, () => new Date(), policy)
-      const { sequence } = await record({
+      const open = createOpenAction({ log, keys: by, now, policy })
+      const { record } = await open({
         operation: 'detokenize',
         principal: investigator,
         requestId: '00000000-0000-4000-8000-000000000000',
         purpose: 'fraud_investigation',
         requested: tokens.length,
-        grantedTokens: tokens,
-        withheld: [],
       })
+      const { sequence } = await record({ grantedTokens: tokens })
       return sequence
     },
     /** Every event, as people read it. */

@@ -34,15 +34,8 @@ const notAsked = async () => {
   throw new TokenvaultError('internal')
 }
 
-/** Where a call's event stands, for verbs that only echo. */
-export const evidence = { sequence: 7, leafHash: new Uint8Array(32) }
-
-/** The receipt of `evidence`, as no key signs it. */
+/** For verbs that only echo; no key signs it. */
 export const receipt = { log: 'test', sequence: 7, leafHash: Buffer.alloc(32).toString('base64'), signature: 'AAAA' }
-
-const fakeReceipt: AppOptions['signReceipt'] = ({ sequence, leafHash }) => {
-  return { ...receipt, sequence, leafHash: Buffer.from(leafHash).toString('base64') }
-}
 
 /** For tests that ask nothing of the quarantine. */
 export const noQuarantine: AppOptions['verbs']['quarantine'] = {
@@ -87,7 +80,7 @@ export async function startApp(
         return {
           outcome: 'complete',
           items: request.tokens.map(token => ({ token, field: 'ip', value: 'canary-value' })),
-          evidence,
+          receipt,
         }
       },
       tokenize: async (principal, request) => {
@@ -98,7 +91,6 @@ export async function startApp(
     },
     // Every key is new; test/http/idempotency.test.ts asks the real store.
     idempotency: { claim: async () => ({ state: 'claimed' }), complete: async () => {}, release: async () => {} },
-    signReceipt: fakeReceipt,
     health: [],
     jwt: {
       jwksUrl: jwks.url,

@@ -4,23 +4,26 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import type { Charge } from '../../../src/vault/admission/ports.ts'
 
-/** What one process does: `acts` acts of `casey`, `callers` at a time. */
-export interface ActJob {
+/** What one process does: `actions` actions of `casey`, `callers` at a time. */
+export interface ActionJob {
   readonly url: string
   /** Stands in its request ids. */
   readonly name: string
-  readonly acts: number
+  readonly actions: number
   readonly callers: number
   readonly charge?: Charge | undefined
 }
 
-export interface ActReport {
+export interface ActionReport {
   readonly committed: readonly (readonly [sequence: number, requestId: string, leafHash: string])[]
   readonly refused: number
 }
 
-/** Runs each job in a process of its own. All begin once all are ready, each of which is one act of its own name. */
-export async function runActProcesses(t: Pick<Test, 'teardown'>, jobs: readonly ActJob[]): Promise<ActReport[]> {
+/** Runs each job in a process of its own. All begin once all are ready, each of which is one action of its own name. */
+export async function runActionProcesses(
+  t: Pick<Test, 'teardown'>,
+  jobs: readonly ActionJob[],
+): Promise<ActionReport[]> {
   const main = fileURLToPath(new URL('action-process-main.ts', import.meta.url))
   const running = jobs.map(job => {
     // `env -i`, because tap would load its own into every child.
@@ -37,5 +40,5 @@ export async function runActProcesses(t: Pick<Test, 'teardown'>, jobs: readonly 
   })
   await Promise.all(running.map(({ next }) => next()))
   for (const { child } of running) child.stdin.write('go\n')
-  return Promise.all(running.map(async ({ next }) => JSON.parse(await next()) as ActReport))
+  return Promise.all(running.map(async ({ next }) => JSON.parse(await next()) as ActionReport))
 }

@@ -1,34 +1,39 @@
-import type { Act, AuditEvent, Principal, Ruling } from '../../../src/vault/admission/ports.ts'
+import type { Action, AuditEvent, Principal } from '../../../src/vault/admission/ports.ts'
 
 export function principalNamed(subject: string, issuer = 'https://issuer.test'): Principal {
   return { issuer, subject, roles: ['investigator'] }
 }
 
-/** What the audit event of an act says under a ruling. */
-export function auditEvent(act: Pick<Act, 'principal' | 'purpose'>, requestId: string, ruling: Ruling): AuditEvent {
-  const { issuer, subject, roles } = act.principal
-  return {
+/** What the audit events of an action say, admitted or refused. */
+export function auditEvents(
+  { principal, purpose }: Pick<Action, 'principal' | 'purpose'>,
+  requestId: string,
+  change: Partial<AuditEvent> = {},
+): Action['events'] {
+  const { issuer, subject, roles } = principal
+  const asked = {
     type: 'detokenize',
     at: '2026-01-02T03:04:05.678Z',
     requestId,
     issuer,
     subject,
     roles,
-    purpose: act.purpose,
-    ...(ruling.allowed ? { decision: 'permitted' } : { decision: 'refused', code: ruling.code }),
-    requested: 2,
-    granted: ruling.allowed ? 1 : 0,
-    tokens: ruling.allowed ? ['AAAAAAAAAAAAAAAAAAAAAA'] : [],
-    withheld: ruling.allowed ? { token_unknown: 1 } : {},
+    purpose,
+  } as const
+  const given = { granted: 1, tokens: ['AAAAAAAAAAAAAAAAAAAAAA'], withheld: { token_unknown: 1 } }
+  const nothing = { granted: 0, tokens: [], withheld: {} }
+  return {
+    admitted: { ...asked, decision: 'permitted', requested: 2, ...given, ...change },
+    refused: { ...asked, decision: 'refused', code: '', requested: 2, ...nothing, ...change },
   }
 }
 
-/** An act of `casey` with no charge and no effect, which is plainly allowed. */
-export function makeAct(
+/** An action of `casey` with no charge and no change, which is plain. */
+export function makeAction(
   requestId: string,
-  changes: Partial<Omit<Act, 'event'>> = {},
+  changes: Partial<Omit<Action, 'events'>> = {},
   event: Partial<AuditEvent> = {},
-): Act {
-  const act = { principal: principalNamed('casey'), purpose: 'fraud_investigation', ...changes }
-  return { ...act, event: ruling => ({ ...auditEvent(act, requestId, ruling), ...event }) }
+): Action {
+  const action = { principal: principalNamed('casey'), purpose: 'fraud_investigation', ...changes }
+  return { ...action, events: auditEvents(action, requestId, event) }
 }

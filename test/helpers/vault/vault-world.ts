@@ -1,5 +1,5 @@
-import type { ActLog, AuditEvent, Principal, Ruling } from '../../../src/vault/admission/ports.ts'
-import { createRecordAct } from '../../../src/vault/admission/record-action.ts'
+import { createOpenAction } from '../../../src/vault/admission/open-action.ts'
+import type { Action, ActionLog, Admission, AuditEvent, Principal } from '../../../src/vault/admission/ports.ts'
 import { createFieldSchema } from '../../../src/vault/fields/fields.ts'
 import { parsePolicyFile } from '../../../src/vault/files/policy-file.ts'
 import { FieldKeys } from '../../../src/vault/keys/field-keys.ts'
@@ -65,15 +65,19 @@ export function parsePolicy(text: string): Policy {
   return parsePolicyFile(text, { source: 'policy.yaml', fields: threeFields })
 }
 
-/** Keeps events. Rules as it is told to; `commit` may be replaced to fail. */
-export class ListAudit implements ActLog {
+/** Keeps events. Admits as it is told to; `commit` may be replaced to fail. */
+export class ListAudit implements ActionLog {
   readonly events: AuditEvent[] = []
-  readonly acts: Parameters<ActLog['commit']>[0][] = []
-  ruling: Ruling = { allowed: true }
-  commit: ActLog['commit'] = async act => {
-    this.acts.push(act)
-    const sequence = this.events.push(act.event(this.ruling)) - 1
-    return { ruling: this.ruling, sequence, leafHash: new Uint8Array(32).fill(sequence) }
+  readonly actions: Action[] = []
+  admission: Admission = { allowed: true }
+  commit: ActionLog['commit'] = async action => {
+    this.actions.push(action)
+    const { admission } = this
+    const { admitted, refused } = action.events
+    const approval = admission.allowed && admission.approvalId ? { approval: admission.approvalId } : {}
+    const event = admission.allowed ? { ...admitted, ...approval } : { ...refused, code: admission.code }
+    const sequence = this.events.push(event) - 1
+    return { admission, sequence, leafHash: new Uint8Array(32).fill(sequence) }
   }
 }
 
@@ -118,15 +122,18 @@ export function createWorld(
   const now = new Date('2026-01-02T03:04:05.678Z')
   const { policy: given = worldPolicy } = shared
   const policy = typeof given === 'function' ? given : () => given
-  const recordAct = createRecordAct({ commit: act => audit.commit(act) }, fieldKeys, () => now, policy)
+  const log: ActionLog = { commit: action => audit.commit(action) }
+  const openAction = createOpenAction({ log, keys: fieldKeys, now: () => now, policy })
+  const signer = fieldKeys.signer('tokenvault/test')
   const tokenizer = createTokenizer(fieldKeys, threeFields)
   return {
     fieldKeys,
     originals,
     audit,
+    signer,
     tokenizer,
-    tokenize: createTokenize({ fields: threeFields, keys: fieldKeys, recordAct, policy }),
-    detokenize: createDetokenize({ fields: threeFields, keys: fieldKeys, originals, recordAct, policy }),
+    tokenize: createTokenize({ fields: threeFields, keys: fieldKeys, openAction }),
+    detokenize: createDetokenize({ fields: threeFields, keys: fieldKeys, originals, signer, openAction }),
     /** Tokenizes values and stores their originals; returns the tokens. */
     store(field: string, values: readonly string[]): string[] {
       return tokenizer.tokenizeValues(field, values).map(result => {

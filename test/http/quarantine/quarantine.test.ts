@@ -1,9 +1,9 @@
 import t, { type Test } from 'tap'
 import { clearProperties } from '../../../src/ingest/events/login-event.ts'
-import { createActLog } from '../../../src/store/action-log.ts'
+import { createActionLog } from '../../../src/store/action-log.ts'
 import { createQuarantineStore } from '../../../src/store/quarantine.ts'
-import type { ActLog } from '../../../src/vault/admission/ports.ts'
-import { createRecordAct } from '../../../src/vault/admission/record-action.ts'
+import { createOpenAction } from '../../../src/vault/admission/open-action.ts'
+import type { ActionLog } from '../../../src/vault/admission/ports.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
 import { parsePolicyFile } from '../../../src/vault/files/policy-file.ts'
 import { createOpenQuarantined } from '../../../src/vault/quarantine/sealed-bodies.ts'
@@ -17,7 +17,7 @@ import { buildRedriver, ingest, quarantine, readState } from '../../helpers/vaul
 import { shippedPolicy } from '../../helpers/vault/shipped-policy.ts'
 
 /** The real app over a real database, as the API's role; tokens of both verbs are not asked for. */
-async function build(t: Test, change: (log: ActLog) => ActLog = log => log, policy = () => shippedPolicy) {
+async function build(t: Test, change: (log: ActionLog) => ActionLog = log => log, policy = () => shippedPolicy) {
   const vault = await createVaultDatabase(t)
   const database = vault.database('tokenvault_api', 2)
   const verbs = createQuarantineVerbs({
@@ -25,8 +25,12 @@ async function build(t: Test, change: (log: ActLog) => ActLog = log => log, poli
     clearProperties,
     store: createQuarantineStore(database),
     openQuarantined: createOpenQuarantined(vault.keys),
-    recordAct: createRecordAct(change(createActLog(database)), vault.keys, () => new Date(), policy),
-    policy,
+    openAction: createOpenAction({
+      log: change(createActionLog(database)),
+      keys: vault.keys,
+      now: () => new Date(),
+      policy,
+    }),
   })
   const app = await startApp(t, {
     verbs: { detokenize: noQuarantine.list as never, tokenize: noQuarantine.list as never, quarantine: verbs },

@@ -4,7 +4,7 @@ import t from 'tap'
 import { TokenvaultError } from '../../../src/errors.ts'
 import type { Detokenize } from '../../../src/vault/tokens/detokenize.ts'
 import type { Tokenize } from '../../../src/vault/tokens/tokenize.ts'
-import { evidence, noQuarantine, post, receipt, startApp } from '../../helpers/http/http-app.ts'
+import { noQuarantine, post, receipt, startApp } from '../../helpers/http/http-app.ts'
 import { signJwt } from '../../helpers/http/jwks-server.ts'
 
 const purpose = 'fraud_investigation'
@@ -22,7 +22,7 @@ t.test('detokenize hands the request to the verb and answers item by item, in or
   const calls: Parameters<Detokenize>[] = []
   const detokenize: Detokenize = async (...call) => {
     calls.push(call)
-    return { outcome: 'complete', items, evidence }
+    return { outcome: 'complete', items, receipt }
   }
   const running = await startApp(t, { verbs: { quarantine: noQuarantine, detokenize, tokenize: notCalled } })
   const tokens = items.map(({ token }) => token)
@@ -76,7 +76,7 @@ t.test('tokenize answers item by item and never repeats a value', async t => {
 t.test('10,000 items pass, with what a verb adds to an item left behind', async t => {
   const detokenize: Detokenize = async (_principal, { tokens }) => ({
     outcome: 'complete',
-    evidence,
+    receipt,
     items: tokens.map((token, index) =>
       index % 2 === 0
         ? { token, field: 'ip', value: `"quoted" ${index} 💡`, sealed: 'secret' }
@@ -227,7 +227,7 @@ t.test('while it stops, requests under way finish and new ones are sent away', a
         calls += 1
         begun.resolve()
         await finish.promise
-        return { outcome: 'complete', items: tokens.map(token => ({ token, field: 'ip', value: 'x' })), evidence }
+        return { outcome: 'complete', items: tokens.map(token => ({ token, field: 'ip', value: 'x' })), receipt }
       },
       tokenize: notCalled,
     },

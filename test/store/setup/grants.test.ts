@@ -40,22 +40,27 @@ const declared: Record<string, Record<string, string>> = {
 
   'function ingest.drop_expired_delivery_records()': { worker: 'EXECUTE' },
   'function ingest.ensure_partitions(date[])': { worker: 'EXECUTE' },
+  'function pii_vault.admit_actions(jsonb)': { api: 'EXECUTE' },
   'function pii_vault.append_audit(bytea[])': { api: 'EXECUTE' },
-  'function pii_vault.apply_effect(jsonb,text,text,timestamp with time zone,boolean)': {},
+  'function pii_vault.apply_change(jsonb,jsonb,pii_vault.standing,timestamp with time zone)': {},
+  'function pii_vault.apply_charges(pii_vault.standing[],timestamp with time zone)': {},
+  'function pii_vault.check_change(jsonb,pii_vault.standing,timestamp with time zone)': {},
+  'function pii_vault.check_charge(pii_vault.standing,bigint,bigint,bigint,timestamp with time zone)': {},
+  'function pii_vault.check_plain(pii_vault.standing[],jsonb)': {},
   'function pii_vault.claim_idempotency(text,text,text,text)': { api: 'EXECUTE' },
-  'function pii_vault.commit_plain_acts(jsonb,bytea[])': { api: 'EXECUTE' },
+  'function pii_vault.commit_plain_actions(jsonb,bytea[])': { api: 'EXECUTE' },
   'function pii_vault.complete_idempotency(text,text,text,integer,text)': { api: 'EXECUTE' },
   'function pii_vault.event_digests(bytea)': { auditor: 'EXECUTE' },
   'function pii_vault.index_audit(integer)': { api: 'EXECUTE' },
   'function pii_vault.insert_checkpoint(bigint,text)': { api: 'EXECUTE' },
   'function pii_vault.principal_id(text,text)': { api: 'EXECUTE' },
+  'function pii_vault.read_standings(jsonb,timestamp with time zone)': {},
   'function pii_vault.reconcile_days()': { auditor: 'EXECUTE' },
   'function pii_vault.reconcile_tokens(text[],text[])': { auditor: 'EXECUTE' },
   'function pii_vault.discard_quarantined(uuid[])': { api: 'EXECUTE' },
   'function pii_vault.refuse_change()': {},
   'function pii_vault.release_idempotency(text,text,text)': { api: 'EXECUTE' },
   'function pii_vault.request_redrive(uuid[])': { api: 'EXECUTE' },
-  'function pii_vault.rule_acts(jsonb,boolean)': { api: 'EXECUTE' },
   'function pii_vault.seconds_until_fit(uuid,integer,interval,bigint,bigint,bigint,timestamp with time zone)': {},
   'function pii_vault.settle_redrives(uuid[],text[],integer[],integer[])': { worker: 'EXECUTE' },
   'function pii_vault.take_redrives(integer)': { worker: 'EXECUTE' },
@@ -135,6 +140,6 @@ t.test('every function that runs as its owner pins its search path, pg_temp last
     `SELECT p.oid::regprocedure::text AS function, proconfig[1] AS first FROM pg_proc p
      JOIN pg_namespace n ON n.oid = pronamespace WHERE ${ours} ORDER BY 1`,
   )
-  t.equal(rows.length, 21)
+  t.equal(rows.length, 25)
   for (const row of rows) t.equal(row.first, 'search_path=pg_catalog, pg_temp', row.function)
 })

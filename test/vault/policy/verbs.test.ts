@@ -1,5 +1,6 @@
 import t from 'tap'
-import type { Effect, Principal } from '../../../src/vault/admission/ports.ts'
+import { signReceipt } from '../../../src/tlog/receipt.ts'
+import type { Change, Principal } from '../../../src/vault/admission/ports.ts'
 import type { Policy } from '../../../src/vault/policy/policy.ts'
 import { createWorld, freshKeys, investigator, MapOriginals, parsePolicy } from '../../helpers/vault/vault-world.ts'
 
@@ -105,7 +106,7 @@ t.test('a role’s batch limit is told with its number', async t => {
     { outcome: 'complete' },
     'of the roles that grant the most generous',
   )
-  t.match(audit.acts.at(-1)!.charge, { values: 1, perMinute: 50, perDay: undefined }, 'and so with budgets')
+  t.match(audit.actions.at(-1)!.charge, { values: 1, perMinute: 50, perDay: undefined }, 'and so with budgets')
   await t.rejects(
     detokenize(as('lead', 'typist'), { ...request, ticket: 'SUP-1', tokens: five }),
     { code: 'batch_over_role_limit' },
@@ -117,7 +118,7 @@ t.test('a role’s batch limit is told with its number', async t => {
 
 t.test('different values that are given are charged, and nothing else', async t => {
   const { detokenize, tokenize, audit, ip, other, email } = build()
-  const charge = () => audit.acts.at(-1)!.charge
+  const charge = () => audit.actions.at(-1)!.charge
   await detokenize(as('lead'), { ...request, tokens: [ip, ip, other, email] })
   t.strictSame(charge(), { values: 2, perMinute: 10, perDay: 90 })
   await detokenize(as('lead'), { ...request, tokens: ['nonsense', email] })
@@ -130,7 +131,7 @@ t.test('different values that are given are charged, and nothing else', async t 
   t.match(audit.events.at(-1), { type: 'tokenize', granted: 3, policy: policy.digest })
 })
 
-t.test('a ruling that refuses gives nothing, and the event says so', async t => {
+t.test('a admission that refuses gives nothing, and the event says so', async t => {
   const { detokenize, tokenize, audit, ip } = build()
   const calls: (() => Promise<unknown>)[] = [
     () => detokenize(as('lead'), { ...request, tokens: [ip] }),
@@ -138,11 +139,11 @@ t.test('a ruling that refuses gives nothing, and the event says so', async t => 
     () => tokenize(as('lead'), { ...request, values: [{ field: 'ip', value: '203.0.113.7' }] }),
   ]
   for (const call of calls) {
-    audit.ruling = { allowed: false, code: 'budget_exceeded', window: 'minute', retryAfterSeconds: 17 }
+    audit.admission = { allowed: false, code: 'budget_exceeded', window: 'minute', retryAfterSeconds: 17 }
     await t.rejects(call(), { code: 'budget_exceeded', window: 'minute', retryAfterSeconds: 17 })
     t.match(audit.events.at(-1), { decision: 'refused', code: 'budget_exceeded', granted: 0, withheld: {} })
     t.same(audit.events.at(-1)!.tokens, [])
-    audit.ruling = { allowed: false, code: 'principal_suspended' }
+    audit.admission = { allowed: false, code: 'principal_suspended' }
     await t.rejects(call(), { code: 'principal_suspended' })
   }
 })
@@ -150,35 +151,35 @@ t.test('a ruling that refuses gives nothing, and the event says so', async t => 
 t.test(
   'a call for more values than the threshold, or for a guarded field, asks first and looks nothing up',
   async t => {
-    const { detokenize, originals, audit, ip, other, third, email } = build()
+    const { detokenize, originals, audit, signer, ip, other, third, email } = build()
     const id = '5b0e7a52-6f1c-4d39-9a40-0d6c5b1f2e77'
     const expiresAt = '2026-01-03T03:04:05.678Z'
-    audit.ruling = { allowed: true, approvalId: id, approvalState: 'pending', approvalExpiresAt: expiresAt }
+    audit.admission = { allowed: true, approvalId: id, approvalState: 'pending', approvalExpiresAt: expiresAt }
     const asked = async (tokens: string[], change: object = {}) => {
       const result = await detokenize(as('guarded'), { ...request, tokens, ...change })
-      return { result, effect: audit.acts.at(-1)!.effect as Extract<Effect, { kind: 'request_approval' }> }
+      return { result, change: audit.actions.at(-1)!.change as Extract<Change, { kind: 'request_approval' }> }
     }
-    const { result, effect } = await asked([ip, other, third, ip, 'nonsense'], { ticket: 'SEC-7' })
+    const { result, change } = await asked([ip, other, third, ip, 'nonsense'], { ticket: 'SEC-7' })
     t.match(result, {
       outcome: 'approval_required',
       approval: { id, state: 'pending', expiresAt },
-      evidence: { sequence: 0 },
+      receipt: signReceipt(signer, { sequence: 0, leafHash: new Uint8Array(32) }),
     })
-    t.match(effect, { kind: 'request_approval', reveal: 'full', values: 3, fields: { ip: 3 }, ticket: 'SEC-7' })
-    t.match(effect.id, /^[0-9a-f-]{36}$/)
-    t.match(effect.digest, /^[\w-]{22}$/)
-    t.equal(audit.acts[0]!.charge, undefined)
+    t.match(change, { kind: 'request_approval', reveal: 'full', values: 3, fields: { ip: 3 }, ticket: 'SEC-7' })
+    t.match(change.id, /^[0-9a-f-]{36}$/)
+    t.match(change.digest, /^[\w-]{22}$/)
+    t.equal(audit.actions[0]!.charge, undefined)
     t.match(audit.events[0], { decision: 'pending', approval: id, requested: 5, granted: 0, withheld: {} })
     t.same(audit.events[0]!.tokens, [])
-    t.match((await asked([email, ip])).effect, { values: 2, fields: { email: 1, ip: 1 } })
+    t.match((await asked([email, ip])).change, { values: 2, fields: { email: 1, ip: 1 } })
     t.same(originals.asked, [])
-    audit.ruling = { allowed: true }
+    audit.admission = { allowed: true }
     t.match(
       (await asked([ip, other, ip])).result,
       { outcome: 'complete' },
       'as many values as the threshold need nobody',
     )
-    t.match(audit.acts.at(-1)!.charge, { values: 2 })
+    t.match(audit.actions.at(-1)!.charge, { values: 2 })
   },
 )
 
@@ -187,9 +188,9 @@ t.test('an approval is for exactly the call that was asked for', async t => {
   const keys = freshKeys()
   const { audit, detokenize, ip, other, third, email } = build({ originals }, keys)
   const digestOf = async (tokens: string[], change: object = {}, roles = ['guarded']) => {
-    audit.ruling = { allowed: true, approvalId: 'x', approvalState: 'pending', approvalExpiresAt: 'y' }
+    audit.admission = { allowed: true, approvalId: 'x', approvalState: 'pending', approvalExpiresAt: 'y' }
     await detokenize(as(...roles), { ...request, tokens, ...change })
-    return (audit.acts.at(-1)!.effect as Extract<Effect, { kind: 'request_approval' }>).digest
+    return (audit.actions.at(-1)!.change as Extract<Change, { kind: 'request_approval' }>).digest
   }
   const tokens = [ip, other, third]
   const digest = await digestOf(tokens)
@@ -207,19 +208,23 @@ t.test('an approval is for exactly the call that was asked for', async t => {
   ]
   t.equal(new Set([digest, ...others]).size, others.length + 1, 'and every other call has another digest')
 
-  audit.ruling = { allowed: true }
+  audit.admission = { allowed: true }
   const approvalId = '5b0e7a52-6f1c-4d39-9a40-0d6c5b1f2e77'
   const used = await detokenize(as('guarded'), { ...request, tokens, approvalId })
   t.match(used, { outcome: 'complete', items: [{ value: '203.0.113.7' }, {}, {}] })
-  t.match(audit.acts.at(-1), { effect: { kind: 'use_approval', id: approvalId, digest }, charge: { values: 3 } })
+  t.match(audit.actions.at(-1), { change: { kind: 'use_approval', id: approvalId, digest }, charge: { values: 3 } })
   t.match(audit.events.at(-1), { decision: 'permitted', approval: approvalId, granted: 3 })
 
   await detokenize(as('guarded'), { ...request, tokens: [ip], approvalId })
-  t.match(audit.acts.at(-1)!.effect, { kind: 'use_approval', id: approvalId }, 'one that is not needed is not ignored')
+  t.match(
+    audit.actions.at(-1)!.change,
+    { kind: 'use_approval', id: approvalId },
+    'one that is not needed is not ignored',
+  )
   await detokenize(as('guarded'), { ...request, tokens: [...tokens, 'nonsense'], atomic: true, approvalId })
-  t.match(audit.acts.at(-1)!.effect, { kind: 'use_approval' }, 'what failed is told only to who had the approval')
+  t.match(audit.actions.at(-1)!.change, { kind: 'use_approval' }, 'what failed is told only to who had the approval')
 
-  audit.ruling = { allowed: false, code: 'approval_unusable' }
+  audit.admission = { allowed: false, code: 'approval_unusable' }
   await t.rejects(detokenize(as('guarded'), { ...request, tokens, approvalId }), { code: 'approval_unusable' })
   t.match(audit.events.at(-1), { decision: 'refused', code: 'approval_unusable', approval: approvalId, granted: 0 })
   await t.rejects(detokenize(as('guarded'), { ...request, tokens, approvalId: 'x' }), { code: 'approval_unknown' })
@@ -228,10 +233,14 @@ t.test('an approval is for exactly the call that was asked for', async t => {
     'version: 1\nroles: { guarded: { reveal: { ip: partial }, purposes: ["*"], approval: { above: 2 } } }',
   )
   const before = build({ originals, policy: generous }, keys)
-  before.audit.ruling = { allowed: true, approvalId: 'x', approvalState: 'pending', approvalExpiresAt: 'y' }
+  before.audit.admission = { allowed: true, approvalId: 'x', approvalState: 'pending', approvalExpiresAt: 'y' }
   await before.detokenize(as('guarded'), { ...request, tokens })
-  t.match(before.audit.acts[0]!.effect, { reveal: 'partial' })
-  t.not((before.audit.acts[0]!.effect as { digest: string }).digest, digest, 'an approved part never becomes the whole')
+  t.match(before.audit.actions[0]!.change, { reveal: 'partial' })
+  t.not(
+    (before.audit.actions[0]!.change as { digest: string }).digest,
+    digest,
+    'an approved part never becomes the whole',
+  )
 })
 
 t.test('every kind of refused token costs the same look-up and the same evidence', async t => {
@@ -266,9 +275,9 @@ t.test('an approval does not stretch: a field that was to be shown in part stays
     policy: parsePolicy(`version: 1\nroles:\n  ${narrow}\n  ${wide}\n`),
   })
   const digestOf = async (...roles: string[]) => {
-    audit.ruling = { allowed: true, approvalId: 'x', approvalState: 'pending', approvalExpiresAt: 'y' }
+    audit.admission = { allowed: true, approvalId: 'x', approvalState: 'pending', approvalExpiresAt: 'y' }
     await detokenize(as(...roles), { ...request, tokens: [ip, device] })
-    return (audit.acts.at(-1)!.effect as Extract<Effect, { kind: 'request_approval' }>).digest
+    return (audit.actions.at(-1)!.change as Extract<Change, { kind: 'request_approval' }>).digest
   }
   t.not(await digestOf('mix'), await digestOf('mix', 'wide'))
 })

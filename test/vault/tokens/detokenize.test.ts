@@ -3,6 +3,7 @@ import t from 'tap'
 import { packText } from '../../../src/crypto/byte-column.ts'
 import { parseToken } from '../../../src/crypto/token.ts'
 import { TokenvaultError } from '../../../src/errors.ts'
+import { signReceipt } from '../../../src/tlog/receipt.ts'
 import { generateKey } from '../../../src/vault/keys/keyset.ts'
 import type { DetokenizedItem } from '../../../src/vault/tokens/detokenize.ts'
 import { everyBitFlipped } from '../../helpers/crypto/bytes.ts'
@@ -36,7 +37,7 @@ t.test('originals come back in input order, of both fields, repeats included', a
   const result = await world.detokenize(investigator, { ...request, tokens: [c, a, b, a] })
   t.same(result, {
     outcome: 'complete',
-    evidence: { sequence: 0, leafHash: new Uint8Array(32) },
+    receipt: signReceipt(world.signer, { sequence: 0, leafHash: new Uint8Array(32) }),
     items: [
       { token: c, field: 'device_id', value: 'Caf\u00e9 日本' },
       { token: a, field: 'ip', value: '203.0.113.7' },
@@ -295,7 +296,7 @@ t.test('evidence', async t => {
       journal.push('commit')
       for (let turn = 0; turn < 5; turn++) await nextTurn()
       journal.push('committed')
-      return { ruling: { allowed: true }, sequence: 1, leafHash: new Uint8Array(32) }
+      return { admission: { allowed: true }, sequence: 1, leafHash: new Uint8Array(32) }
     }
     await world.detokenize(investigator, { ...request, tokens }).then(() => journal.push('answered'))
     t.same(journal, ['commit', 'committed', 'answered'])

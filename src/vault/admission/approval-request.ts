@@ -1,0 +1,68 @@
+import { createHash } from 'node:crypto'
+import type { FieldKeys } from '../keys/field-keys.ts'
+import type { Decision, Limits } from '../policy/policy.ts'
+import type { Change } from './ports.ts'
+
+/** All that an approval is for. */
+export interface ApprovableCall {
+  /** In any order, repeats or not: neither changes what is revealed. */
+  readonly tokens: readonly string[]
+  readonly purpose: string
+  readonly ticket?: string | undefined
+}
+
+/** What the policy decides about each field. */
+export type DecisionByField = ReadonlyMap<string, Pick<Decision, 'level' | 'needsApproval'>>
+
+/** @param asked distinct tokens of each field that may be revealed @returns whether a second person has to approve */
+export function needsApproval(
+  asked: ReadonlyMap<string, number>,
+  byField: DecisionByField,
+  { approvalAbove = Number.POSITIVE_INFINITY }: Pick<Limits, 'approvalAbove'>,
+): boolean {
+  return [...asked.keys()].some(field => byField.get(field)!.needsApproval) || sum(asked) > approvalAbove
+}
+
+/**
+ * What the second person decides about, and nothing else is covered.
+ *
+ * @param asked distinct tokens of each field that may be revealed
+ */
+export function describeApproval(
+  keys: FieldKeys,
+  call: ApprovableCall,
+  asked: ReadonlyMap<string, number>,
+  byField: DecisionByField,
+): Omit<Extract<Change, { readonly kind: 'request_approval' }>, 'kind' | 'id'> {
+  // What the policy gives now, and not what was asked: one that becomes more generous meanwhile voids the approval.
+  const levels = new Map(
+    [...asked.keys()].map(field => [field, byField.get(field)!.level === 'full' ? 'full' : 'partial'] as const),
+  )
+  const reveal = [...levels.values()].includes('full') ? 'full' : 'partial'
+  const digest = digestCall(keys, call, levels)
+  return { digest, ticket: call.ticket, reveal, values: sum(asked), fields: Object.fromEntries(asked) }
+}
+
+/**
+ * Keyed digest of a call: equal for calls that reveal the same for the same reason, different for all others, and
+ * telling nothing to whoever lacks the audit key.
+ *
+ * @param levels what each field that the call reveals is revealed at: of two fields, one must not widen behind the other
+ * @returns 22 letters of base64url
+ */
+function digestCall(
+  keys: FieldKeys,
+  { tokens, purpose, ticket }: ApprovableCall,
+  levels: ReadonlyMap<string, 'full' | 'partial'>,
+): string {
+  // JSON is injective; hashed first, because CMAC works on many short texts faster than on a long one.
+  const sortedLevels = [...levels].sort(([a], [b]) => (a < b ? -1 : 1))
+  const text = JSON.stringify(['detokenize', [...new Set(tokens)].sort(), purpose, ticket ?? null, sortedLevels])
+  const hash = createHash('sha256').update(text).digest('hex')
+  // A token never begins so: no digest of a call is that of a token.
+  return keys.digest.digest([`tokenvault approval v1 ${hash}`])[0]!
+}
+
+function sum(asked: ReadonlyMap<string, number>): number {
+  return [...asked.values()].reduce((total, count) => total + count, 0)
+}

@@ -367,18 +367,35 @@ BEGIN
 END
 $$;
 
-COMMENT ON TABLE pii_vault.spending IS
-  'Values that a principal took, by slots of 10 seconds for the budget of a minute and of an hour for that of a day.';
-COMMENT ON COLUMN pii_vault.spending.principal IS 'pii_vault.principal_id of issuer and subject.';
-COMMENT ON TABLE pii_vault.suspensions IS
-  'Principals who used up their budget of a day: refused every action, until an administrator lifts it.';
-COMMENT ON TABLE pii_vault.approvals IS 'Requests for the approval of a second person, and what became of them. Rows are never removed.';
-COMMENT ON COLUMN pii_vault.approvals."values" IS 'How many distinct tokens are asked for; fields says how many of each field.';
-COMMENT ON COLUMN pii_vault.approvals.digest IS 'Keyed digest of exactly what is asked: operation, tokens, purpose, ticket and levels.';
-COMMENT ON COLUMN pii_vault.approvals.state IS
-  'As it was written: what is pending or approved past expires_at has expired, whatever stands here.';
-COMMENT ON COLUMN pii_vault.approvals.expires_at IS
-  'When the request runs out, 24 hours after it was made; once approved, when the approval does, 15 minutes after that.';
+COMMENT ON TABLE pii_vault.spending IS 'What principals took of their budgets: one row a principal and slot of time. A slot is removed some time after it left its window.';
+COMMENT ON COLUMN pii_vault.spending.principal IS 'Id of the principal: pii_vault.principal_id of issuer and subject.';
+COMMENT ON COLUMN pii_vault.spending.slot_seconds IS 'Length of the slot: 10 for the budget of a minute, 3600 for that of a day. Each value counts in one slot of both.';
+COMMENT ON COLUMN pii_vault.spending.slot IS 'When the slot begins.';
+COMMENT ON COLUMN pii_vault.spending."values" IS 'How many values the principal took in the slot.';
+
+COMMENT ON TABLE pii_vault.suspensions IS 'Principals who asked for more than their budget of a day: one row each. All that they ask is refused until an administrator lifts it, which removes the row.';
+COMMENT ON COLUMN pii_vault.suspensions.principal IS 'Id of the principal: pii_vault.principal_id of issuer and subject.';
+COMMENT ON COLUMN pii_vault.suspensions.issuer IS 'Issuer of the access tokens, their claim iss.';
+COMMENT ON COLUMN pii_vault.suspensions.subject IS 'The principal as the issuer calls it, the claim sub.';
+COMMENT ON COLUMN pii_vault.suspensions.suspended_at IS 'When the budget was exceeded.';
+
+COMMENT ON TABLE pii_vault.approvals IS 'Requests for the approval of a second person, and what became of them: one row each. Rows are never removed.';
+COMMENT ON COLUMN pii_vault.approvals.id IS 'Random id of the request, as callers and approvers name it.';
+COMMENT ON COLUMN pii_vault.approvals.principal IS 'Who asks: pii_vault.principal_id of issuer and subject.';
+COMMENT ON COLUMN pii_vault.approvals.issuer IS 'Issuer of the access token of who asks.';
+COMMENT ON COLUMN pii_vault.approvals.subject IS 'Who asks, as the issuer calls it; nobody of this subject may decide.';
+COMMENT ON COLUMN pii_vault.approvals.roles IS 'Roles of who asks, a JSON array.';
+COMMENT ON COLUMN pii_vault.approvals.purpose IS 'Why they ask.';
+COMMENT ON COLUMN pii_vault.approvals.ticket IS 'Ticket under which they ask; null where they named none.';
+COMMENT ON COLUMN pii_vault.approvals.reveal IS 'full, or partial where only a part of each value is to be revealed.';
+COMMENT ON COLUMN pii_vault.approvals."values" IS 'How many distinct tokens are asked for.';
+COMMENT ON COLUMN pii_vault.approvals.fields IS 'How many of them are of each field, a JSON object.';
+COMMENT ON COLUMN pii_vault.approvals.digest IS 'Keyed digest of exactly what is asked: operation, tokens, purpose, ticket and levels. Equal requests have equal digests.';
+COMMENT ON COLUMN pii_vault.approvals.state IS 'pending, approved, refused or used. What is pending or approved past expires_at has expired, and this still says what it was.';
+COMMENT ON COLUMN pii_vault.approvals.created_at IS 'When the request was made.';
+COMMENT ON COLUMN pii_vault.approvals.expires_at IS 'When the request runs out, 24 hours after it was made; once approved, when the approval does, 15 minutes after the decision.';
+COMMENT ON COLUMN pii_vault.approvals.decided_by IS 'Subject of who decided; null while the request is pending.';
+COMMENT ON COLUMN pii_vault.approvals.decided_at IS 'When it was decided; null while the request is pending.';
 
 REVOKE ALL ON FUNCTION
   pii_vault.principal_id(text, text),

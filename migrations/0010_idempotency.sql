@@ -11,11 +11,14 @@ CREATE TABLE pii_vault.idempotency (
   CONSTRAINT idempotency_reply CHECK ((status IS NULL) = (body IS NULL))
 );
 CREATE INDEX idempotency_by_time ON pii_vault.idempotency (created_at);
-COMMENT ON TABLE pii_vault.idempotency IS
-  'Replies of calls that change something, by principal and Idempotency-Key, so that a repeat is answered alike. Kept for 24 hours.';
-COMMENT ON COLUMN pii_vault.idempotency.principal IS 'pii_vault.principal_id of issuer and subject.';
+
+COMMENT ON TABLE pii_vault.idempotency IS 'Replies of calls that change something, so that a repeat of the call changes nothing and is answered alike: one row a principal and key, kept for 24 hours.';
+COMMENT ON COLUMN pii_vault.idempotency.principal IS 'Id of the principal: pii_vault.principal_id of issuer and subject.';
+COMMENT ON COLUMN pii_vault.idempotency.key IS 'The header Idempotency-Key of the call.';
 COMMENT ON COLUMN pii_vault.idempotency.fingerprint IS 'Digest of method, route and body: the same key for another request is refused.';
 COMMENT ON COLUMN pii_vault.idempotency.status IS 'HTTP status of the reply; null while the call is being worked on.';
+COMMENT ON COLUMN pii_vault.idempotency.body IS 'Body of the reply, which never holds a value; null while the call is being worked on.';
+COMMENT ON COLUMN pii_vault.idempotency.created_at IS 'When the key was claimed.';
 
 -- Claims a key for a request, or tells what became of it. A claim that got no reply within five minutes belonged to a
 -- process that died, and goes to whoever repeats the request.

@@ -64,22 +64,39 @@ table ingest.user_logins_default owner tokenvault_owner
   CREATE INDEX user_logins_default_masked_ip_idx ON ingest.user_logins_default USING hash (masked_ip)
 
 table pii_vault.approvals owner tokenvault_owner
+  -- Requests for the approval of a second person, and what became of them: one row each. Rows are never removed.
   column id uuid not null
+    -- Random id of the request, as callers and approvers name it.
   column principal uuid not null
+    -- Who asks: pii_vault.principal_id of issuer and subject.
   column issuer text not null
+    -- Issuer of the access token of who asks.
   column subject text not null
+    -- Who asks, as the issuer calls it; nobody of this subject may decide.
   column roles jsonb not null
+    -- Roles of who asks, a JSON array.
   column purpose text not null
+    -- Why they ask.
   column ticket text
+    -- Ticket under which they ask; null where they named none.
   column reveal text not null
+    -- full, or partial where only a part of each value is to be revealed.
   column "values" bigint not null
+    -- How many distinct tokens are asked for.
   column fields jsonb not null
+    -- How many of them are of each field, a JSON object.
   column digest text not null
+    -- Keyed digest of exactly what is asked: operation, tokens, purpose, ticket and levels. Equal requests have equal digests.
   column state text not null
+    -- pending, approved, refused or used. What is pending or approved past expires_at has expired, and this still says what it was.
   column created_at timestamp with time zone not null
+    -- When the request was made.
   column expires_at timestamp with time zone not null
+    -- When the request runs out, 24 hours after it was made; once approved, when the approval does, 15 minutes after the decision.
   column decided_by text
+    -- Subject of who decided; null while the request is pending.
   column decided_at timestamp with time zone
+    -- When it was decided; null while the request is pending.
   constraint approvals_by_another CHECK ((decided_by <> subject))
   constraint approvals_decided CHECK ((((state = 'pending'::text) = (decided_at IS NULL)) AND ((decided_at IS NULL) = (decided_by IS NULL))))
   constraint approvals_pkey PRIMARY KEY (id)
@@ -260,12 +277,19 @@ table pii_vault.checkpoints owner tokenvault_owner
   grant SELECT to tokenvault_auditor
 
 table pii_vault.idempotency owner tokenvault_owner
+  -- Replies of calls that change something, so that a repeat of the call changes nothing and is answered alike: one row a principal and key, kept for 24 hours.
   column principal uuid not null
+    -- Id of the principal: pii_vault.principal_id of issuer and subject.
   column key text not null
+    -- The header Idempotency-Key of the call.
   column fingerprint text not null
+    -- Digest of method, route and body: the same key for another request is refused.
   column status integer
+    -- HTTP status of the reply; null while the call is being worked on.
   column body text
+    -- Body of the reply, which never holds a value; null while the call is being worked on.
   column created_at timestamp with time zone not null default now()
+    -- When the key was claimed.
   constraint idempotency_pkey PRIMARY KEY (principal, key)
   constraint idempotency_reply CHECK (((status IS NULL) = (body IS NULL)))
   CREATE INDEX idempotency_by_time ON pii_vault.idempotency USING btree (created_at)
@@ -347,20 +371,30 @@ table pii_vault.quarantine owner tokenvault_owner
   grant SELECT to tokenvault_api
 
 table pii_vault.spending owner tokenvault_owner
+  -- What principals took of their budgets: one row a principal and slot of time. A slot is removed some time after it left its window.
   column principal uuid not null
+    -- Id of the principal: pii_vault.principal_id of issuer and subject.
   column slot_seconds integer not null
+    -- Length of the slot: 10 for the budget of a minute, 3600 for that of a day. Each value counts in one slot of both.
   column slot timestamp with time zone not null
+    -- When the slot begins.
   column "values" bigint not null
+    -- How many values the principal took in the slot.
   constraint spending_pkey PRIMARY KEY (principal, slot_seconds, slot)
   constraint spending_slot_seconds_check CHECK ((slot_seconds = ANY (ARRAY[10, 3600])))
   CREATE INDEX spending_by_slot ON pii_vault.spending USING btree (slot_seconds, slot)
   CREATE UNIQUE INDEX spending_pkey ON pii_vault.spending USING btree (principal, slot_seconds, slot)
 
 table pii_vault.suspensions owner tokenvault_owner
+  -- Principals who asked for more than their budget of a day: one row each. All that they ask is refused until an administrator lifts it, which removes the row.
   column principal uuid not null
+    -- Id of the principal: pii_vault.principal_id of issuer and subject.
   column issuer text not null
+    -- Issuer of the access tokens, their claim iss.
   column subject text not null
+    -- The principal as the issuer calls it, the claim sub.
   column suspended_at timestamp with time zone not null
+    -- When the budget was exceeded.
   constraint suspensions_pkey PRIMARY KEY (principal)
   CREATE UNIQUE INDEX suspensions_pkey ON pii_vault.suspensions USING btree (principal)
   grant SELECT to tokenvault_api

@@ -79,7 +79,7 @@ t.test('whatever statement of a commit fails, the action is rejected and nothing
     ['INSERT ON pii_vault.audit_log', [plain, overDay, ask(), use, lift]],
     ['INSERT ON pii_vault.audit_subtrees', [plain, overDay, ask(), use, lift]],
     ['EXECUTE ON FUNCTION pii_vault.append_audit', [plain, overDay, ask(), use, lift]],
-    ['EXECUTE ON FUNCTION pii_vault.admit_actions', [plain, overDay, ask(), use, lift]],
+    ['EXECUTE ON FUNCTION pii_vault.admit_actions', [overDay, ask(), use, lift]],
     ['EXECUTE ON FUNCTION pii_vault.commit_plain_actions', [plain]],
     ['EXECUTE ON FUNCTION pii_vault.read_standings', [plain, overDay, ask(), use, lift]],
     ['EXECUTE ON FUNCTION pii_vault.check_plain', [plain, overDay]],

@@ -140,6 +140,6 @@ t.test('every function that runs as its owner pins its search path, pg_temp last
     `SELECT p.oid::regprocedure::text AS function, proconfig[1] AS first FROM pg_proc p
      JOIN pg_namespace n ON n.oid = pronamespace WHERE ${ours} ORDER BY 1`,
   )
-  t.equal(rows.length, 25)
+  t.equal(rows.length, 26)
   for (const row of rows) t.equal(row.first, 'search_path=pg_catalog, pg_temp', row.function)
 })

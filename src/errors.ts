@@ -6,151 +6,154 @@ export const errorCatalogue = {
   // Start-up: configuration and keys.
   config_invalid: {
     meaning: 'The configuration is wrong or incomplete.',
-    remedy: 'Correct every problem listed, then start again. Nothing was started.',
+    remedy: 'Correct every problem that is listed, then start again. Nothing was started.',
   },
   kek_unavailable: {
     meaning: 'The key-encryption key cannot be read.',
-    remedy: 'Point KEK_FILE at a file of exactly 32 bytes that only its owner (and group) may read.',
+    remedy: 'Point KEK_FILE to a file of exactly 32 bytes that only its owner, or its owner and group, can read.',
   },
   kek_mismatch: {
-    meaning: 'A stored key does not unwrap under this key-encryption key.',
+    meaning: 'A stored key cannot be unwrapped with this key-encryption key.',
     remedy: 'Start with the key-encryption key that wrapped the stored keys. Nothing was started or changed.',
   },
   keyset_incomplete: {
-    meaning: 'The keyset holds no primary key for a purpose that needs one.',
+    meaning: 'The keyset lacks a primary key that this process needs.',
     remedy:
-      'In a new vault run `tokenvault migrate`, which makes the first keys. In one that was in use restore the keys table from a backup.',
+      'For a new vault, run `tokenvault migrate`, which makes the first keys. For a vault in use, restore the keys table from a backup.',
   },
   keyset_invalid: {
-    meaning: 'The keyset breaks one of its own rules.',
-    remedy: 'Restore the keys table from a backup; a keyset never holds one version twice or two primaries.',
+    meaning: 'The keyset is inconsistent.',
+    remedy:
+      'Restore the keys table from a backup. A valid keyset holds each version once and one primary key for each purpose.',
   },
   migration_failed: {
-    meaning: 'A database migration did not complete; it was rolled back.',
-    remedy: 'Read the named migration and SQLSTATE, correct the cause, and run `tokenvault migrate` again.',
+    meaning: 'A database migration failed and was rolled back.',
+    remedy:
+      'Look up the migration and the SQLSTATE that are named, correct the cause, and run `tokenvault migrate` again.',
   },
   store_unavailable: {
-    meaning: 'The database cannot be reached or refused the statement.',
+    meaning: 'The database cannot be reached, or it refused the statement.',
     remedy: 'Check DATABASE_URL, the role and the server, then try again.',
   },
   store_refused: {
     meaning: 'The database refused the data of a statement.',
-    remedy: 'This is a fault of tokenvault or of a changed schema: read the SQLSTATE, and report it.',
+    remedy: 'The schema was changed, or tokenvault has a fault. Report the SQLSTATE.',
   },
   queue_unavailable: {
-    meaning: 'The queue cannot be reached or refused the call.',
+    meaning: 'The queue cannot be reached, or it refused the call.',
     remedy: 'Check SQS_QUEUE_URL, AWS_ENDPOINT_URL_SQS, the region and the credentials, then try again.',
   },
   event_invalid: {
-    meaning: 'The function was invoked with something that is no SQS event.',
+    meaning: 'The function was invoked with an event that is not from SQS.',
     remedy: 'Invoke it through an SQS event source mapping. No message was deleted.',
   },
   worker_failed: {
-    meaning: 'A worker process ends again and again as soon as it is started.',
-    remedy: 'Read its last lines in the log, correct the cause, and start the worker again. Nothing is lost meanwhile.',
+    meaning: 'A worker process ended several times in a row right after its start.',
+    remedy:
+      'Read its last log lines, correct the cause, and start the worker again. No message is lost in the meantime.',
   },
   embedded_failed: {
     meaning: 'An embedded server did not start.',
     remedy: 'Read the named log file in the data directory.',
   },
   already_running: {
-    meaning: 'Another tokenvault uses this data directory.',
-    remedy: 'Stop it first, or give another --data-dir.',
+    meaning: 'Another tokenvault process uses this data directory.',
+    remedy: 'Stop that process, or choose another directory with --data-dir.',
   },
   port_unavailable: {
-    meaning: 'A port that was asked for is in use.',
-    remedy: 'Stop what uses it, or give --port 0 for free ports.',
+    meaning: 'The requested port is in use.',
+    remedy: 'Stop the program that uses it, or pass --port 0 to take free ports.',
   },
   input_invalid: {
     meaning: 'The input file is not a JSON array of events.',
-    remedy: 'Give --input a readable file that holds one JSON array.',
+    remedy: 'Pass --input a readable file that holds one JSON array.',
   },
   api_unavailable: {
     meaning: 'The API does not answer.',
-    remedy: 'Check --url, and that the API or `tokenvault up` runs.',
+    remedy: 'Check --url, and check that the API or `tokenvault up` is running.',
   },
   api_refused: {
     meaning: 'The API refused the request.',
-    remedy: 'Look its code up in the OpenAPI document at /docs.',
+    remedy: 'Look up the code in the OpenAPI document at /docs.',
   },
   usage: {
-    meaning: 'The command line is wrong.',
-    remedy: 'Run the command with --help.',
+    meaning: 'The command line is not valid.',
+    remedy: 'Run the command with --help to see its arguments and options.',
   },
   // Policy and evidence.
   policy_invalid: {
-    meaning: 'The policy file is wrong.',
-    remedy: 'Correct the line that is named. A running process keeps the policy it has.',
+    meaning: 'The policy file is not valid.',
+    remedy: 'Correct the line that is named. A running process keeps its current policy.',
   },
   audit_invalid: {
-    meaning: 'The audit log was altered, or does not match a checkpoint.',
-    remedy: 'Tell the security team and keep the database as it is: it is evidence.',
+    meaning: 'The audit log was changed, or does not match a checkpoint.',
+    remedy: 'Tell the security team, and keep the database unchanged: it is evidence.',
   },
   checkpoint_invalid: {
-    meaning: 'The checkpoint is no signed note of this log, or its signature is wrong.',
-    remedy: 'Give the checkpoint as it was published, and the verifier key of this vault.',
+    meaning: 'The checkpoint is not a signed note of this log, or its signature is wrong.',
+    remedy: 'Pass the checkpoint exactly as it was published, and the verifier key of this vault.',
   },
   checkpoint_unavailable: {
-    meaning: 'A checkpoint could not be kept outside the database.',
-    remedy: 'Check CHECKPOINT_URL, and that this process may write there.',
+    meaning: 'A checkpoint could not be stored outside the database.',
+    remedy: 'Check CHECKPOINT_URL, and check that this process may write there.',
   },
   receipt_invalid: {
-    meaning: 'The receipt or proof is not one of this vault, or was changed.',
-    remedy: 'Give it as the API answered it, with the verifier key of this vault.',
+    meaning: 'The receipt or proof was changed, or is not from this vault.',
+    remedy: 'Pass it exactly as the API returned it, with the verifier key of this vault.',
   },
   // Tokens, values and keys.
   key_length_invalid: {
-    meaning: 'An AES-SIV key has a length other than 64 bytes.',
-    remedy: 'Use 512-bit AES-SIV keys only.',
+    meaning: 'An AES-SIV key is not 64 bytes long.',
+    remedy: 'Use 512-bit AES-SIV keys.',
   },
   key_unavailable: {
-    meaning: 'No key of the named version is held for the field.',
-    remedy: 'Check that the key was not destroyed and that the keyset is current.',
+    meaning: 'The keyset has no key of this version for the field.',
+    remedy: 'Check that the keyset is current and that the key was not destroyed.',
   },
   field_unknown: {
-    meaning: 'The field is not one that this vault tokenizes.',
-    remedy: 'Use a field of the configured schema, such as ip or device_id.',
+    meaning: 'This vault does not tokenize the field.',
+    remedy: 'Use a configured field, such as ip or device_id.',
   },
   value_invalid: {
-    meaning: 'The value is not of the shape its field asks for.',
-    remedy: 'Send a value that the rule of its field takes, such as an IP address for ip; see docs/normalization.md.',
+    meaning: 'The value does not have the form that its field requires.',
+    remedy: 'Send a value that the rule of the field accepts, such as an IP address for ip; see docs/normalization.md.',
   },
   value_too_long: {
     meaning: 'The value is longer than its field allows.',
-    remedy: 'Send at most the number of bytes that the field allows.',
+    remedy: 'Send at most as many bytes as the field allows.',
   },
   token_malformed: {
     meaning: 'The text is not a token.',
-    remedy: 'Send tokens exactly as they stand in user_logins: <field>_v<version>_<base64url>.',
+    remedy: 'Send tokens exactly as user_logins holds them: <field>_v<version>_<base64url>.',
   },
   token_unknown: {
-    meaning: 'The vault holds no original for the token.',
-    remedy: 'Check that the token came from this vault and that its person was not erased.',
+    meaning: 'The vault has no original for this token.',
+    remedy: 'Check that the token is from this vault. The person it belongs to may have been erased.',
   },
   token_field_mismatch: {
-    meaning: 'The token names one field but identifies a value of another.',
-    remedy: 'Send the token unchanged; its field prefix is part of it.',
+    meaning: 'The token names one field but identifies a value of another field.',
+    remedy: 'Send the token unchanged, including its field prefix.',
   },
   token_not_authentic: {
-    meaning: 'The token was changed, or was not minted by this vault.',
-    remedy: 'Send the token unchanged. If it is unchanged, tell the security team: the vault may have been altered.',
+    meaning: 'The token was changed, or was not made by this vault.',
+    remedy: 'Send the token unchanged. If it was unchanged, tell the security team: the vault may have been changed.',
   },
   original_not_authentic: {
-    meaning: 'The sealed original does not open, or opens to another value than the token stands for.',
-    remedy: 'Tell the security team: a row of the vault was altered or swapped.',
+    meaning: 'The sealed original cannot be opened, or it does not belong to the token.',
+    remedy: 'Tell the security team: a row of the vault was changed or swapped.',
   },
   // Quarantine and dead letters.
   quarantine_unknown: {
-    meaning: 'The quarantine holds no entry of this id.',
-    remedy: 'List the quarantine and take an id from there.',
+    meaning: 'The quarantine has no entry with this id.',
+    remedy: 'List the quarantine to find the id.',
   },
   quarantine_settled: {
-    meaning: 'The entry was redriven or discarded before; its body is erased.',
-    remedy: 'Nothing is left to do with it. Show it to see what became of it.',
+    meaning: 'The entry was already redriven or discarded, and its body is erased.',
+    remedy: 'Nothing is left to do. Show the entry to see its state.',
   },
   quarantine_unreadable: {
-    meaning: 'The sealed body does not open: its key is not held, or the row was altered.',
-    remedy: 'Check that the quarantine key was not destroyed; otherwise tell the security team.',
+    meaning: 'The sealed body cannot be opened: its key is missing, or the row was changed.',
+    remedy: 'Check that the quarantine key was not destroyed. If the key exists, tell the security team.',
   },
   dead_letter_queue_missing: {
     meaning: 'The queue has no redrive policy, so it has no dead-letter queue.',
@@ -158,12 +161,13 @@ export const errorCatalogue = {
   },
   // Requests.
   unauthenticated: {
-    meaning: 'The request carries no acceptable access token.',
-    remedy: 'Send one Authorization header with a current JWT of the configured issuer and audience.',
+    meaning: 'The request has no valid access token.',
+    remedy:
+      'Send one Authorization header with an unexpired JWT from the configured issuer, for the configured audience.',
   },
   jwks_unavailable: {
     meaning: 'The issuer’s public keys cannot be fetched, so no access token can be checked.',
-    remedy: 'Try again after a short wait; if it lasts, tell the operator that JWKS_URL does not answer.',
+    remedy: 'Wait a moment and try again. If it continues, tell the operator that JWKS_URL does not answer.',
   },
   role_not_permitted: {
     meaning: 'None of the caller’s roles permits the operation.',
@@ -174,7 +178,7 @@ export const errorCatalogue = {
     remedy: 'Ask the security team for a role that permits the field.',
   },
   purpose_missing: {
-    meaning: 'The request states no purpose.',
+    meaning: 'The request has no purpose.',
     remedy: 'Add a purpose, such as "fraud_investigation".',
   },
   purpose_invalid: {
@@ -184,10 +188,10 @@ export const errorCatalogue = {
   },
   purpose_not_permitted: {
     meaning: 'None of the caller’s roles permits this purpose.',
-    remedy: 'State the purpose you have, or ask the security team for a role that permits it.',
+    remedy: 'State a purpose that your role permits, or ask the security team for a role that permits this one.',
   },
   ticket_required: {
-    meaning: 'The policy asks for a ticket, and the request names none.',
+    meaning: 'The policy requires a ticket, and the request names none.',
     remedy: 'Add the ticket under which you act, such as "SEC-1234".',
   },
   ticket_invalid: {
@@ -195,84 +199,84 @@ export const errorCatalogue = {
     remedy: 'Use 2 to 10 letters, optionally a hyphen, and 1 to 8 digits, such as "SEC-1234". Never put a value in it.',
   },
   batch_over_role_limit: {
-    meaning: 'The batch holds more items than the caller’s roles allow in one call.',
-    remedy: 'Split it into calls of at most the number given.',
+    meaning: 'The batch has more items than the caller’s roles allow in one call.',
+    remedy: 'Split it into calls with at most the number of items that is named.',
   },
   budget_exceeded: {
     meaning: 'The call would take more values than the caller’s budget allows.',
-    remedy: 'Wait for the seconds that Retry-After gives, ask for fewer values, or ask the security team.',
+    remedy: 'Wait as many seconds as Retry-After says, ask for fewer values, or ask the security team.',
   },
   principal_suspended: {
-    meaning: 'The caller used up a daily budget and is suspended.',
+    meaning: 'The caller exceeded a daily budget and is suspended.',
     remedy: 'Ask an administrator to lift the suspension.',
   },
   suspension_unknown: {
     meaning: 'This principal is not suspended.',
-    remedy: 'List the suspensions and take issuer and subject from there.',
+    remedy: 'List the suspensions to find issuer and subject.',
   },
   approval_required: {
-    meaning: 'The policy asks for the approval of a second person.',
-    remedy: 'Wait until an approver approves the request, then send the same call again with its approvalId.',
+    meaning: 'The policy requires the approval of a second person.',
+    remedy: 'Wait until an approver has approved the request, then send the same call again with its approvalId.',
   },
   approval_unknown: {
-    meaning: 'There is no request for approval of this id.',
-    remedy: 'List the approvals and take an id from there.',
+    meaning: 'There is no request for approval with this id.',
+    remedy: 'List the approvals to find the id.',
   },
   approval_self: {
-    meaning: 'Nobody decides about a request of their own.',
+    meaning: 'Callers cannot decide about their own requests.',
     remedy: 'Ask another approver.',
   },
   approval_settled: {
-    meaning: 'The request was decided before, or ran out.',
-    remedy: 'Show it to see what became of it; send the original call again for a new one.',
+    meaning: 'The request was already decided, or it expired.',
+    remedy: 'Show the request to see its state. To make a new request, send the original call again.',
   },
   approval_unusable: {
-    meaning: 'The approval does not cover this call: it is for another one, not approved, used, or it ran out.',
-    remedy: 'Send exactly the approved call, within 15 minutes and once; or leave approvalId out for a new request.',
+    meaning: 'The approval does not cover this call: it is for another call, not approved, already used, or expired.',
+    remedy: 'Send exactly the approved call, once and within 15 minutes. To make a new request, leave approvalId out.',
   },
   approvals_too_many: {
     meaning: 'The caller has too many undecided requests for approval.',
-    remedy: 'Wait until some are decided.',
+    remedy: 'Wait until some of them are decided.',
   },
   idempotency_key_invalid: {
-    meaning: 'The Idempotency-Key is not 1 to 255 printable ASCII characters, or stands twice.',
+    meaning: 'The Idempotency-Key is not 1 to 255 printable ASCII characters, or was sent twice.',
     remedy: 'Send one key, such as a UUID, in one header.',
   },
   idempotency_key_reused: {
     meaning: 'The Idempotency-Key was used for another request.',
-    remedy: 'Make a new key for each operation; repeat a key only with the same request.',
+    remedy: 'Use a new key for each operation, and repeat a key only with the same request.',
   },
   idempotency_in_progress: {
-    meaning: 'A request with this Idempotency-Key is being worked on, or failed less than five minutes ago.',
-    remedy: 'Repeat it under the same key, now and then, for five minutes; a new key might do it twice.',
+    meaning: 'A request with this Idempotency-Key is in progress, or failed less than five minutes ago.',
+    remedy: 'Repeat the request with the same key for up to five minutes. With a new key it might take effect twice.',
   },
   audit_event_unknown: {
-    meaning: 'The audit log holds no event of this sequence, or not yet a checkpoint that covers it.',
+    meaning: 'The audit log has no event with this sequence, or no checkpoint covers the event yet.',
     remedy: 'Ask for a sequence below the size of the newest checkpoint.',
   },
   batch_empty: {
-    meaning: 'The batch holds no items.',
+    meaning: 'The batch is empty.',
     remedy: 'Send at least one item.',
   },
   batch_too_large: {
-    meaning: 'The batch holds more than 10,000 items.',
-    remedy: 'Split it into calls of at most 10,000 items.',
+    meaning: 'The batch has more than 10,000 items.',
+    remedy: 'Split it into calls with at most 10,000 items.',
   },
   batch_refused: {
-    meaning: 'The call was atomic and at least one item was refused, so none is returned.',
-    remedy: 'Read the items listed, remove or correct them, or leave atomic out.',
+    meaning: 'The call was atomic and at least one item was refused, so nothing is returned.',
+    remedy: 'Remove or correct the items that are listed, or leave atomic out.',
   },
   property_unknown: {
-    meaning: 'The body has a property that the operation does not take.',
-    remedy: 'Remove the property; unknown properties are never ignored.',
+    meaning: 'The body has a property that the operation does not know.',
+    remedy: 'Remove the property. Unknown properties are never ignored.',
   },
   request_invalid: {
     meaning: 'The request does not match the operation’s schema.',
-    remedy: 'Compare it with the OpenAPI document at /docs.',
+    remedy: 'Compare the request with the OpenAPI document at /docs.',
   },
   body_malformed: {
     meaning: 'The body is not valid JSON.',
-    remedy: 'Send one JSON object in UTF-8.',
+    remedy: 'Send one JSON object, encoded in UTF-8.',
   },
   body_too_large: {
     meaning: 'The body is larger than the API accepts.',
@@ -283,27 +287,27 @@ export const errorCatalogue = {
     remedy: 'Send Content-Type: application/json.',
   },
   route_not_found: {
-    meaning: 'There is no such operation.',
+    meaning: 'There is no operation at this path.',
     remedy: 'Compare method and path with the OpenAPI document at /docs.',
   },
   method_not_allowed: {
-    meaning: 'The path exists, but not for this method.',
+    meaning: 'The path does not support this method.',
     remedy: 'Use a method that the Allow header names.',
   },
   rate_limited: {
     meaning: 'The caller sent too many requests.',
-    remedy: 'Wait for the seconds that Retry-After gives.',
+    remedy: 'Wait as many seconds as Retry-After says.',
   },
   overloaded: {
     meaning: 'The server is too busy or is stopping.',
-    remedy: 'Try again after a short wait.',
+    remedy: 'Wait a moment and try again.',
   },
   audit_unavailable: {
     meaning: 'The audit event could not be committed, so nothing was returned.',
-    remedy: 'Try again; if it lasts, tell the operator that audit storage is down.',
+    remedy: 'Try again. If it continues, tell the operator that the audit log cannot be written.',
   },
   internal: {
-    meaning: 'An unexpected fault; nothing about it is shown here.',
+    meaning: 'An unexpected fault occurred. Its details are not shown here.',
     remedy: 'Give the request id to the operator.',
   },
 } as const satisfies Record<string, { meaning: string; remedy: string }>

@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { signWithDataDir } from '../embedded/issuer.ts'
 import { TokenvaultError } from '../errors.ts'
-import { developmentAudience } from './local/embedded-stack.ts'
-import { defaultDataDir, parseDataDir, readRunning } from './local/state.ts'
-import { printable } from './terminal/printable.ts'
+import { developmentAudience, readRunning } from './local/state.ts'
+import { dataDirOption } from './terminal/options.ts'
+import { printable } from './terminal/print.ts'
 
 /** Options that every command has which calls the API. */
 export interface ApiOptions {
@@ -27,7 +27,7 @@ export function addApiOptions(command: Command, who: string): Command {
   return command
     .option('--url <url>', 'where the API is (default: the one that `tokenvault up` runs)')
     .option('--jwt-file <file>', `file that holds your JWT (default: ${who} of the development issuer)`)
-    .option('--data-dir <dir>', 'where `tokenvault up` keeps its state', parseDataDir, defaultDataDir)
+    .addOption(dataDirOption())
     .option('--json', 'print the API’s answer as one JSON line', false)
 }
 

@@ -1,25 +1,115 @@
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, Help } from 'commander'
 import { version } from '../compose/version.ts'
-import { addApiCommand } from './commands/api.ts'
-import { addApprovalCommand } from './commands/approval.ts'
-import { addAuditCommand } from './commands/audit.ts'
-import { addDetokenizeCommand } from './commands/detokenize.ts'
-import { addDlqCommand } from './commands/dlq.ts'
-import { addJwtCommand } from './commands/jwt.ts'
-import { addMigrateCommand } from './commands/migrate.ts'
-import { addOpenapiCommand } from './commands/openapi.ts'
-import { addPolicyCommand } from './commands/policy.ts'
-import { addQuarantineCommand } from './commands/quarantine.ts'
-import { addReceiptCommand } from './commands/receipt.ts'
-import { addReconcileCommand } from './commands/reconcile.ts'
-import { addSampleCommand } from './commands/sample.ts'
-import { addSuspensionCommand } from './commands/suspension.ts'
-import { addUpCommand } from './commands/up.ts'
-import { addWorkerCommand } from './commands/worker.ts'
-import { reportFailure } from './terminal/failure.ts'
 
-/** The command line: every command with its help. */
-export function createProgram(): Command {
+interface ListedCommand {
+  readonly name: string
+  /** What the list of commands shows behind the name. */
+  readonly usage?: string
+  readonly description: string
+  /** Brings the options and the action. Called for the one command that runs, so that no other is paid for. */
+  readonly load: () => Promise<{ readonly configure: (command: Command) => void }>
+}
+
+const options = '[options]'
+
+const commands: readonly ListedCommand[] = [
+  {
+    name: 'up',
+    usage: options,
+    description: 'run everything on this machine: Postgres, the queue, worker and API, with sample events',
+    load: () => import('./commands/up.ts'),
+  },
+  {
+    name: 'migrate',
+    usage: options,
+    description: 'apply missing migrations, make the first keys, and set passwords of roles; safe to run at any time',
+    load: () => import('./commands/migrate.ts'),
+  },
+  {
+    name: 'worker',
+    usage: options,
+    description: 'ingest login events from the queue until stopped; SIGTERM stores and settles what is in flight',
+    load: () => import('./commands/worker.ts'),
+  },
+  {
+    name: 'api',
+    description: 'serve the HTTP API until stopped; SIGTERM finishes the requests under way',
+    load: () => import('./commands/api.ts'),
+  },
+  {
+    name: 'reconcile',
+    usage: options,
+    description: 'prove that every delivery record has its rows and every token its original; exit code 1 where not',
+    load: () => import('./commands/reconcile.ts'),
+  },
+  {
+    name: 'sample',
+    usage: options,
+    description: 'print realistic login events as a JSON array, the same for the same seed',
+    load: () => import('./commands/sample.ts'),
+  },
+  {
+    name: 'jwt',
+    usage: options,
+    description: 'print a JWT of the development issuer of `tokenvault up`',
+    load: () => import('./commands/jwt.ts'),
+  },
+  {
+    name: 'detokenize',
+    usage: `${options} <token...>`,
+    description:
+      'ask the API for the originals of tokens; exit code 1 when one of them is refused, 3 when an approval is needed',
+    load: () => import('./commands/detokenize.ts'),
+  },
+  {
+    name: 'approval',
+    description: 'see requests for approval, and decide about those of others',
+    load: () => import('./commands/approval.ts'),
+  },
+  {
+    name: 'suspension',
+    description: 'see who used up a daily budget, and let them go on',
+    load: () => import('./commands/suspension.ts'),
+  },
+  {
+    name: 'quarantine',
+    description: 'see, redrive or discard quarantined messages',
+    load: () => import('./commands/quarantine.ts'),
+  },
+  {
+    name: 'policy',
+    description: 'say what the policy permits, and why; asks no server',
+    load: () => import('./commands/policy.ts'),
+  },
+  {
+    name: 'dlq',
+    description: 'see and redrive the dead-letter queue',
+    load: () => import('./commands/dlq.ts'),
+  },
+  {
+    name: 'audit',
+    description: 'verify the audit log, prove events of it, and check proofs',
+    load: () => import('./commands/audit.ts'),
+  },
+  {
+    name: 'receipt',
+    description: 'check the receipts that the API gives with every detokenize reply',
+    load: () => import('./commands/receipt.ts'),
+  },
+  {
+    name: 'openapi',
+    usage: options,
+    description: 'print the OpenAPI document, or write it to a file',
+    load: () => import('./commands/openapi.ts'),
+  },
+]
+
+/**
+ * The command line: every command by its name and description, and one of them whole.
+ *
+ * @param called name of the command that is to run; the others are listed and suggested, and cannot run
+ */
+export async function createProgram(called?: string): Promise<Command> {
   const program = new Command('tokenvault')
     .description(
       'Reversible PII tokenization vault: login events in from SQS, tokens for analysts, originals for those who may.',
@@ -28,32 +118,30 @@ export function createProgram(): Command {
     .helpCommand(false)
     .showHelpAfterError('Run it with --help.')
     .exitOverride()
-  addUpCommand(program)
-  addMigrateCommand(program)
-  addWorkerCommand(program)
-  addApiCommand(program)
-  addReconcileCommand(program)
-  addSampleCommand(program)
-  addJwtCommand(program)
-  addDetokenizeCommand(program)
-  addApprovalCommand(program)
-  addSuspensionCommand(program)
-  addQuarantineCommand(program)
-  addPolicyCommand(program)
-  addDlqCommand(program)
-  addAuditCommand(program)
-  addReceiptCommand(program)
-  addOpenapiCommand(program)
-  return program
+  const terms = new Map<Command, string>()
+  for (const { name, usage, description, load } of commands) {
+    const command = program.command(name).description(description)
+    terms.set(command, usage === undefined ? name : `${name} ${usage}`)
+    if (name === called) (await load()).configure(command)
+  }
+  // After the commands were made, as each of them takes over the settings that its parent has then.
+  return program.configureHelp({ subcommandTerm: command => terms.get(command) ?? new Help().subcommandTerm(command) })
 }
 
 /** Runs one command and sets the exit code: 0 done, 1 failed, 2 wrong usage, configuration or input, 3 waits for approval. */
 export async function run(argv: readonly string[]): Promise<void> {
+  const [first, second] = argv.slice(2)
   try {
-    await createProgram().parseAsync(argv)
+    // No option of the program goes before a command: --help and --version are answered without one.
+    const program = await createProgram(first === '--' ? second : first)
+    await program.parseAsync(argv)
   } catch (error) {
     // Commander has printed its own message, or the help that was asked for.
-    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2
-    else process.exitCode = reportFailure(error, text => process.stderr.write(text))
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode === 0 ? 0 : 2
+      return
+    }
+    const { reportFailure } = await import('./terminal/failure.ts')
+    process.exitCode = reportFailure(error, text => process.stderr.write(text))
   }
 }

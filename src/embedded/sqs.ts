@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { type BuildAppOptions, buildApp } from 'fauxqs'
+import type { BuildAppOptions } from 'fauxqs'
 import { TokenvaultError } from '../errors.ts'
 import { listenFailure } from './free-port.ts'
 import { closeSqsStorage, createSqsStore, loadSqsStorage, openSqsStorage, type SqsStore } from './sqs-storage.ts'
@@ -26,7 +26,7 @@ const maxReceiveCount = 5
  * @param options.dataDir keeps messages in `sqs/` of this directory, across restarts and kill -9; in memory without it
  * @param options.port 0 picks a free one
  * @param options.visibilityTimeoutSeconds of the queue; 60 by default
- * @throws TokenvaultError `port_unavailable`; `embedded_failed` when the kept messages cannot be opened
+ * @throws TokenvaultError `port_unavailable`; `embedded_failed` where fauxqs is not installed or the kept messages cannot be opened
  */
 export async function startSqs(options: {
   readonly dataDir?: string
@@ -35,6 +35,7 @@ export async function startSqs(options: {
   readonly visibilityTimeoutSeconds?: number
 }): Promise<EmbeddedSqs> {
   const { queueName = 'login-events', visibilityTimeoutSeconds = 60 } = options
+  const { buildApp } = await loadFauxqs()
   const store = await createSqsStore()
   // Without a host of its own fauxqs names queues by the address that the client used.
   store.host = ''
@@ -74,6 +75,19 @@ export async function startSqs(options: {
       stopping ??= app.close().then(() => storage && closeSqsStorage(storage))
       return stopping
     },
+  }
+}
+
+/** An optional package, as only this machine's queue needs it. */
+async function loadFauxqs(): Promise<typeof import('fauxqs')> {
+  try {
+    return await import('fauxqs')
+  } catch (cause) {
+    throw new TokenvaultError(
+      'embedded_failed',
+      'The package fauxqs is not installed; run `npm ci` without --omit=optional, or use an SQS of your own',
+      { cause },
+    )
   }
 }
 

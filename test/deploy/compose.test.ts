@@ -45,7 +45,7 @@ const withDefaults = (text: string) => text.replaceAll(/\$\{[A-Z0-9_]+:-([^}]*)\
 t.test('the services are those that the README promises', async t => {
   t.match(Object.keys(compose.services), ['secrets', 'postgres', 'elasticmq', 'migrate', 'worker', 'api', 'issuer'])
   for (const [name, { command = [] }] of processes as [ProcessName, Service][]) t.same(command, [name])
-  const commands = createProgram().commands.map(command => command.name())
+  const commands = (await createProgram()).commands.map(command => command.name())
   for (const [name] of processes) t.ok(commands.includes(String(name)), `tokenvault ${name}`)
 })
 

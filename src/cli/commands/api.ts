@@ -3,24 +3,21 @@ import { composeApi } from '../../compose/api.ts'
 import { loadConfig } from '../../config/load.ts'
 import { listen } from '../../http/server/listen.ts'
 import { createLog } from '../../log.ts'
-import { environmentHelp } from '../environment-help.ts'
 import { stopped, stopSignal } from '../process/stop-signal.ts'
+import { environmentHelp } from '../terminal/options.ts'
 
-export function addApiCommand(program: Command): void {
-  program
-    .command('api')
-    .description('serve the HTTP API until stopped; SIGTERM finishes the requests under way')
-    .addHelpText('after', environmentHelp('api'))
-    .action(async () => {
-      const config = loadConfig('api', process.env)
-      const log = createLog(config.LOG_LEVEL)
-      const signal = stopSignal()
-      const api = await composeApi(config, log)
-      try {
-        log.info({ event: 'api_listening', port: await listen(api.app, { host: config.HOST, port: config.PORT }) })
-        await stopped(signal)
-      } finally {
-        await api.close()
-      }
-    })
+/** Options and action of `tokenvault api`. */
+export function configure(command: Command): void {
+  command.addHelpText('after', environmentHelp('api')).action(async () => {
+    const config = loadConfig('api', process.env)
+    const log = createLog(config.LOG_LEVEL)
+    const signal = stopSignal()
+    const api = await composeApi(config, log)
+    try {
+      log.info({ event: 'api_listening', port: await listen(api.app, { host: config.HOST, port: config.PORT }) })
+      await stopped(signal)
+    } finally {
+      await api.close()
+    }
+  })
 }

@@ -4,20 +4,16 @@ import type { showApproval } from '../../http/approvals/schemas.ts'
 import type { ApprovalDecision } from '../../vault/admission/approvals.ts'
 import { approvalIdPattern } from '../../vault/admission/request-shape.ts'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
-import { parsePageSize } from '../page-size.ts'
-import { print } from '../terminal/print.ts'
-import { printable } from '../terminal/printable.ts'
-import { formatTextTable } from '../terminal/text-table.ts'
+import { parsePageSize } from '../terminal/options.ts'
+import { print, printable } from '../terminal/print.ts'
+import { formatPairs, formatTextTable } from '../terminal/text-table.ts'
 
 type ShownApproval = ReturnType<typeof showApproval>
 
 const roles = ['approver']
 
 /** `tokenvault approval …`: what takes a second person. */
-export function addApprovalCommand(program: Command): void {
-  const approval = program
-    .command('approval')
-    .description('see requests for approval, and decide about those of others')
+export function configure(approval: Command): void {
   const add = (usage: string, description: string) =>
     addApiOptions(approval.command(usage).description(description), 'an approver')
 
@@ -55,8 +51,8 @@ async function show(id: string, options: ApiOptions): Promise<void> {
   if (options.json) return print(JSON.stringify(approval))
   const { roles: held, fields, ...plain } = approval
   const counts = Object.entries(fields).map(([field, count]) => `${field} ${count}`)
-  const lines = [...Object.entries(plain), ['roles', held.join(', ')], ['fields', counts.join(', ')]]
-  print(lines.map(([name, value]) => printable(`${String(name).padEnd(12)}${value}`)).join('\n'))
+  const told = Object.entries(plain).map(([name, value]) => [name, String(value)] as const)
+  print(formatPairs([...told, ['roles', held.join(', ')], ['fields', counts.join(', ')]]))
 }
 
 async function decide(id: string, decision: ApprovalDecision, options: ApiOptions): Promise<void> {

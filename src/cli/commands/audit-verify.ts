@@ -3,12 +3,12 @@ import type { Command } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
 import { type AuditFinding, auditFindingMeanings } from '../../vault/evidence/verify/findings.ts'
 import { type AuditVerification, verifyAudit } from '../../vault/evidence/verify/verify.ts'
-import { readCheckpointFolder, readKeptCheckpoints, readVerifierKey } from '../audit-files.ts'
-import { environmentHelp } from '../environment-help.ts'
 import { withAuditReader } from '../local/auditor-database.ts'
-import { defaultDataDir, parseDataDir } from '../local/state.ts'
-import { printable } from '../terminal/printable.ts'
+import { readCheckpointFolder, readKeptCheckpoints, readVerifierKey } from '../local/evidence-files.ts'
+import { dataDirOption, environmentHelp } from '../terminal/options.ts'
+import { printable } from '../terminal/print.ts'
 import { createProgressBar } from '../terminal/progress-bar.ts'
+import { formatPairs } from '../terminal/text-table.ts'
 
 interface Options {
   readonly checkpoint?: readonly string[]
@@ -17,7 +17,7 @@ interface Options {
   readonly json?: true
 }
 
-export function addAuditVerifyCommand(audit: Command): void {
+export function addAuditVerify(audit: Command): void {
   audit
     .command('verify')
     .description(
@@ -28,7 +28,7 @@ export function addAuditVerifyCommand(audit: Command): void {
       'checkpoints kept outside the database: a file with one, or with the API’s lines of standard output, or a directory of *.note',
     )
     .option('--key <key>', 'verifier key of the log, or a file that holds it')
-    .option('--data-dir <dir>', 'where `tokenvault up` keeps its state', parseDataDir, defaultDataDir)
+    .addOption(dataDirOption())
     .option('--json', 'print one JSON line')
     .addHelpText(
       'after',
@@ -70,12 +70,15 @@ function createProgress(): ((done: number, total: number) => void) | undefined {
 
 function describe(result: AuditVerification, log: string | undefined): string {
   const { events, root, checkpoints, signaturesChecked, findings, omitted, isIntact } = result
+  const pairs: [string, string][] = [
+    ...(log === undefined ? [] : [['log', log] satisfies [string, string]]),
+    ['events', String(events)],
+    ['root', root],
+    ['checkpoints', `${checkpoints.stored} in the database, ${checkpoints.external} kept elsewhere`],
+    ...(signaturesChecked ? [] : [['signatures', 'NOT checked: give --key'] satisfies [string, string]]),
+  ]
   const lines = [
-    ...(log === undefined ? [] : [`log          ${log}`]),
-    `events       ${events}`,
-    `root         ${root}`,
-    `checkpoints  ${checkpoints.stored} in the database, ${checkpoints.external} kept elsewhere`,
-    ...(signaturesChecked ? [] : ['signatures   NOT checked: give --key']),
+    formatPairs(pairs),
     ...findings.map(describeFinding),
     ...(omitted > 0 ? [`and ${omitted} more`] : []),
     isIntact ? 'intact' : 'NOT intact. Tell the security team and keep the database as it is: it is evidence.',

@@ -1,18 +1,23 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import { openSigningVault } from '../../compose/vault.ts'
 import { loadConfig } from '../../config/load.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { type Checkpoint, openCheckpoint } from '../../tlog/checkpoint.ts'
 import { checkProof, type Proven } from '../../tlog/proof.ts'
 import { createProver } from '../../vault/evidence/prove.ts'
-import { needVerifierKey, readJsonFile, readKeptCheckpoints, readVerifierKey, verifierKeyFile } from '../audit-files.ts'
-import { environmentHelp } from '../environment-help.ts'
 import { withAuditReader } from '../local/auditor-database.ts'
-import { defaultDataDir, parseDataDir } from '../local/state.ts'
-import { printable } from '../terminal/printable.ts'
-import { addAuditVerifyCommand } from './audit-verify.ts'
+import {
+  needVerifierKey,
+  readJsonFile,
+  readKeptCheckpoints,
+  readVerifierKey,
+  verifierKeyFile,
+} from '../local/evidence-files.ts'
+import { dataDirOption, environmentHelp, wholeNumber } from '../terminal/options.ts'
+import { printable } from '../terminal/print.ts'
+import { addAuditVerify } from './audit-verify.ts'
 
 interface ProveOptions {
   readonly from?: number
@@ -24,37 +29,41 @@ interface ProveOptions {
   readonly dataDir: string
 }
 
+/** Of events; an event's sequence too. */
+const eventCount = wholeNumber(0, 999_999_999_999_999, 'It must be a number from 0.')
+
 /** `tokenvault audit …`: what auditors, and outsiders with a verifier key, do with the evidence. */
-export function addAuditCommand(program: Command): void {
-  const audit = program.command('audit').description('verify the audit log, prove events of it, and check proofs')
-  addAuditVerifyCommand(audit)
-  addDataDir(audit.command('prove [sequence]'))
+export function configure(audit: Command): void {
+  addAuditVerify(audit)
+  audit
+    .command('prove [sequence]')
+    .addOption(dataDirOption())
     .description('prove that an event stands in the log, or with --from that one checkpoint grew out of another')
-    .option('--size <events>', 'by the checkpoint of this size (default: the newest)', count)
+    .option('--size <events>', 'by the checkpoint of this size (default: the newest)', eventCount)
     .option('--no-event', 'leave the event out, and prove its leaf hash alone')
-    .option('--from <events>', 'size of the smaller checkpoint', count)
-    .option('--to <events>', 'with --from: size of the larger (default: the newest)', count)
+    .option('--from <events>', 'size of the smaller checkpoint', eventCount)
+    .option('--to <events>', 'with --from: size of the larger (default: the newest)', eventCount)
     .option('--out <file>', 'write the proof there (default: standard output)')
     .option('--key <key>', 'verifier key of the log, or a file that holds it: also check the stored signature')
     .addHelpText('after', `\nDATABASE_URL is of role tokenvault_auditor.\n${environmentHelp('audit')}`)
     .action(prove)
-  addDataDir(audit.command('check <file>'))
+  audit
+    .command('check <file>')
+    .addOption(dataDirOption())
     .description('check a proof with the verifier key alone, without database or API; - reads standard input')
     .option('--key <key>', 'verifier key of the log, or a file that holds it')
     .option('--checkpoint <path>', 'the proof must be by this checkpoint, or by one of this directory')
     .option('--json', 'print one JSON line')
     .action(check)
-  addDataDir(audit.command('key'))
+  audit
+    .command('key')
+    .addOption(dataDirOption())
     .description('print the verifier key of the log, which outsiders need; it is no secret')
     .addHelpText(
       'after',
       `\nNeeds what \`migrate\` or \`api\` needs, as it opens the signing key.\n${environmentHelp('migrate')}`,
     )
     .action(printKey)
-}
-
-function addDataDir(command: Command): Command {
-  return command.option('--data-dir <dir>', 'where `tokenvault up` keeps its state', parseDataDir, defaultDataDir)
 }
 
 async function prove(sequenceText: string | undefined, options: ProveOptions): Promise<void> {
@@ -133,10 +142,5 @@ function writeOut(path: string, text: string): void {
 
 function parseSequence(text: string): number {
   if (!/^(0|[1-9]\d{0,14})$/.test(text)) throw new TokenvaultError('usage', 'a sequence is a number from 0')
-  return Number(text)
-}
-
-function count(text: string): number {
-  if (!/^(0|[1-9]\d{0,14})$/.test(text)) throw new InvalidArgumentError('It must be a number from 0.')
   return Number(text)
 }

@@ -1,7 +1,6 @@
 import { type Command, Option } from 'commander'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
-import { print } from '../terminal/print.ts'
-import { printable } from '../terminal/printable.ts'
+import { print, printable } from '../terminal/print.ts'
 
 /** What the API answers for one token; see openapi/openapi.json. */
 interface Item {
@@ -27,12 +26,10 @@ type Options = ApiOptions & {
   readonly approval?: string
 }
 
-export function addDetokenizeCommand(program: Command): void {
-  const command = program
-    .command('detokenize <token...>')
-    .description(
-      `ask the API for the originals of tokens; exit code 1 when one of them is refused, ${approvalRequired} when an approval is needed`,
-    )
+/** Arguments, options and action of `tokenvault detokenize`. */
+export function configure(command: Command): void {
+  command
+    .argument('<token...>')
     .requiredOption('--purpose <purpose>', 'why, e.g. fraud_investigation; it goes into the evidence')
     .option('--ticket <ticket>', 'under which you act, e.g. SEC-1234; it goes into the evidence')
     .addOption(new Option('--reveal <level>', 'ask for a part of each value only').choices(['partial']))

@@ -1,38 +1,33 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import { composeDeadLetterQueue } from '../../compose/queue.ts'
 import { openVault } from '../../compose/vault.ts'
 import { loadConfig } from '../../config/load.ts'
 import { createFirstIdentitySeal } from '../../ingest/first-identity.ts'
 import { type DeadLetterTotals, redriveDeadLetters } from '../../ingest/redrive/dead-letters.ts'
 import { createLog } from '../../log.ts'
-import { environmentHelp } from '../environment-help.ts'
-import { orEmbedded } from '../local/environment.ts'
-import { defaultDataDir, parseDataDir } from '../local/state.ts'
+import { orEmbedded } from '../local/state.ts'
 import { stopSignal } from '../process/stop-signal.ts'
+import { dataDirOption, environmentHelp, wholeNumber } from '../terminal/options.ts'
 import { print } from '../terminal/print.ts'
 import { createProgressBar } from '../terminal/progress-bar.ts'
 import { formatTextTable } from '../terminal/text-table.ts'
 
+const fromOne = wholeNumber(1, 999_999_999, 'It must be a number from 1.')
+
 /** `tokenvault dlq …`: the dead-letter queue of the queue of login events. */
-export function addDlqCommand(program: Command): void {
-  const dlq = program.command('dlq').description('see and redrive the dead-letter queue')
+export function configure(dlq: Command): void {
   const add = (name: string, description: string) =>
     dlq
       .command(name)
       .description(description)
-      .option(
-        '--data-dir <dir>',
-        'without SQS_QUEUE_URL: where `tokenvault up` keeps its state',
-        parseDataDir,
-        defaultDataDir,
-      )
+      .addOption(dataDirOption('without SQS_QUEUE_URL: where `tokenvault up` keeps its state'))
   add('status', 'print the redrive policy, and how many messages stand in the queue and its dead-letter queue')
     .option('--json', 'print it as one JSON line', false)
     .addHelpText('after', environmentHelp('dlq'))
     .action(printStatus)
   add('redrive', 'move dead letters back to the queue; one that took effect before takes none again')
-    .option('--max <count>', 'messages to move, at most', count)
-    .option('--rate <count>', 'messages a second, at most', count, 500)
+    .option('--max <count>', 'messages to move, at most', fromOne)
+    .option('--rate <count>', 'messages a second, at most', fromOne, 500)
     .option('--json', 'print the summary as one JSON line', false)
     .addHelpText('after', environmentHelp('dlq'))
     .addHelpText('after', '\nIt also needs what the worker needs to open the keys: DATABASE_URL, KEK_FILE, TENANT.')
@@ -130,9 +125,4 @@ function describe(
 
 function counts({ visible, inFlight, delayed }: { visible: number; inFlight: number; delayed: number }): string[] {
   return [visible, inFlight, delayed].map(String)
-}
-
-function count(text: string): number {
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('It must be a number from 1.')
-  return Number(text)
 }

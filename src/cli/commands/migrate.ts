@@ -1,12 +1,11 @@
 import type { Command } from 'commander'
 import { prepareDatabase } from '../../compose/prepare-database.ts'
 import { loadConfig } from '../../config/load.ts'
-import { environmentHelp } from '../environment-help.ts'
+import { environmentHelp } from '../terminal/options.ts'
 
-export function addMigrateCommand(program: Command): void {
-  program
-    .command('migrate')
-    .description('apply missing migrations, make the first keys, and set passwords of roles; safe to run at any time')
+/** Options and action of `tokenvault migrate`. */
+export function configure(command: Command): void {
+  command
     .option('--json', 'print one JSON line')
     .addHelpText('after', environmentHelp('migrate'))
     .action(async ({ json }: { json?: true }) => {

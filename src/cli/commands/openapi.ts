@@ -3,21 +3,18 @@ import type { Command } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
 import { renderOpenApi } from '../../http/openapi/render.ts'
 
-export function addOpenapiCommand(program: Command): void {
-  program
-    .command('openapi')
-    .description('print the OpenAPI document, or write it to a file')
-    .option('--write <file>', 'where to write it')
-    .action(async ({ write }: { write?: string }) => {
-      const document = await renderOpenApi()
-      if (write === undefined) {
-        process.stdout.write(document)
-        return
-      }
-      try {
-        writeFileSync(write, document)
-      } catch (cause) {
-        throw new TokenvaultError('usage', '--write names a file that cannot be written', { cause })
-      }
-    })
+/** Options and action of `tokenvault openapi`. */
+export function configure(command: Command): void {
+  command.option('--write <file>', 'where to write it').action(async ({ write }: { write?: string }) => {
+    const document = await renderOpenApi()
+    if (write === undefined) {
+      process.stdout.write(document)
+      return
+    }
+    try {
+      writeFileSync(write, document)
+    } catch (cause) {
+      throw new TokenvaultError('usage', '--write names a file that cannot be written', { cause })
+    }
+  })
 }

@@ -7,14 +7,11 @@ import { checkPurpose } from '../../vault/admission/request-shape.ts'
 import type { FieldSchema } from '../../vault/fields/fields.ts'
 import { listMatrix, type MatrixRow } from '../../vault/policy/matrix.ts'
 import { type Decision, decide, type Limits, limitsOf, type Operation, type Policy } from '../../vault/policy/policy.ts'
-import { environmentHelp } from '../environment-help.ts'
+import { collect, environmentHelp } from '../terminal/options.ts'
 import { formatTextTable } from '../terminal/text-table.ts'
 
-export function addPolicyCommand(program: Command): void {
-  const policy = program
-    .command('policy')
-    .description('say what the policy permits, and why; asks no server')
-    .addHelpText('after', environmentHelp('policy'))
+export function configure(policy: Command): void {
+  policy.addHelpText('after', environmentHelp('policy'))
   addExplain(policy)
   addMatrix(policy)
   addCheck(policy)
@@ -34,10 +31,7 @@ function addExplain(parent: Command): void {
   parent
     .command('explain')
     .description('print the decision about one field, and the rule that makes it')
-    .requiredOption('--role <role>', 'role of the caller; repeat for several', (role, earlier: string[] = []) => [
-      ...earlier,
-      role,
-    ])
+    .requiredOption('--role <role>', 'role of the caller; repeat for several', collect)
     .requiredOption('--field <field>', 'field, e.g. ip')
     .requiredOption('--purpose <purpose>', 'stated purpose, e.g. fraud_investigation')
     .option('--ticket', 'the caller names a ticket', false)

@@ -3,16 +3,14 @@ import { TokenvaultError } from '../../errors.ts'
 import type { QuarantineEntry } from '../../vault/quarantine/ports.ts'
 import type { ShownEntry } from '../../vault/quarantine/verbs.ts'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
-import { parsePageSize } from '../page-size.ts'
-import { print } from '../terminal/print.ts'
-import { printable } from '../terminal/printable.ts'
-import { formatTextTable } from '../terminal/text-table.ts'
+import { parsePageSize } from '../terminal/options.ts'
+import { print, printable } from '../terminal/print.ts'
+import { formatPairs, formatTextTable } from '../terminal/text-table.ts'
 
 const roles = ['operator']
 
 /** `tokenvault quarantine …`: the operator's commands on what is no event. */
-export function addQuarantineCommand(program: Command): void {
-  const quarantine = program.command('quarantine').description('see, redrive or discard what is no event')
+export function configure(quarantine: Command): void {
   const add = (usage: string, description: string, who = 'an operator') =>
     addApiOptions(quarantine.command(usage).description(description), who)
 
@@ -67,12 +65,12 @@ async function show(id: string, options: ApiOptions & { open?: true; purpose?: s
   const entry = await callApi<ShownEntry>(options, { method: 'GET', path: entryPath(id), roles })
   if (options.json) return print(JSON.stringify(entry))
   const { shape, ...plain } = entry
-  const lines = Object.entries(plain).map(([name, value]) => [name, String(value ?? 'erased')])
+  const lines: [string, string][] = Object.entries(plain).map(([name, value]) => [name, String(value ?? 'erased')])
   lines.push(['body is JSON', shape?.json ?? 'erased'])
   if (shape?.elements !== undefined) lines.push(['elements', String(shape.elements)])
   for (const { name, type } of shape?.properties ?? []) lines.push([`  ${name}`, type])
   if (shape?.otherProperties !== undefined) lines.push(['  other properties', String(shape.otherProperties)])
-  print(lines.map(([name, value]) => printable(`${name!.padEnd(20)}${value}`)).join('\n'))
+  print(formatPairs(lines))
 }
 
 async function redrive(id: string | undefined, options: ApiOptions & { all?: true; reason?: string }): Promise<void> {

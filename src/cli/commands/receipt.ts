@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
 import { checkReceipt } from '../../tlog/check-receipt.ts'
-import { needVerifierKey, readJsonFile } from '../audit-files.ts'
-import { defaultDataDir, parseDataDir } from '../local/state.ts'
-import { printable } from '../terminal/printable.ts'
+import { needVerifierKey, readJsonFile } from '../local/evidence-files.ts'
+import { dataDirOption } from '../terminal/options.ts'
+import { printable } from '../terminal/print.ts'
 
 interface Options {
   readonly key?: string
@@ -12,15 +12,13 @@ interface Options {
 }
 
 /** `tokenvault receipt verify`: for callers, who hold nothing but a reply and the verifier key. */
-export function addReceiptCommand(program: Command): void {
-  program
-    .command('receipt')
-    .description('check the receipts that the API gives with every detokenize reply')
+export function configure(receipt: Command): void {
+  receipt
     .command('verify <file>')
     .description('check a receipt, or the reply that holds it, without database or API; - reads standard input')
     .option('--key <key>', 'verifier key of the log, or a file that holds it')
     .option('--proof <file>', 'also that the log kept its promise: an inclusion proof of the event')
-    .option('--data-dir <dir>', 'where `tokenvault up` keeps its state', parseDataDir, defaultDataDir)
+    .addOption(dataDirOption())
     .option('--json', 'print one JSON line')
     .action(verify)
 }

@@ -5,15 +5,15 @@ import { createLedger } from '../../store/ledger.ts'
 import { createDatabase } from '../../store/postgres/database.ts'
 import type { Unmatched } from '../../vault/ledger/ports.ts'
 import { type Reconciliation, reconcile } from '../../vault/ledger/reconcile.ts'
-import { environmentHelp } from '../environment-help.ts'
+import { environmentHelp } from '../terminal/options.ts'
+import { formatTextTable } from '../terminal/text-table.ts'
 
 /** Two scans of everything there is; the tables grow for years. */
 const statementTimeoutMilliseconds = 12 * 3600 * 1000
 
-export function addReconcileCommand(program: Command): void {
-  program
-    .command('reconcile')
-    .description('prove that every delivery record has its rows and every token its original; exit code 1 where not')
+/** Options and action of `tokenvault reconcile`. */
+export function configure(command: Command): void {
+  command
     .option('--json', 'print one JSON line')
     .addHelpText(
       'after',
@@ -40,22 +40,14 @@ export function addReconcileCommand(program: Command): void {
 }
 
 function describe({ isConsistent, days, unmatched }: Reconciliation): string {
-  const table = [
-    ['day', 'delivery records', 'rows recorded', 'stored', 'quarantine recorded', 'stored', ''],
-    ...days.map(({ day, deliveryRecords, rows, quarantined, verdict }) => [
-      day ?? 'no day',
-      ...[deliveryRecords, rows.recorded, rows.stored, quarantined.recorded, quarantined.stored].map(String),
-      verdict.replaceAll('_', ' '),
-    ]),
-  ]
-  const widths = table[0]!.map((_, place) => Math.max(...table.map(line => line[place]!.length)))
-  const lines = table.map(line =>
-    line
-      .map((cell, place) => cell.padEnd(widths[place]!))
-      .join('  ')
-      .trimEnd(),
-  )
-  return [...lines, ...unmatched.map(describeUnmatched), isConsistent ? 'consistent' : 'NOT consistent', ''].join('\n')
+  const header = ['day', 'delivery records', 'rows recorded', 'stored', 'quarantine recorded', 'stored', 'verdict']
+  const rows = days.map(({ day, deliveryRecords, rows, quarantined, verdict }) => [
+    day ?? 'no day',
+    ...[deliveryRecords, rows.recorded, rows.stored, quarantined.recorded, quarantined.stored].map(String),
+    verdict.replaceAll('_', ' '),
+  ])
+  const table = formatTextTable(header, rows)
+  return [table, ...unmatched.map(describeUnmatched), isConsistent ? 'consistent' : 'NOT consistent', ''].join('\n')
 }
 
 function describeUnmatched({ finding, field, day, count }: Unmatched): string {

@@ -1,14 +1,16 @@
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import { sampleEvents } from '../local/sample-events.ts'
+import { wholeNumber } from '../terminal/options.ts'
 
-export function addSampleCommand(program: Command): void {
-  program
-    .command('sample')
-    .description('print realistic login events as a JSON array, the same for the same seed')
-    .option('--count <n>', 'how many', wholeNumber, 20)
-    .option('--seed <n>', 'which ones', wholeNumber, 1)
+const nineDigits = wholeNumber(0, 999_999_999, 'It must be a whole number of at most nine digits.')
+
+/** Options and action of `tokenvault sample`. */
+export function configure(command: Command): void {
+  command
+    .option('--count <n>', 'how many', nineDigits, 20)
+    .option('--seed <n>', 'which ones', nineDigits, 1)
     .action(async ({ count, seed }: { count: number; seed: number }) => {
       await pipeline(Readable.from(lines(count, seed)), process.stdout, { end: false })
     })
@@ -22,9 +24,4 @@ function* lines(count: number, seed: number): Generator<string> {
     separator = ',\n'
   }
   yield '\n]\n'
-}
-
-function wholeNumber(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number of at most nine digits.')
-  return Number(text)
 }

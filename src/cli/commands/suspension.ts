@@ -1,15 +1,13 @@
 import type { Command } from 'commander'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
-import { parsePageSize } from '../page-size.ts'
-import { print } from '../terminal/print.ts'
-import { printable } from '../terminal/printable.ts'
+import { parsePageSize } from '../terminal/options.ts'
+import { print, printable } from '../terminal/print.ts'
 import { formatTextTable } from '../terminal/text-table.ts'
 
 const roles = ['administrator']
 
 /** `tokenvault suspension …`: who used up a daily budget. */
-export function addSuspensionCommand(program: Command): void {
-  const suspension = program.command('suspension').description('see who used up a daily budget, and let them go on')
+export function configure(suspension: Command): void {
   const add = (usage: string, description: string) =>
     addApiOptions(suspension.command(usage).description(description), 'an administrator')
 

@@ -1,19 +1,18 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
 import { drainOnce } from '../local/drain-once.ts'
-import type { UpOptions } from '../local/options.ts'
 import { serveUntilStopped } from '../local/serve.ts'
-import { defaultDataDir, parseDataDir } from '../local/state.ts'
+import type { UpOptions } from '../local/start-up.ts'
+import { dataDirOption, wholeNumber } from '../terminal/options.ts'
 
-export function addUpCommand(program: Command): void {
-  program
-    .command('up')
-    .description('run everything on this machine: Postgres, the queue, worker and API, with sample events')
-    .option('--data-dir <dir>', 'where state is kept (created with mode 0700)', parseDataDir, defaultDataDir)
+/** Options and action of `tokenvault up`. */
+export function configure(command: Command): void {
+  command
+    .addOption(dataDirOption('where state is kept (created with mode 0700)'))
     .option(
       '--port <port>',
       'port of the API (default 3000, or a free one where it is taken); 0 takes free ports for all servers',
-      port,
+      wholeNumber(0, 65_535),
     )
     .option('--input <file>', 'send the events of this JSON array to the queue')
     .option('--no-sample', 'send no sample events to a vault that is empty')
@@ -23,9 +22,4 @@ export function addUpCommand(program: Command): void {
       if (options.json && !options.drain) throw new TokenvaultError('usage', '--json goes with --drain')
       await (options.drain ? drainOnce(options) : serveUntilStopped(options))
     })
-}
-
-function port(text: string): number {
-  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) throw new InvalidArgumentError('It must be 0 to 65535.')
-  return Number(text)
 }

@@ -1,13 +1,13 @@
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, Option } from 'commander'
 import { type Config, loadConfig } from '../../config/load.ts'
 import type { WorkerTotals } from '../../ingest/worker/worker.ts'
 import { createLog, type Log } from '../../log.ts'
-import { environmentHelp } from '../environment-help.ts'
 import { runAlone, runSupervised } from '../process/run-worker.ts'
 import { serveMetrics } from '../process/serve-metrics.ts'
 import { stopSignal } from '../process/stop-signal.ts'
 import { createSupervisor, type Supervised } from '../process/supervise.ts'
 import { createProgress, reportInterruptedDrain, writeSummary } from '../terminal/ingest-summary.ts'
+import { environmentHelp, wholeNumber } from '../terminal/options.ts'
 
 interface WorkerCommandOptions {
   readonly drain?: boolean
@@ -16,13 +16,12 @@ interface WorkerCommandOptions {
   readonly supervised?: number
 }
 
-export function addWorkerCommand(program: Command): void {
-  program
-    .command('worker')
-    .description('ingest login events from the queue until stopped; SIGTERM stores and settles what is in flight')
+/** Options and action of `tokenvault worker`. */
+export function configure(command: Command): void {
+  command
     .option('--drain', 'end when the queue stays empty')
     .option('--json', 'print the summary as one JSON line')
-    .option('--processes <n>', 'run in so many processes, started anew when they die', count)
+    .option('--processes <n>', 'run in so many processes, started anew when they die', wholeNumber(1, 64))
     .addOption(new Option('--supervised <number>', 'one of the processes of a supervisor').argParser(Number).hideHelp())
     .addHelpText('after', environmentHelp('worker'))
     .action(async ({ drain = false, json = false, processes, supervised }: WorkerCommandOptions) => {
@@ -66,10 +65,4 @@ async function runSeveral(
   } finally {
     closeMetrics()
   }
-}
-
-function count(text: string): number {
-  if (!/^\d{1,2}$/.test(text) || Number(text) < 1 || Number(text) > 64)
-    throw new InvalidArgumentError('It must be 1 to 64.')
-  return Number(text)
 }

@@ -3,9 +3,7 @@ import { composeWorker } from '../../compose/worker.ts'
 import { loadConfig } from '../../config/load.ts'
 import { createProgress, reportInterruptedDrain, writeSummary } from '../terminal/ingest-summary.ts'
 import { readInputBodies } from './input-events.ts'
-import type { UpOptions } from './options.ts'
-import { prepareEmbedded } from './prepare-embedded.ts'
-import { type StartedUp, startUp } from './start-up.ts'
+import { prepareEmbedded, type StartedUp, startUp, type UpOptions } from './start-up.ts'
 
 /** The main job once, on embedded servers: send, ingest until the queue is empty, say what was done. */
 export async function drainOnce(options: UpOptions): Promise<void> {

@@ -11,9 +11,7 @@ import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { ensureDatabase } from '../../store/setup/ensure-database.ts'
 import { type LoginRole, loginRoles } from '../../store/setup/role-passwords.ts'
-
-export const developmentAudience = 'tokenvault'
-export const developmentJwtLifetimeSeconds = 8 * 3600
+import { developmentAudience } from './state.ts'
 
 const databaseName = 'tokenvault'
 const preferredPorts = { postgres: 54_320, sqs: 9324, issuer: 3001 }

@@ -1,10 +1,23 @@
+import { writeFileSync } from 'node:fs'
 import { pino } from 'pino'
+import { prepareDatabase } from '../../compose/prepare-database.ts'
 import { type Environment, loadConfig } from '../../config/load.ts'
 import { openDataDir } from '../../embedded/data-dir.ts'
 import { quitPostgres } from '../../embedded/postgres-survivors.ts'
 import { createLog, type Log } from '../../log.ts'
 import { stopSignal } from '../process/stop-signal.ts'
 import { type EmbeddedStack, startStack } from './embedded-stack.ts'
+import { verifierKeyFile } from './evidence-files.ts'
+
+/** Options of `tokenvault up`. */
+export interface UpOptions {
+  readonly dataDir: string
+  readonly port?: number
+  readonly drain?: true
+  readonly input?: string
+  readonly json?: true
+  readonly sample: boolean
+}
 
 export interface StartedUp {
   readonly stack: EmbeddedStack
@@ -34,6 +47,13 @@ export async function startUp(options: {
   const log = createLog(logLevel, pino.destination({ dest: dataDir.file('tokenvault.log'), mode: 0o600, sync: true }))
   const stack = await startStack({ dataDir, freePorts: options.freePorts, log })
   return { stack, log, signal }
+}
+
+/** What `tokenvault migrate` does, and the verifier key put where `tokenvault audit` and `receipt` look for it. */
+export async function prepareEmbedded(stack: EmbeddedStack): Promise<void> {
+  const config = loadConfig('migrate', { ...stack.environment, DATABASE_URL: stack.adminUrl })
+  const { verifierKey } = await prepareDatabase(config)
+  writeFileSync(stack.dataDir.file(verifierKeyFile), `${verifierKey}\n`)
 }
 
 /** The one variable that `up` takes: what else stands in the shell is meant for real servers. */

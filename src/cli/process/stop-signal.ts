@@ -1,5 +1,3 @@
-import { onLauncherGone } from './launcher.ts'
-
 /** One Ctrl-C can arrive twice: from the terminal, and passed on by npm. */
 const echoMilliseconds = 1_000
 
@@ -28,6 +26,23 @@ export function stopSignal(onForced: () => void = () => {}): AbortSignal {
     })
   }
   return controller.signal
+}
+
+const launcherLookMilliseconds = 500
+
+/**
+ * Calls back once when the npm that started this process is gone: whatever killed npm alone meant all of it. The
+ * scripts in package.json `exec` node, so that npm is the parent and passes signals on to it.
+ */
+function onLauncherGone(callback: () => void): void {
+  if (process.env['npm_lifecycle_event'] === undefined) return
+  const launcher = process.ppid
+  const timer = setInterval(() => {
+    if (process.ppid === launcher) return
+    clearInterval(timer)
+    callback()
+  }, launcherLookMilliseconds)
+  timer.unref()
 }
 
 /** Resolves when the signal fires, or after the time limit where one is given. */

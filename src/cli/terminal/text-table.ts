@@ -1,19 +1,35 @@
-import { printable } from './printable.ts'
+import { printable } from './print.ts'
 
-const widestCell = 40
-
-/** A table for people: each column as wide as its widest cell, cells over 40 characters shortened. */
-export function formatTextTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [header, ...rows.map(row => row.map(cell => shorten(printable(cell))))]
-  const widths = header.map((_, column) => Math.max(...lines.map(line => line[column]!.length)))
-  const format = (cells: readonly string[]) =>
-    cells
-      .map((cell, column) => cell.padEnd(widths[column]!))
-      .join('  ')
-      .trimEnd()
-  return [format(header), format(widths.map(width => '-'.repeat(width))), ...lines.slice(1).map(format)].join('\n')
+/**
+ * A table for people: a header with a rule below it, each column as wide as its widest cell.
+ *
+ * @param options.indent what every line begins with
+ * @param options.widestCell in characters; longer cells are shortened, 40 unless told
+ */
+export function formatTextTable(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+  options: { readonly indent?: string; readonly widestCell?: number } = {},
+): string {
+  const { indent = '', widestCell = 40 } = options
+  const shorten = (text: string) => (text.length <= widestCell ? text : `${text.slice(0, widestCell - 1)}…`)
+  const cells = rows.map(row => row.map(cell => shorten(printable(cell))))
+  const widths = header.map((name, column) => Math.max(name.length, ...cells.map(row => row[column]!.length)))
+  const rule = widths.map(width => '-'.repeat(width))
+  return [header, rule, ...cells].map(line => `${indent}${alignCells(line, widths)}`).join('\n')
 }
 
-function shorten(text: string): string {
-  return text.length <= widestCell ? text : `${text.slice(0, widestCell - 1)}…`
+/** Names and what they stand for, one pair a line; every value begins in the same column. */
+export function formatPairs(pairs: readonly (readonly [name: string, value: string])[], indent = ''): string {
+  const width = Math.max(...pairs.map(([name]) => printable(name).length))
+  return pairs
+    .map(([name, value]) => `${indent}${alignCells([printable(name), printable(value)], [width, 0])}`)
+    .join('\n')
+}
+
+function alignCells(cells: readonly string[], widths: readonly number[]): string {
+  return cells
+    .map((cell, column) => cell.padEnd(widths[column]!))
+    .join('  ')
+    .trimEnd()
 }

@@ -17,7 +17,7 @@ async function print(t: Test, args: readonly string[], environment: Readonly<Rec
   Object.assign(process.env, environment)
   const written = t.capture(process.stdout, 'write', () => true)
   try {
-    await createProgram().parseAsync(['node', 'tokenvault', 'policy', ...args])
+    await (await createProgram('policy')).parseAsync(['node', 'tokenvault', 'policy', ...args])
     return written
       .args()
       .map(([text]) => String(text))

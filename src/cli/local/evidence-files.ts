@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { TokenvaultError } from '../errors.ts'
-import { createNoteVerifier, type NoteVerifier } from '../tlog/signed-note.ts'
-import type { ExternalCheckpoint } from '../vault/evidence/verify/expected-roots.ts'
+import { TokenvaultError } from '../../errors.ts'
+import { createNoteVerifier, type NoteVerifier } from '../../tlog/signed-note.ts'
+import type { ExternalCheckpoint } from '../../vault/evidence/verify/expected-roots.ts'
 
 /** Where `tokenvault up` keeps the verifier key of its log, in its data directory. */
 export const verifierKeyFile = 'audit.vkey'
@@ -44,7 +44,7 @@ function makeVerifier(text: string): NoteVerifier {
 }
 
 /**
- * Checkpoints that were kept outside of the database.
+ * Checkpoints that were kept outside the database.
  *
  * @param paths files that hold one signed note, or the lines that the API wrote to standard output; directories, of
  *   which all `*.note` are read

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { printable } from '../../../src/cli/terminal/printable.ts'
+import { printable } from '../../../src/cli/terminal/print.ts'
 import { formatTextTable } from '../../../src/cli/terminal/text-table.ts'
 import { formatWelcome } from '../../../src/cli/terminal/welcome.ts'
 

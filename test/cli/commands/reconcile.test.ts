@@ -57,7 +57,7 @@ t.test('an empty vault is consistent', async t => {
   const vault = await createVaultDatabase(t)
   const { code, stdout } = await runCommand(t, ['reconcile'], { DATABASE_URL: vault.urlFor('tokenvault_auditor') })
   t.equal(code, 0)
-  t.match(stdout, /^day .*\nconsistent\n$/)
+  t.match(stdout, /^day .*\n-[- ]+\nconsistent\n$/)
 })
 
 const yesterday = `'${dayBefore(1)}'`

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Client } from 'pg'
 import t from 'tap'
+import { readInputBodies } from '../../src/cli/local/input-events.ts'
 import { runCommand } from '../helpers/cli/cli.ts'
 import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 import { createTestDatabase } from '../helpers/postgres/embedded-postgres.ts'
@@ -18,9 +20,6 @@ t.test('the documented lines for take-home images, against a queue that speaks Q
   const { endpoint, close } = await startQueryOnlySqs(`http://127.0.0.1:${server.port}`)
   t.teardown(close)
   const directory = temporaryDirectory(t)
-  const input = [realInput(), sampleInput(directory)].find(({ skip }) => skip === false)!
-  const { default: records } = await import(input.path, { with: { type: 'json' } })
-  for (const record of records) server.sendMessage('login-queue', JSON.stringify(record))
   writeFileSync(join(directory, 'kek'), randomBytes(32), { mode: 0o600 })
   const environment = {
     DATABASE_URL: adminUrl,
@@ -43,19 +42,25 @@ t.test('the documented lines for take-home images, against a queue that speaks Q
 
   const migrated = await runCommand(t, commands[0]!, environment)
   t.equal(migrated.code, 0, migrated.stderr)
-  const { code, stdout, stderr } = await runCommand(t, [...commands[1]!, '--json'], environment)
-  t.equal(code, 0, stderr)
-  const { logins } = input
-  t.match(JSON.parse(stdout.trim().split('\n').at(-1)!), {
-    received: records.length,
-    stored: logins.length,
-    quarantined: records.length - logins.length,
-    duplicates: 0,
-  })
 
   const client = await connectTo(t, adminUrl)
-  const { rows } = await client.query('SELECT * FROM user_logins')
-  t.equal(rows.length, logins.length)
+  for (const { name, path, logins, skip } of [sampleInput(directory), realInput()]) {
+    await t.test(name, { skip }, async t => {
+      const bodies = await readInputBodies(path)
+      for (const body of bodies) server.sendMessage('login-queue', body)
+      const before = await countLogins(client)
+      const { code, stdout, stderr } = await runCommand(t, [...commands[1]!, '--json'], environment)
+      t.equal(code, 0, stderr)
+      t.match(JSON.parse(stdout.trim().split('\n').at(-1)!), {
+        received: bodies.length,
+        stored: logins.length,
+        quarantined: bodies.length - logins.length,
+        duplicates: 0,
+      })
+      t.equal((await countLogins(client)) - before, logins.length)
+    })
+  }
+  const { rows } = await client.query('SELECT * FROM user_logins LIMIT 1')
   t.same(Object.keys(rows[0]), [
     'user_id',
     'device_type',
@@ -66,3 +71,8 @@ t.test('the documented lines for take-home images, against a queue that speaks Q
     'create_date',
   ])
 })
+
+async function countLogins(client: Client): Promise<number> {
+  const { rows } = await client.query('SELECT count(*)::int AS logins FROM user_logins')
+  return rows[0].logins
+}

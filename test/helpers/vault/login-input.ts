@@ -12,12 +12,12 @@ export interface LoginInput {
   readonly skip: string | false
 }
 
-/** The 100 records of the real input: 99 logins and one record that is none. They are not part of the project. */
+/** The 100 records of the real input: 99 logins and one that is not a login. They are not part of the project. */
 export function realInput(): LoginInput {
-  const path = join(sharedFolder, 'data', 'login-events.json')
+  const path = join(sharedFolder ?? '', 'data', 'login-events.json')
   const name = 'the real input'
-  if (!existsSync(path))
-    return { name, path, logins: [], skip: 'no shared folder beside the checkout: the real input is not here' }
+  if (sharedFolder === undefined || !existsSync(path))
+    return { name, path, logins: [], skip: 'the real input is not here: no ../shared/data, or TOKENVAULT_SHARED=none' }
   const records: Partial<SampleEvent>[] = JSON.parse(readFileSync(path, 'utf8'))
   return { name, path, logins: records.filter((record): record is SampleEvent => 'user_id' in record), skip: false }
 }

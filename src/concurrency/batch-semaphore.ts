@@ -1,24 +1,16 @@
-import type { Writable } from 'node:stream'
-import { TokenvaultError } from '../errors.ts'
-
-/** Whoever waits for an answer; `raw` closes when they go away. */
-export interface Reply {
-  readonly raw: Pick<Writable, 'destroyed' | 'once' | 'off'>
-}
-
 /**
- * Bounds the items of batches that are worked on at once, over all requests: an item costs memory from the moment it is
- * looked up until its reply is made, and callers decide how many come together. The others wait in order, a small one behind
- * a large one too, so that no call waits for ever.
+ * Bounds the items of batches that are worked on at once: an item costs memory from the moment that work on it begins,
+ * and callers decide how many come together. The others wait in order, a small one behind a large one too, so that no
+ * batch waits for ever.
  */
-export interface ItemGate {
+export interface BatchSemaphore {
   /**
-   * Does the work as soon as its items fit beside those under way. More than the gate takes fit alone.
+   * Does the work as soon as its items fit beside those under way. More than the semaphore takes fit alone.
    *
-   * @param reply of the request; where its client goes away while it waits, nothing is done
-   * @throws TokenvaultError `overloaded`, which that client does not hear; and what the work throws
+   * @param signal aborted where nobody wants the work any more; where that is while it waits, nothing is done
+   * @throws the signal's reason, and what the work throws
    */
-  run<T>(items: number, reply: Reply, work: () => Promise<T>): Promise<T>
+  run<T>(items: number, signal: AbortSignal, work: () => Promise<T>): Promise<T>
 }
 
 interface Waiting {
@@ -27,7 +19,7 @@ interface Waiting {
 }
 
 /** @param maxItems worked on at once */
-export function createItemGate(maxItems: number): ItemGate {
+export function createBatchSemaphore(maxItems: number): BatchSemaphore {
   let free = maxItems
   const waiting = new Set<Waiting>()
 
@@ -39,31 +31,32 @@ export function createItemGate(maxItems: number): ItemGate {
       next.enter()
     }
   }
-  const enter = (items: number, { raw }: Reply) =>
+  const enter = (items: number, signal: AbortSignal) =>
     new Promise<void>((resolve, reject) => {
-      if (raw.destroyed) return reject(gone())
       const leave = () => {
         waiting.delete(place)
-        reject(gone())
+        reject(signal.reason)
         // Those behind may fit.
         admit()
       }
       const place = {
         items,
         enter: () => {
-          raw.off('close', leave)
+          signal.removeEventListener('abort', leave)
           resolve()
         },
       }
-      raw.once('close', leave)
+      signal.addEventListener('abort', leave, { once: true })
       waiting.add(place)
       admit()
     })
 
   return {
-    async run(asked, reply, work) {
+    async run(asked, signal, work) {
+      signal.throwIfAborted()
       const items = Math.min(asked, maxItems)
-      await enter(items, reply)
+      if (waiting.size === 0 && items <= free) free -= items
+      else await enter(items, signal)
       try {
         return await work()
       } finally {
@@ -72,8 +65,4 @@ export function createItemGate(maxItems: number): ItemGate {
       }
     },
   }
-}
-
-function gone(): TokenvaultError {
-  return new TokenvaultError('overloaded', 'the client went away while its call waited')
 }

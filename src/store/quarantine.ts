@@ -25,11 +25,11 @@ const entryColumns = sql`replace(id::text, '-', '') as id, state, reason, messag
 /** The quarantine as the API's role may use it. Bodies are read one at a time, and never written. */
 export function createQuarantineStore(database: TokenvaultDatabase): QuarantineStore {
   return {
-    listEntries: ({ state, reason }, { limit, after }) =>
+    listEntries: ({ state, reason }, { limit, before }) =>
       namingFailures(async () => {
         const { rows } = await sql<EntryRow>`
           select ${entryColumns} from pii_vault.quarantine
-          where state = ${state} ${withReason(reason)} ${beyond(sql`<`, after)}
+          where state = ${state} ${withReason(reason)} ${olderThan(before)}
           order by created_at desc, quarantine.id desc limit ${limit}`.execute(database)
         return rows.map(toEntry)
       }),
@@ -46,13 +46,12 @@ export function createQuarantineStore(database: TokenvaultDatabase): QuarantineS
         return { entry: toEntry(row), body: sealed === null ? null : { id: row.id, dataKeyVersion, sealed } }
       }),
 
-    findIds: ({ state, reason }, { limit, after }) =>
+    findIds: ({ state, reason }, { limit, before }) =>
       namingFailures(async () => {
         const { rows } = await sql<{ id: string }>`
           select replace(id::text, '-', '') as id from pii_vault.quarantine
-          where state = ${state} ${withReason(reason)} ${beyond(sql`>`, after)} order by created_at, quarantine.id limit ${limit}`.execute(
-          database,
-        )
+          where state = ${state} ${withReason(reason)} ${olderThan(before)}
+          order by created_at desc, quarantine.id desc limit ${limit}`.execute(database)
         return rows.map(({ id }) => id)
       }),
 
@@ -66,10 +65,10 @@ function withReason(reason: string | undefined): RawBuilder<unknown> {
 }
 
 /** Rows are never removed, so the last of one page finds the next, whatever became of it in between. */
-function beyond(direction: RawBuilder<unknown>, after: string | undefined): RawBuilder<unknown> {
-  if (after === undefined) return sql``
-  return sql`and (created_at, quarantine.id) ${direction}
-    (select last.created_at, last.id from pii_vault.quarantine as last where last.id = ${after}::uuid)`
+function olderThan(before: string | undefined): RawBuilder<unknown> {
+  if (before === undefined) return sql``
+  return sql`and (created_at, quarantine.id) <
+    (select last.created_at, last.id from pii_vault.quarantine as last where last.id = ${before}::uuid)`
 }
 
 function change(database: TokenvaultDatabase, call: RawBuilder<unknown>): Promise<string[]> {

@@ -1,23 +1,24 @@
-import { EventEmitter, once } from 'node:events'
+import { getEventListeners, once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import t from 'tap'
-import { createItemGate } from '../../src/concurrency/batch-semaphore.ts'
+import { createBatchSemaphore } from '../../src/concurrency/batch-semaphore.ts'
 import type { DetokenizeRequest } from '../../src/vault/tokens/detokenize.ts'
 import { post, receipt, startApp } from '../helpers/http/http-app.ts'
 import { signJwt } from '../helpers/http/jwks-server.ts'
 
-/** A gate, and work that goes on until it is told to end. */
+/** A semaphore, and work that goes on until it is told to end. */
 function start(maxItems: number) {
-  const gate = createItemGate(maxItems)
+  const semaphore = createBatchSemaphore(maxItems)
   const running = new Map<string, { items: number; end: () => void; fail: (error: Error) => void }>()
-  const begin = (name: string, items: number, raw: EventEmitter = new EventEmitter()) => {
-    const done = gate.run(items, { raw } as never, async () => {
+  const begin = (name: string, items: number, controller = new AbortController()) => {
+    const { signal } = controller
+    const done = semaphore.run(items, signal, async () => {
       const { promise, resolve, reject } = Promise.withResolvers<void>()
       running.set(name, { items, end: resolve, fail: reject })
       await promise.finally(() => running.delete(name))
       return name
     })
-    return { done, raw }
+    return { done, signal, leave: () => controller.abort(new Error('gone')) }
   }
   return {
     begin,
@@ -73,22 +74,25 @@ t.test('what fails gives its items back, and what is too large runs alone', asyn
   t.equal(await third.done, 'c')
 })
 
-t.test('whose client goes away gives its place up, and is not worked on', async t => {
+t.test('who goes away while waiting gives the place up, and is not worked on', async t => {
   const { begin, running, at, settled } = start(10)
   const first = begin('a', 6)
   const second = begin('b', 10)
   const third = begin('c', 4)
-  second.raw.emit('close')
-  await t.rejects(second.done, { code: 'overloaded' })
+  t.equal(getEventListeners(second.signal, 'abort').length, 1)
+  second.leave()
+  await t.rejects(second.done, { message: 'gone' })
   await settled()
   t.equal(running(), 'ac')
-  first.raw.emit('close')
-  t.equal(first.raw.listenerCount('close'), 0, 'who is worked on is let be')
+  first.leave()
+  for (const { signal } of [first, second, third])
+    t.equal(getEventListeners(signal, 'abort').length, 0, 'who is worked on is let be')
   at('a').end()
   at('c').end()
   t.strictSame(await Promise.all([first.done, third.done]), ['a', 'c'])
-  const gone = Object.assign(new EventEmitter(), { destroyed: true })
-  await t.rejects(begin('d', 1, gone).done, { code: 'overloaded' })
+  const gone = new AbortController()
+  gone.abort(new Error('gone before'))
+  await t.rejects(begin('d', 1, gone).done, { message: 'gone before' })
 })
 
 t.test('however many calls come at once, no more items than the bound are in work', async t => {
@@ -152,7 +156,7 @@ t.test('a caller that hangs up while it waits is never worked on, and those behi
   leaving.end(JSON.stringify({ purpose: 'leaving', tokens: ['x'] }))
   const [, response] = await arrived
   // It waits, once its going away is waited for.
-  while (!response.listeners('close').some(({ name }: { name: string }) => name === 'leave'))
+  while (!response.listeners('close').some(({ name }: { name: string }) => name === 'abort'))
     await new Promise(setImmediate)
   const left = once(response, 'close')
   leaving.destroy()

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { composeApi } from '../../compose/api.ts'
 import { loadConfig } from '../../config/load.ts'
-import { listen } from '../../http/server/listen.ts'
+import { listen } from '../../http/server/connections.ts'
 import { createLog } from '../../log.ts'
 import { stopped, stopSignal } from '../process/stop-signal.ts'
 import { environmentHelp } from '../terminal/options.ts'

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
-import type { showApproval } from '../../http/approvals/schemas.ts'
+import type { presentApproval } from '../../http/approvals/schemas.ts'
 import type { ApprovalDecision } from '../../vault/admission/approvals.ts'
 import { approvalIdPattern } from '../../vault/admission/request-shape.ts'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
@@ -8,11 +8,11 @@ import { parsePageSize } from '../terminal/options.ts'
 import { print, printable } from '../terminal/print.ts'
 import { formatPairs, formatTextTable } from '../terminal/text-table.ts'
 
-type ShownApproval = ReturnType<typeof showApproval>
+type ShownApproval = ReturnType<typeof presentApproval>
 
 const roles = ['approver']
 
-/** `tokenvault approval …`: what takes a second person. */
+/** `tokenvault approval …`: requests that need a second person. */
 export function configure(approval: Command): void {
   const add = (usage: string, description: string) =>
     addApiOptions(approval.command(usage).description(description), 'an approver')
@@ -20,7 +20,7 @@ export function configure(approval: Command): void {
   add('list', 'list requests, newest first; your own only, unless you may approve')
     .option('--state <state>', 'pending, approved, refused, used or expired', 'pending')
     .option('--limit <count>', 'requests a page, 1 to 1000', parsePageSize, '100')
-    .option('--before <id>', 'the page after this request')
+    .option('--before <id>', 'the page of requests before this one')
     .action(list)
   add('show <id>', 'show one request').action(show)
   add('approve <id>', 'approve a request: it may be used for 15 minutes, once').action((id, options) =>
@@ -56,8 +56,8 @@ async function show(id: string, options: ApiOptions): Promise<void> {
 }
 
 async function decide(id: string, decision: ApprovalDecision, options: ApiOptions): Promise<void> {
-  const body = { id: checkId(id), decision }
-  const decided = await callApi<{ state: string }>(options, { method: 'POST', path: '/v1/approvals', body, roles })
+  const path = `/v1/approvals/${checkId(id)}/decision`
+  const decided = await callApi<{ state: string }>(options, { method: 'POST', path, body: { decision }, roles })
   const next = decision === 'approve' ? '; who asked has 15 minutes to use it, once' : ''
   print(options.json ? JSON.stringify(decided) : `${id} ${decided.state}${next}`)
 }

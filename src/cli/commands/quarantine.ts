@@ -9,7 +9,7 @@ import { formatPairs, formatTextTable } from '../terminal/text-table.ts'
 
 const roles = ['operator']
 
-/** `tokenvault quarantine …`: the operator's commands on what is no event. */
+/** `tokenvault quarantine …`: the operator's commands on quarantined messages. */
 export function configure(quarantine: Command): void {
   const add = (usage: string, description: string, who = 'an operator') =>
     addApiOptions(quarantine.command(usage).description(description), who)
@@ -18,7 +18,7 @@ export function configure(quarantine: Command): void {
     .option('--state <state>', 'quarantined, redrive_requested, redriven or discarded', 'quarantined')
     .option('--reason <reason>', 'only of this reason, e.g. ip_invalid')
     .option('--limit <count>', 'entries a page, 1 to 1000', parsePageSize, '100')
-    .option('--after <id>', 'the page after this entry')
+    .option('--before <id>', 'the page of entries before this one')
     .action(list)
   add('show <id>', 'show one entry: reason, and shape of the body', 'an operator, with --open also an investigator')
     .option('--open', 'give the body itself; this is audited like a detokenization')
@@ -32,10 +32,10 @@ export function configure(quarantine: Command): void {
 }
 
 async function list(
-  options: ApiOptions & { state: string; reason?: string; limit: string; after?: string },
+  options: ApiOptions & { state: string; reason?: string; limit: string; before?: string },
 ): Promise<void> {
-  const { state, reason, limit, after } = options
-  const query = new URLSearchParams({ state, limit, ...(reason && { reason }), ...(after && { after }) })
+  const { state, reason, limit, before } = options
+  const query = new URLSearchParams({ state, limit, ...(reason && { reason }), ...(before && { before }) })
   const path = `/v1/quarantine?${query}`
   const page = await callApi<{ entries: readonly QuarantineEntry[]; next?: string }>(options, {
     method: 'GET',
@@ -48,7 +48,7 @@ async function list(
   ]) // biome-ignore format: one row of a table
   const header = ['id', 'reason', 'sent on', 'message', 'event', 'bytes', 'redrives', 'quarantined at']
   print(rows.length === 0 ? `no entry is ${state}` : formatTextTable(header, rows))
-  if (page.next !== undefined) print(`more: --after ${page.next}`)
+  if (page.next !== undefined) print(`more: --before ${page.next}`)
 }
 
 async function show(id: string, options: ApiOptions & { open?: true; purpose?: string }): Promise<void> {
@@ -85,7 +85,7 @@ async function redrive(id: string | undefined, options: ApiOptions & { all?: tru
   while (next !== undefined) {
     const page = await call('/v1/quarantine/redrive', {
       ...(options.reason && { reason: options.reason }),
-      after: next,
+      before: next,
     })
     requested += page.requested
     next = page.next

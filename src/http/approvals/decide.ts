@@ -1,16 +1,13 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { ApprovalVerbs } from '../../vault/admission/approvals.ts'
 import { principalOf } from '../auth/authentication.ts'
 import { idempotencyHeaders, idempotencyProblems } from '../idempotency/header.ts'
+import { operation } from '../operation.ts'
 import { bodyProblems, guardedProblems } from '../problems/by-operation.ts'
-import { approvalIdSchema, exampleApproval } from './schemas.ts'
+import { approvalIdSchema, approvalParams, exampleApproval } from './schemas.ts'
 
 const body = Type.Object(
-  {
-    id: approvalIdSchema,
-    decision: Type.Enum(['approve', 'refuse'], { type: 'string' }),
-  },
+  { decision: Type.Enum(['approve', 'refuse'], { type: 'string' }) },
   { title: 'DecideApprovalRequest', additionalProperties: false },
 )
 
@@ -18,13 +15,14 @@ const { id } = exampleApproval
 
 const schema = {
   operationId: 'decideApproval',
-  summary: 'Approve or refuse a request',
+  summary: 'Approve or refuse a request for approval',
   description:
-    'For who may approve, about the requests of others: a subject never decides about its own, whatever token it comes with. ' +
-    'A decision is final. What is approved may be used for 15 minutes, once, by the principal who asked and for exactly ' +
-    'what was asked: the same call again, with `approvalId`.',
+    'For callers that may approve, about requests of others: a subject never decides about its own request, whichever access ' +
+    'token it presents. A decision is final. An approved request may be used once within 15 minutes, by the principal who asked ' +
+    'and for exactly what was asked: the same call again, with `approvalId`.',
   tags: ['approvals'],
   security: [{ accessToken: [] }],
+  params: approvalParams,
   headers: idempotencyHeaders,
   body,
   response: {
@@ -43,20 +41,23 @@ const schema = {
     'approval_settled',
   ],
   'x-request-examples': {
-    approve: { summary: 'Approve', value: { id, decision: 'approve' } },
-    refuse: { summary: 'Refuse', value: { id, decision: 'refuse' } },
+    approve: { summary: 'Approve', value: { decision: 'approve' } },
+    refuse: { summary: 'Refuse', value: { decision: 'refuse' } },
   },
   'x-reply-examples': { approved: { summary: 'Approved', value: { id, state: 'approved' } } },
 } as const
 
-/** POST /v1/approvals */
-export const decideApprovalRoute: FastifyPluginAsyncTypebox<{ approvals: ApprovalVerbs }> = async (
-  app,
-  { approvals },
-) => {
-  app.post('/v1/approvals', { schema }, async request => {
-    const { id, decision } = request.body
-    const state = await approvals.decide(principalOf(request), { requestId: request.id, id, decision })
-    return { id, state }
-  })
-}
+/** POST /v1/approvals/{id}/decision */
+export const decideApproval = operation({
+  method: 'POST',
+  url: '/v1/approvals/:id/decision',
+  schema,
+  serve:
+    ({ approvals }: { approvals: ApprovalVerbs }) =>
+    async request => {
+      const { id } = request.params
+      const { decision } = request.body
+      const state = await approvals.decide(principalOf(request), { requestId: request.id, id, decision })
+      return { id, state }
+    },
+})

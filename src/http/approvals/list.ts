@@ -1,18 +1,16 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { ApprovalVerbs } from '../../vault/admission/approvals.ts'
 import { principalOf } from '../auth/authentication.ts'
-import { pageLimit } from '../page-limit.ts'
+import { operation } from '../operation.ts'
+import { beforeSchema, limitSchema, nextOf, nextSchema, usualPageSize } from '../pages.ts'
 import { guardedProblems } from '../problems/by-operation.ts'
-import { approvalIdSchema, approvalSchema, approvalStateSchema, exampleApproval, showApproval } from './schemas.ts'
-
-const defaultLimit = 100
+import { approvalIdSchema, approvalSchema, approvalStateSchema, exampleApproval, presentApproval } from './schemas.ts'
 
 const querystring = Type.Object(
   {
     state: Type.Optional(approvalStateSchema),
-    limit: Type.Optional(pageLimit('Requests', defaultLimit)),
-    before: Type.Optional(approvalIdSchema),
+    limit: limitSchema('Requests'),
+    before: beforeSchema(approvalIdSchema),
   },
   { additionalProperties: false },
 )
@@ -20,7 +18,7 @@ const querystring = Type.Object(
 const reply = Type.Object(
   {
     approvals: Type.Array(approvalSchema, { description: 'Newest first.' }),
-    next: Type.Optional(Type.String({ description: '`before` of the next page; absent on the last one.' })),
+    next: nextSchema,
   },
   { title: 'ApprovalPage' },
 )
@@ -29,8 +27,8 @@ const schema = {
   operationId: 'listApprovals',
   summary: 'List requests for approval',
   description:
-    'All of them for who may approve, one’s own for everybody else; in every state unless one is asked for. Listing is ' +
-    'evidence, as every call here is.',
+    'All requests for callers that may approve, and their own for everybody else; in every state unless one is named. ' +
+    'Listing leaves evidence, as every call here does.',
   tags: ['approvals'],
   security: [{ accessToken: [] }],
   querystring,
@@ -43,14 +41,16 @@ const schema = {
 } as const
 
 /** GET /v1/approvals */
-export const listApprovalsRoute: FastifyPluginAsyncTypebox<{ approvals: ApprovalVerbs }> = async (
-  app,
-  { approvals },
-) => {
-  app.get('/v1/approvals', { schema }, async request => {
-    const { state, limit: limitText, before } = request.query
-    const limit = limitText === undefined ? defaultLimit : Number(limitText)
-    const page = await approvals.list(principalOf(request), { requestId: request.id, state, before, limit })
-    return { approvals: page.map(showApproval), ...(page.length < limit ? {} : { next: page.at(-1)!.id }) } as never
-  })
-}
+export const listApprovals = operation({
+  method: 'GET',
+  url: '/v1/approvals',
+  schema,
+  serve:
+    ({ approvals }: { approvals: ApprovalVerbs }) =>
+    async request => {
+      const { state, limit: limitText = usualPageSize, before } = request.query
+      const limit = Number(limitText)
+      const page = await approvals.list(principalOf(request), { requestId: request.id, state, before, limit })
+      return { approvals: page.map(presentApproval), ...nextOf(page, limit, ({ id }) => id) } as never
+    },
+})

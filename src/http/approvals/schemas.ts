@@ -45,7 +45,7 @@ export const approvalSchema = Type.Object(
 )
 
 /** An approval as it leaves. */
-export function showApproval({ createdAt, expiresAt, decidedAt, ...rest }: Approval) {
+export function presentApproval({ createdAt, expiresAt, decidedAt, ...rest }: Approval) {
   return {
     ...rest,
     createdAt: createdAt.toISOString(),

@@ -1,14 +1,14 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { ApprovalVerbs } from '../../vault/admission/approvals.ts'
 import { principalOf } from '../auth/authentication.ts'
+import { operation } from '../operation.ts'
 import { guardedProblems } from '../problems/by-operation.ts'
-import { approvalParams, approvalSchema, exampleApproval, showApproval } from './schemas.ts'
+import { approvalParams, approvalSchema, exampleApproval, presentApproval } from './schemas.ts'
 
 const schema = {
   operationId: 'showApproval',
   summary: 'Show one request for approval',
   description:
-    'Who asked sees what became of it, and who may approve sees every one. To all others there is none of that id.',
+    'Whoever asked sees what became of the request, and whoever may approve sees every request. All others are answered 404.',
   tags: ['approvals'],
   security: [{ accessToken: [] }],
   params: approvalParams,
@@ -30,12 +30,14 @@ const schema = {
 } as const
 
 /** GET /v1/approvals/{id} */
-export const showApprovalRoute: FastifyPluginAsyncTypebox<{ approvals: ApprovalVerbs }> = async (
-  app,
-  { approvals },
-) => {
-  app.get('/v1/approvals/:id', { schema }, async request => {
-    const { id } = request.params
-    return showApproval(await approvals.show(principalOf(request), { requestId: request.id, id })) as never
-  })
-}
+export const showApproval = operation({
+  method: 'GET',
+  url: '/v1/approvals/:id',
+  schema,
+  serve:
+    ({ approvals }: { approvals: ApprovalVerbs }) =>
+    async request => {
+      const { id } = request.params
+      return presentApproval(await approvals.show(principalOf(request), { requestId: request.id, id })) as never
+    },
+})

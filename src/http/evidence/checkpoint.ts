@@ -1,7 +1,7 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { EvidenceVerbs } from '../../vault/evidence/proofs.ts'
 import { principalOf } from '../auth/authentication.ts'
+import { operation } from '../operation.ts'
 import { capabilityProblems } from '../problems/by-operation.ts'
 import { exampleCheckpoint, noteSchema } from './schemas.ts'
 
@@ -11,7 +11,7 @@ const reply = Type.Object(
     treeSize: Type.Integer({ minimum: 1, description: 'How many events the checkpoint covers.' }),
     note: noteSchema,
     verifierKey: Type.String({
-      description: 'Compare it with the one you keep: whoever changed the log would change this too.',
+      description: 'Compare it with the one you keep: whoever changed the log would change this key, too.',
     }),
   },
   { title: 'NewestCheckpoint' },
@@ -21,8 +21,8 @@ const schema = {
   operationId: 'showCheckpoint',
   summary: 'Show the newest signed checkpoint',
   description:
-    'What the log had come to when it was last signed, about every minute. Keep it: together with a later one it shows whether ' +
-    'anything was changed or removed in between.',
+    'Size and root of the log when it was last signed, which happens about every minute. Keep it: together with a later ' +
+    'checkpoint it shows whether anything was changed or removed in between.',
   tags: ['evidence'],
   security: [{ accessToken: [] }],
   response: { 200: reply },
@@ -31,8 +31,12 @@ const schema = {
 } as const
 
 /** GET /v1/audit/checkpoint */
-export const checkpointRoute: FastifyPluginAsyncTypebox<{ evidence: EvidenceVerbs }> = async (app, { evidence }) => {
-  app.get('/v1/audit/checkpoint', { schema }, async request => {
-    return evidence.newestCheckpoint(principalOf(request), { requestId: request.id })
-  })
-}
+export const showCheckpoint = operation({
+  method: 'GET',
+  url: '/v1/audit/checkpoint',
+  schema,
+  serve:
+    ({ evidence }: { evidence: EvidenceVerbs }) =>
+    async request =>
+      evidence.newestCheckpoint(principalOf(request), { requestId: request.id }),
+})

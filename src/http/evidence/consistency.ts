@@ -1,7 +1,7 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { EvidenceVerbs } from '../../vault/evidence/proofs.ts'
 import { principalOf } from '../auth/authentication.ts'
+import { operation } from '../operation.ts'
 import { capabilityProblems } from '../problems/by-operation.ts'
 import { countText, exampleConsistency, noteSchema, pathSchema } from './schemas.ts'
 
@@ -32,14 +32,19 @@ const schema = {
 } as const
 
 /** GET /v1/audit/consistency */
-export const consistencyRoute: FastifyPluginAsyncTypebox<{ evidence: EvidenceVerbs }> = async (app, { evidence }) => {
-  app.get('/v1/audit/consistency', { schema }, async request => {
-    const { from, to } = request.query
-    const proof = await evidence.proveGrowth(principalOf(request), {
-      requestId: request.id,
-      from: Number(from),
-      to: to === undefined ? undefined : Number(to),
-    })
-    return proof as never
-  })
-}
+export const proveAuditGrowth = operation({
+  method: 'GET',
+  url: '/v1/audit/consistency',
+  schema,
+  serve:
+    ({ evidence }: { evidence: EvidenceVerbs }) =>
+    async request => {
+      const { from, to } = request.query
+      const proof = await evidence.proveGrowth(principalOf(request), {
+        requestId: request.id,
+        from: Number(from),
+        to: to === undefined ? undefined : Number(to),
+      })
+      return proof as never
+    },
+})

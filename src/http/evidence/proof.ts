@@ -1,7 +1,7 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { EvidenceVerbs } from '../../vault/evidence/proofs.ts'
 import { principalOf } from '../auth/authentication.ts'
+import { operation } from '../operation.ts'
 import { capabilityProblems } from '../problems/by-operation.ts'
 import { countText, exampleInclusion, leafHashSchema, noteSchema, pathSchema, sequenceSchema } from './schemas.ts'
 
@@ -33,8 +33,8 @@ const schema = {
   operationId: 'proveAuditEvent',
   summary: 'Prove that an event stands in the log',
   description:
-    'Whoever has the verifier key can check the reply without us: `tokenvault audit check` does, and so does any ' +
-    'implementation of RFC 9162, 2.1.3.2. An event is covered from the first checkpoint after it, within about a minute.',
+    'Whoever has the verifier key can check the reply without the server: `tokenvault audit check` does, and so does any ' +
+    'implementation of RFC 9162, 2.1.3.2. The first checkpoint after an event covers it, within about a minute.',
   tags: ['evidence'],
   security: [{ accessToken: [] }],
   params,
@@ -45,14 +45,19 @@ const schema = {
 } as const
 
 /** GET /v1/audit/{sequence}/proof */
-export const proofRoute: FastifyPluginAsyncTypebox<{ evidence: EvidenceVerbs }> = async (app, { evidence }) => {
-  app.get('/v1/audit/:sequence/proof', { schema }, async request => {
-    const { size } = request.query
-    const proof = await evidence.proveEvent(principalOf(request), {
-      requestId: request.id,
-      sequence: Number(request.params.sequence),
-      size: size === undefined ? undefined : Number(size),
-    })
-    return proof as never
-  })
-}
+export const proveAuditEvent = operation({
+  method: 'GET',
+  url: '/v1/audit/:sequence/proof',
+  schema,
+  serve:
+    ({ evidence }: { evidence: EvidenceVerbs }) =>
+    async request => {
+      const { size } = request.query
+      const proof = await evidence.proveEvent(principalOf(request), {
+        requestId: request.id,
+        sequence: Number(request.params.sequence),
+        size: size === undefined ? undefined : Number(size),
+      })
+      return proof as never
+    },
+})

@@ -1,13 +1,13 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import { TokenvaultError } from '../../errors.ts'
-import { maxSearchPage, type SearchAudit, type Sought } from '../../vault/evidence/search.ts'
+import { maxPageSize } from '../../vault/admission/request-shape.ts'
+import type { SearchAudit, Sought } from '../../vault/evidence/search.ts'
 import { principalOf } from '../auth/authentication.ts'
+import { operation } from '../operation.ts'
+import { nextOf, usualPageSize } from '../pages.ts'
 import { bodyProblems, capabilityProblems } from '../problems/by-operation.ts'
 import { purposeSchema } from '../tokens/schemas.ts'
 import { exampleEvent, leafHashSchema, sequenceSchema } from './schemas.ts'
-
-const defaultLimit = 100
 
 const body = Type.Object(
   {
@@ -18,18 +18,22 @@ const body = Type.Object(
     field: Type.Optional(Type.String({ description: 'Field of the value, such as `device_id`.' })),
     value: Type.Optional(
       Type.String({
-        description: 'A value; looked for under every token that it has, or had before a rotation of keys.',
+        description: 'A value. The search looks for every token that it has, or had before a rotation of keys.',
       }),
     ),
     before: Type.Optional(
       Type.Integer({
         minimum: 0,
         maximum: Number.MAX_SAFE_INTEGER,
-        description: 'Only events of a smaller sequence: `next` of the page before.',
+        description: 'Only events of a smaller sequence: the `next` of the page before.',
       }),
     ),
     limit: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: maxSearchPage, default: defaultLimit, description: 'Events a page.' }),
+      Type.Integer({
+        minimum: 1,
+        maximum: maxPageSize,
+        description: `Events a page; ${usualPageSize} by default.`,
+      }),
     ),
   },
   { title: 'SearchAuditRequest', additionalProperties: false },
@@ -82,11 +86,11 @@ const value = { purpose: 'data_subject_request', field: 'device_id', value: '384
 
 const schema = {
   operationId: 'searchAudit',
-  summary: 'Who ever saw this token, or this value?',
+  summary: 'Search the audit log for a token or a value',
   description:
-    'Every event that names the token, or any token of the value, newest first: who got its original or its token, when and why. ' +
-    'Searches are events too, so they are among what later ones find. The log holds neither tokens nor values, only a keyed digest of ' +
-    'tokens, and this search leaves no more behind.',
+    'Every event that names the token, or any token of the value, newest first: who got the value or its token, when and why. ' +
+    'Searches are events, too, so later searches find them. The log holds neither tokens nor values, only keyed digests of ' +
+    'tokens; a search adds nothing else.',
   tags: ['evidence'],
   security: [{ accessToken: [] }],
   body,
@@ -106,14 +110,18 @@ const schema = {
 } as const
 
 /** POST /v1/audit/search */
-export const searchRoute: FastifyPluginAsyncTypebox<{ searchAudit: SearchAudit }> = async (app, { searchAudit }) => {
-  app.post('/v1/audit/search', { schema }, async request => {
-    const { purpose, before, limit = defaultLimit } = request.body
+export const searchAudit = operation({
+  method: 'POST',
+  url: '/v1/audit/search',
+  schema,
+  serve: (verbs: { searchAudit: SearchAudit }) => async request => {
+    const { purpose, before, limit = usualPageSize } = request.body
     const sought = readSought(request.body)
-    const events = await searchAudit(principalOf(request), { requestId: request.id, purpose, sought, before, limit })
-    return { events, ...(events.length < limit ? {} : { next: events.at(-1)!.sequence }) } as never
-  })
-}
+    const search = { requestId: request.id, purpose, sought, before, limit }
+    const events = await verbs.searchAudit(principalOf(request), search)
+    return { events, ...nextOf(events, limit, ({ sequence }) => sequence) } as never
+  },
+})
 
 /** @throws TokenvaultError `request_invalid` unless it is a token alone, or a field and a value */
 function readSought({ token, field, value }: { token?: string; field?: string; value?: string }): Sought {

@@ -1,10 +1,10 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
+import { operation } from '../operation.ts'
 import { commonProblems } from '../problems/by-operation.ts'
 
 const schema = {
   operationId: 'healthz',
-  summary: 'Is the process up?',
+  summary: 'Tell that the process is up',
   description: 'For liveness probes. It looks at nothing outside the process.',
   tags: ['health'],
   security: [],
@@ -15,8 +15,14 @@ const schema = {
   'x-reply-examples': { up: { summary: 'Up', value: { status: 'up', version: '0.1.0' } } },
 } as const
 
-/** GET /healthz. It answers under load too: a process that is merely busy must not be killed for it. */
-export const healthzRoute: FastifyPluginAsyncTypebox<{ version: string }> = async (app, { version }) => {
-  const answer = { status: 'up', version } as const
-  app.get('/healthz', { schema, config: { pressureHandler: () => undefined } }, async () => answer)
-}
+/** GET /healthz. It is answered under load, too: a process that is merely busy must not be killed for it. */
+export const healthz = operation({
+  method: 'GET',
+  url: '/healthz',
+  schema,
+  isServedUnderLoad: true,
+  serve: ({ version }: { version: string }) => {
+    const answer = { status: 'up', version } as const
+    return async () => answer
+  },
+})

@@ -1,12 +1,13 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { HealthCheck } from '../../vault/admission/ports.ts'
+import { operation } from '../operation.ts'
 import { commonProblems } from '../problems/by-operation.ts'
 
 const schema = {
   operationId: 'readyz',
-  summary: 'Can the process do its work?',
-  description: 'For readiness probes. Asks what the process depends on; the code of a refusal names what is missing.',
+  summary: 'Tell whether the process can do its work',
+  description:
+    'For readiness probes. It asks what the process depends on; the code of a refusal names what is missing.',
   tags: ['health'],
   security: [],
   response: {
@@ -17,13 +18,18 @@ const schema = {
 } as const
 
 /** GET /readyz. Probes that come while one is under way share its answer, so that nobody can flood the database. */
-export const readyzRoute: FastifyPluginAsyncTypebox<{ health: readonly HealthCheck[] }> = async (app, { health }) => {
-  let underWay: Promise<unknown> | undefined
-  app.get('/readyz', { schema }, async () => {
-    underWay ??= Promise.all(health.map(part => part.check())).finally(() => {
-      underWay = undefined
-    })
-    await underWay
-    return { status: 'ready' } as const
-  })
-}
+export const readyz = operation({
+  method: 'GET',
+  url: '/readyz',
+  schema,
+  serve: ({ health }: { health: readonly HealthCheck[] }) => {
+    let underWay: Promise<unknown> | undefined
+    return async () => {
+      underWay ??= Promise.all(health.map(part => part.check())).finally(() => {
+        underWay = undefined
+      })
+      await underWay
+      return { status: 'ready' } as const
+    }
+  },
+})

@@ -3,7 +3,7 @@ import type { ProblemCode } from '../problems/problem.ts'
 
 /**
  * The headers of a state-changing operation. A route whose schema names this very object is idempotent: what is
- * documented and what is done cannot differ (plugins/idempotency.ts looks for it).
+ * documented and what is done cannot differ (plugin.ts looks for it).
  */
 export const idempotencyHeaders = Type.Object({
   'Idempotency-Key': Type.Optional(
@@ -15,8 +15,8 @@ export const idempotencyHeaders = Type.Object({
         'Makes a repeat of this request harmless: within 24 hours the same key with the same request is answered as the ' +
         'first time, with `Idempotency-Replayed: true`, and nothing is done again. A key belongs to you alone. ' +
         'A request that was refused (4xx) changed nothing and may be repeated under its key. Of one that failed (5xx, or no ' +
-        'reply) nobody knows: repeat it under the same key, not a new one; it hears 409 `idempotency_in_progress` for up to ' +
-        'five minutes, and is then done.',
+        'reply) nobody knows: repeat it under the same key, not a new one; it is answered 409 `idempotency_in_progress` for up ' +
+        'to five minutes, and is then done.',
       examples: ['8e03978e-40d5-43e8-bc93-6894a57f9324'],
     }),
   ),

@@ -20,7 +20,7 @@ const keyShape = /^[ -~]{1,255}$/
  * Makes a repeat of a state-changing request harmless (draft-ietf-httpapi-idempotency-key-header-07, section 2), on the
  * routes whose schema names `idempotencyHeaders`. Only what succeeded is kept and replayed. An operation that refuses has
  * changed nothing, so its claim is given back and the request may be repeated. Of one that fails nobody knows: a commit may
- * have taken effect though its reply was lost. So its claim stays until it runs out, and a repeat hears
+ * have taken effect though its reply was lost. So its claim stays until it runs out, and a repeat is answered
  * `idempotency_in_progress` until then. A repeat is authenticated as any request is, and tells its own caller what it
  * was told before; it is no act, so it leaves no evidence.
  *
@@ -57,7 +57,7 @@ export const idempotency = fp<{ store: IdempotencyStore; log: RequestLog }>(asyn
       if (status < 300 && typeof payload === 'string') await store.complete(principal, key, { status, body: payload })
       else if (isRefusal(status)) await store.release(principal, key)
     } catch (err) {
-      // What was done is done, and is told. A repeat hears `idempotency_in_progress` until the claim runs out.
+      // What was done is done, and is told. A repeat is answered `idempotency_in_progress` until the claim runs out.
       log.error({ event: 'idempotency_not_kept', requestId: request.id, err })
     }
     return payload

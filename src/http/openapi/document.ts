@@ -1,66 +1,66 @@
 import { errorCatalogue, TokenvaultError } from '../../errors.ts'
 import { BudgetExceeded } from '../../vault/admission/open-action.ts'
 import { appearance, BatchRefused, describeProblem, type ProblemCode } from '../problems/problem.ts'
-import { problemSchema } from '../tokens/schemas.ts'
+import { problemSchema } from '../problems/schemas.ts'
 
 type Json = Record<string, unknown>
 
-/** Version of the HTTP contract, which changes less often than the software. */
-export const contractVersion = '1.0.0'
-
 const exampleRequestId = '0f8e3c52-7f0b-4a53-9d57-5c2a9a1f6d11'
 
-export const openApiHead = {
-  openapi: '3.1.0',
-  info: {
-    title: 'tokenvault',
-    version: contractVersion,
-    summary: 'Reversible tokens for personal data.',
-    description: [
-      'tokenvault replaces personal values (IP addresses, device ids) by tokens. Equal values have equal tokens, so',
-      'analysts can count and join without seeing a value. This API gives values back to those who may have them,',
-      'and leaves evidence of every call.',
-      '',
-      '**To begin:** get an access token (a JWT) from your issuer, with the role `investigator`; send it as',
-      '`Authorization: Bearer …`; name the `purpose` of each call.',
-      '',
-      '**Batches** take up to 10,000 items and answer each item on its own, in the order of the request. An item that',
-      'cannot be answered carries an `error.code`; the call as a whole still succeeds, unless `atomic` was asked for.',
-      '',
-      '**Errors** of a whole call are problem details (RFC 9457) with a stable `code`: decide by the code, show',
-      '`remedy` to people, and give `requestId` to the operator. Each is listed at `ErrorCode` and `ItemErrorCode`.',
-      '',
-      '**Repeats:** operations that change something take an `Idempotency-Key`, under which a repeat does nothing again. All',
-      'others accept the header and it has no effect: a reply that holds values is never kept, so a repeat is a call of its own,',
-      'with evidence of its own. A repeated request for an approval that is still open is answered with the same approval.',
-    ].join('\n'),
-    license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
-  },
-  servers: [{ url: '/', description: 'The server that served this document' }],
-  tags: [
-    { name: 'tokens', description: 'From tokens to values and back. Privileged, and audited.' },
-    {
-      name: 'approvals',
-      description: 'What takes a second person: asked for by `detokenize`, decided here by `approver`.',
+/** What the document says before its operations. @param version of the product */
+export function openApiHead(version: string): Json {
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'tokenvault',
+      version,
+      summary: 'Reversible tokens for personal data.',
+      description: [
+        'tokenvault replaces personal values (IP addresses, device ids) by tokens. Equal values have equal tokens, so',
+        'analysts can count and join without seeing a value. This API gives values back to callers that may have them,',
+        'and every call leaves evidence.',
+        '',
+        '**To begin:** get an access token (a JWT) from your issuer, with the role `investigator`; send it as',
+        '`Authorization: Bearer …`; name the `purpose` of each call.',
+        '',
+        '**Batches** take up to 10,000 items and answer each item on its own, in the order of the request. An item that',
+        'cannot be answered carries an `error.code`; the call as a whole still succeeds, unless `atomic` was asked for.',
+        '',
+        '**Errors** of a whole call are problem details (RFC 9457) with a stable `code`: decide by the code, show',
+        '`remedy` to people, and give `requestId` to the operator. Each is listed at `ErrorCode` and `ItemErrorCode`.',
+        '',
+        '**Repeats:** operations that change something take an `Idempotency-Key`, under which a repeat does nothing again. All',
+        'others ignore the header: a reply that holds values is never kept, so a repeat is a call of its own,',
+        'with evidence of its own. A repeated request for an approval that is still open is answered with the same approval.',
+      ].join('\n'),
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
-    { name: 'suspensions', description: 'Who used up a daily budget, for the role `administrator`.' },
-    { name: 'quarantine', description: 'What is no event, for the role `operator`.' },
-    { name: 'evidence', description: 'Who asked for what, and proofs of it, for the role `auditor`.' },
-    { name: 'health', description: 'For the platform that runs the process. Open to all.' },
-  ],
-  components: {
-    securitySchemes: {
-      accessToken: {
-        type: 'http',
-        scheme: 'bearer',
-        bearerFormat: 'JWT',
-        description:
-          'A JWT signed by the configured issuer with a `kid` of its JWK Set. It must hold `iss`, `aud`, `sub`, `exp` ' +
-          'and `iat`; `roles` is a list of role names.',
+    servers: [{ url: '/', description: 'The server that served this document' }],
+    tags: [
+      { name: 'tokens', description: 'From tokens to values and back. Every call is privileged and audited.' },
+      {
+        name: 'approvals',
+        description: 'Calls that need a second person: `detokenize` asks, the role `approver` decides here.',
+      },
+      { name: 'suspensions', description: 'Principals that used up a daily budget, for the role `administrator`.' },
+      { name: 'quarantine', description: 'Messages that are not valid events, for the role `operator`.' },
+      { name: 'evidence', description: 'Who asked for what, with proofs, for the role `auditor`.' },
+      { name: 'health', description: 'For the platform that runs the process. Open to all.' },
+    ],
+    components: {
+      securitySchemes: {
+        accessToken: {
+          type: 'http',
+          scheme: 'bearer',
+          bearerFormat: 'JWT',
+          description:
+            'A JWT signed by the configured issuer with a `kid` of its JWK Set. It must hold `iss`, `aud`, `sub`, `exp` ' +
+            'and `iat`; `roles` is a list of role names.',
+        },
       },
     },
-  },
-} as const
+  }
+}
 
 /**
  * Completes the document that is collected from the routes: problem replies with an example for every code,

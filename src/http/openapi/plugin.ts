@@ -7,10 +7,10 @@ import { completeDocument, openApiHead } from './document.ts'
 const pagePolicy =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-/** GET /openapi.json and the page /docs, both public. Register it before the routes that it describes. */
-export const openApi = fp(async app => {
+/** GET /openapi.json and the page /docs, both public. Register it before the operations that it describes. */
+export const openApi = fp<{ version: string }>(async (app, { version }) => {
   await app.register(swagger, {
-    openapi: structuredClone(openApiHead) as never,
+    openapi: openApiHead(version) as never,
     transformObject: document =>
       completeDocument(('openapiObject' in document ? document.openapiObject : {}) as never) as never,
   })

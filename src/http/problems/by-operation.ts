@@ -25,6 +25,13 @@ export const bodyProblems = [
   'content_type_unsupported',
 ] as const satisfies readonly ProblemCode[]
 
+/** What an operation that takes no body may answer besides: a body that comes is read before it is passed over. */
+export const ignoredBodyProblems = [
+  'body_malformed',
+  'body_too_large',
+  'content_type_unsupported',
+] as const satisfies readonly ProblemCode[]
+
 /** What a guarded operation with a batch in its body may answer. */
 export const privilegedProblems = [
   ...bodyProblems,

@@ -1,14 +1,14 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { QuarantineVerbs } from '../../vault/quarantine/verbs.ts'
 import { principalOf } from '../auth/authentication.ts'
+import { operation } from '../operation.ts'
 import { bodyProblems, capabilityProblems } from '../problems/by-operation.ts'
 import { purposeSchema } from '../tokens/schemas.ts'
 import { entryIdSchema, entryParams, exampleEntry } from './schemas.ts'
 
 const schema = {
   operationId: 'openQuarantined',
-  summary: 'Give the body of one entry back',
+  summary: 'Open the body of one entry',
   description:
     'Privileged and audited as `detokenize` is: nothing is returned unless the evidence was committed first. A body may ' +
     'hold any value, so it takes roles that operate the quarantine and that reveal every field in full (`operator` and ' +
@@ -35,10 +35,15 @@ const schema = {
 } as const
 
 /** POST /v1/quarantine/{id}/open */
-export const openRoute: FastifyPluginAsyncTypebox<{ quarantine: QuarantineVerbs }> = async (app, { quarantine }) => {
-  app.post('/v1/quarantine/:id/open', { schema }, async request => {
-    const { id } = request.params
-    const { purpose } = request.body
-    return { id, body: await quarantine.open(principalOf(request), { requestId: request.id, id, purpose }) }
-  })
-}
+export const openQuarantined = operation({
+  method: 'POST',
+  url: '/v1/quarantine/:id/open',
+  schema,
+  serve:
+    ({ quarantine }: { quarantine: QuarantineVerbs }) =>
+    async request => {
+      const { id } = request.params
+      const { purpose } = request.body
+      return { id, body: await quarantine.open(principalOf(request), { requestId: request.id, id, purpose }) }
+    },
+})

@@ -11,13 +11,13 @@ export const stateSchema = Type.Enum(['quarantined', 'redrive_requested', 'redri
   title: 'QuarantineState',
   type: 'string',
   description:
-    '`redrive_requested` waits for a worker, which makes it `redriven`, or `quarantined` again with the reason of now. ' +
+    '`redrive_requested` waits for a worker, which makes it `redriven`, or `quarantined` again with the reason found then. ' +
     'The bodies of `redriven` and `discarded` entries are erased.',
 })
 
 export const reasonSchema = Type.String({
   pattern: '^[a-z][a-z0-9_]{0,63}$',
-  description: 'Why it is no event, such as `ip_invalid`.',
+  description: 'Why the message is not a valid event, such as `ip_invalid`.',
 })
 
 const entryProperties = {
@@ -45,7 +45,7 @@ export const shownEntrySchema = Type.Object(
         {
           json: Type.Enum([...jsonTypes, 'invalid', 'unreadable'], {
             type: 'string',
-            description: '`invalid`: the body is no JSON. `unreadable`: its seal does not open.',
+            description: '`invalid`: the body is not JSON. `unreadable`: its seal does not open.',
           }),
           elements: Type.Optional(Type.Integer({ minimum: 0, description: 'Elements of an array.' })),
           properties: Type.Optional(
@@ -57,7 +57,7 @@ export const shownEntrySchema = Type.Object(
           otherProperties: Type.Optional(
             Type.Integer({
               minimum: 0,
-              description: 'Properties besides; their names are not told, they may be values.',
+              description: 'Count of the other properties. Their names are not told, because they may be values.',
             }),
           ),
         },
@@ -67,6 +67,11 @@ export const shownEntrySchema = Type.Object(
   },
   { title: 'ShownQuarantineEntry' },
 )
+
+export const redriveRequestedSchema = Type.Integer({
+  minimum: 0,
+  description: 'Entries that a worker will try again.',
+})
 
 export const exampleEntry = {
   id: '6f1c2b9a4d3e4f5a8b7c6d5e4f3a2b1c',

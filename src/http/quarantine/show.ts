@@ -1,6 +1,6 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { QuarantineVerbs } from '../../vault/quarantine/verbs.ts'
 import { principalOf } from '../auth/authentication.ts'
+import { operation } from '../operation.ts'
 import { capabilityProblems } from '../problems/by-operation.ts'
 import { entryParams, exampleEntry, shownEntrySchema } from './schemas.ts'
 
@@ -35,8 +35,12 @@ const schema = {
 } as const
 
 /** GET /v1/quarantine/{id} */
-export const showRoute: FastifyPluginAsyncTypebox<{ quarantine: QuarantineVerbs }> = async (app, { quarantine }) => {
-  app.get('/v1/quarantine/:id', { schema }, async request => {
-    return (await quarantine.show(principalOf(request), { requestId: request.id, id: request.params.id })) as never
-  })
-}
+export const showQuarantined = operation({
+  method: 'GET',
+  url: '/v1/quarantine/:id',
+  schema,
+  serve:
+    ({ quarantine }: { quarantine: QuarantineVerbs }) =>
+    async request =>
+      (await quarantine.show(principalOf(request), { requestId: request.id, id: request.params.id })) as never,
+})

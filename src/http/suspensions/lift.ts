@@ -1,12 +1,15 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
+import { TokenvaultError } from '../../errors.ts'
 import type { SuspensionVerbs } from '../../vault/admission/suspensions.ts'
 import { principalOf } from '../auth/authentication.ts'
+import { isPlain } from '../auth/claim-roles.ts'
 import { idempotencyHeaders, idempotencyProblems } from '../idempotency/header.ts'
+import { operation } from '../operation.ts'
 import { bodyProblems, guardedProblems } from '../problems/by-operation.ts'
 
-// As an access token's claims: no control or format characters, which evidence and terminals would show as they are.
-const pattern = '^[^\\p{Cc}\\p{Cf}\\p{Cs}\\p{Zl}\\p{Zp}]+$'
+// What is plain text, as far as a pattern says it that means the same with and without the flag `u`: JSON Schema leaves the
+// flag open, and without it `\\p{Cc}` means something else. `isPlain` says the rest.
+const pattern = '^[^\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]+$'
 const who = {
   issuer: Type.String({ minLength: 1, maxLength: 1024, pattern }),
   subject: Type.String({ minLength: 1, maxLength: 256, pattern }),
@@ -16,8 +19,8 @@ const schema = {
   operationId: 'liftSuspension',
   summary: 'Lift a suspension',
   description:
-    'The principal may act again at once, with its budgets as if nothing had been spent. Nobody lifts their own: who is ' +
-    'suspended is refused this, too.',
+    'The principal may act again at once, and its budgets count from zero. Nobody lifts their own suspension: a suspended ' +
+    'caller is refused this call, too. A text holds no control, format or line-separating characters.',
   tags: ['suspensions'],
   security: [{ accessToken: [] }],
   headers: idempotencyHeaders,
@@ -36,7 +39,10 @@ const schema = {
     'suspension_unknown',
   ],
   'x-request-examples': {
-    lift: { summary: 'As the list gives it', value: { issuer: 'https://idp.example.com/', subject: 'casey' } },
+    lift: {
+      summary: 'Issuer and subject as the list gives them',
+      value: { issuer: 'https://idp.example.com/', subject: 'casey' },
+    },
   },
   'x-reply-examples': {
     lifted: { summary: 'Lifted', value: { issuer: 'https://idp.example.com/', subject: 'casey', state: 'lifted' } },
@@ -44,13 +50,18 @@ const schema = {
 } as const
 
 /** POST /v1/suspensions/lift */
-export const liftSuspensionRoute: FastifyPluginAsyncTypebox<{ suspensions: SuspensionVerbs }> = async (
-  app,
-  { suspensions },
-) => {
-  app.post('/v1/suspensions/lift', { schema }, async request => {
-    const { issuer, subject } = request.body
-    await suspensions.lift(principalOf(request), { requestId: request.id, issuer, subject })
-    return { issuer, subject, state: 'lifted' } as const
-  })
-}
+export const liftSuspension = operation({
+  method: 'POST',
+  url: '/v1/suspensions/lift',
+  schema,
+  serve:
+    ({ suspensions }: { suspensions: SuspensionVerbs }) =>
+    async request => {
+      const { issuer, subject } = request.body
+      for (const [name, text] of Object.entries({ issuer, subject })) {
+        if (!isPlain(text)) throw new TokenvaultError('request_invalid', `/${name} breaks the rule pattern`)
+      }
+      await suspensions.lift(principalOf(request), { requestId: request.id, issuer, subject })
+      return { issuer, subject, state: 'lifted' } as const
+    },
+})

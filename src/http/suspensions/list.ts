@@ -1,14 +1,12 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
-import { maxSuspensions, type SuspensionVerbs } from '../../vault/admission/suspensions.ts'
+import { maxPageSize } from '../../vault/admission/request-shape.ts'
+import type { SuspensionVerbs } from '../../vault/admission/suspensions.ts'
 import { principalOf } from '../auth/authentication.ts'
-import { pageLimit } from '../page-limit.ts'
+import { operation } from '../operation.ts'
+import { limitSchema } from '../pages.ts'
 import { guardedProblems } from '../problems/by-operation.ts'
 
-const querystring = Type.Object(
-  { limit: Type.Optional(pageLimit('Suspensions', maxSuspensions)) },
-  { additionalProperties: false },
-)
+const querystring = Type.Object({ limit: limitSchema('Suspensions', maxPageSize) }, { additionalProperties: false })
 
 const reply = Type.Object(
   {
@@ -25,9 +23,9 @@ const reply = Type.Object(
 
 const schema = {
   operationId: 'listSuspensions',
-  summary: 'List who is suspended',
+  summary: 'List suspended principals',
   description:
-    'Principals that asked for more than their daily budget. All that is privileged is refused to them until an ' +
+    'Principals that asked for more than their daily budget. Every privileged call of theirs is refused until an ' +
     'administrator lifts the suspension.',
   tags: ['suspensions'],
   security: [{ accessToken: [] }],
@@ -48,15 +46,17 @@ const schema = {
 } as const
 
 /** GET /v1/suspensions */
-export const listSuspensionsRoute: FastifyPluginAsyncTypebox<{ suspensions: SuspensionVerbs }> = async (
-  app,
-  { suspensions },
-) => {
-  app.get('/v1/suspensions', { schema }, async request => {
-    const limit = Number(request.query.limit ?? maxSuspensions)
-    const listed = await suspensions.list(principalOf(request), { requestId: request.id, limit })
-    return {
-      suspensions: listed.map(({ suspendedAt, ...who }) => ({ ...who, suspendedAt: suspendedAt.toISOString() })),
-    }
-  })
-}
+export const listSuspensions = operation({
+  method: 'GET',
+  url: '/v1/suspensions',
+  schema,
+  serve:
+    ({ suspensions }: { suspensions: SuspensionVerbs }) =>
+    async request => {
+      const limit = Number(request.query.limit ?? maxPageSize)
+      const listed = await suspensions.list(principalOf(request), { requestId: request.id, limit })
+      return {
+        suspensions: listed.map(({ suspendedAt, ...who }) => ({ ...who, suspendedAt: suspendedAt.toISOString() })),
+      }
+    },
+})

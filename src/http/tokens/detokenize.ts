@@ -1,12 +1,14 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
-import type { ItemGate } from '../../concurrency/batch-semaphore.ts'
+import type { BatchSemaphore } from '../../concurrency/batch-semaphore.ts'
 import { approvalIdPattern } from '../../vault/admission/request-shape.ts'
 import type { Detokenize } from '../../vault/tokens/detokenize.ts'
 import { principalOf } from '../auth/authentication.ts'
+import { operation } from '../operation.ts'
 import { privilegedProblems } from '../problems/by-operation.ts'
 import { BatchRefused } from '../problems/problem.ts'
-import { batchSize, itemErrorSchema, purposeSchema, receiptSchema, ticketSchema } from './schemas.ts'
+import { itemErrorSchema } from '../problems/schemas.ts'
+import { clientGone } from '../server/connections.ts'
+import { batchSize, purposeSchema, receiptSchema, ticketSchema } from './schemas.ts'
 
 const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w'
 const unknown = 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQ'
@@ -27,7 +29,7 @@ const body = Type.Object(
       description: 'Tokens as they stand in user_logins, of any field, in any order, repeats allowed.',
     }),
     atomic: Type.Optional(
-      Type.Boolean({ default: false, description: 'All or nothing: one failing item refuses the whole call.' }),
+      Type.Boolean({ description: 'All or nothing: one failing item refuses the whole call. `false` by default.' }),
     ),
     ticket: Type.Optional(ticketSchema),
     reveal: Type.Optional(
@@ -40,7 +42,8 @@ const body = Type.Object(
     approvalId: Type.Optional(
       Type.String({
         pattern: approvalIdPattern,
-        description: 'Of a 202 reply to this very call, once the request was approved. It is used up by the call.',
+        description:
+          '`approval.id` of a 202 reply to the same call, once the request was approved. The call uses it up.',
       }),
     ),
   },
@@ -83,11 +86,11 @@ const pending = Type.Object(
 
 const schema = {
   operationId: 'detokenize',
-  summary: 'Give originals back for tokens',
+  summary: 'Give the values of tokens back',
   description:
-    'Answers up to 10,000 tokens, each on its own: a token that cannot be answered gets an error code and its ' +
-    'neighbours their values. Nothing is returned unless the audit event of this call was committed first; `receipt` proves ' +
-    'that it was. A token of a field that you may not reveal is refused from its prefix, whether or not the vault holds it. ' +
+    'Answers up to 10,000 tokens, each on its own: a token that cannot be answered gets an error code, and the others get ' +
+    'their values. Nothing is returned unless the audit event of this call was committed first; `receipt` proves that it was. ' +
+    'A token of a field that you may not reveal is refused from its prefix alone, whether or not the vault holds it. ' +
     'Values count against the budgets of your roles. Where the policy asks for a second person, nothing is looked up and the ' +
     'reply is 202: repeat the call with `approvalId` within 15 minutes of the approval. ' +
     '`POST /detokenize` is the same operation.',
@@ -139,29 +142,27 @@ const schema = {
     },
   },
   'x-accepted': {
-    description: 'A second person has to approve first. Nothing was looked up.',
+    description: 'A second person has to approve this call first. Nothing was looked up.',
     examples: { pending: { summary: 'Waiting for an approver', value: { approval, receipt } } },
   },
 } as const
 
 /** POST /v1/detokenize, and POST /detokenize for callers that ask without a version. */
-export const detokenizeRoute: FastifyPluginAsyncTypebox<{
-  detokenize: Detokenize
-  gate: ItemGate
-}> = async (app, { detokenize, gate }) => {
-  for (const [url, hide] of [
-    ['/v1/detokenize', false],
-    ['/detokenize', true],
-  ] as const) {
-    app.post(url, { schema: { ...schema, hide } }, async (request, reply) => {
+export const detokenize = operation({
+  method: 'POST',
+  url: '/v1/detokenize',
+  alias: '/detokenize',
+  schema,
+  serve: (verbs: { detokenize: Detokenize; batches: BatchSemaphore }) => {
+    return async (request, reply) => {
       const { atomic = false, ...asked } = request.body
-      const result = await gate.run(asked.tokens.length, reply, () =>
-        detokenize(principalOf(request), { ...asked, requestId: request.id, atomic }),
+      const result = await verbs.batches.run(asked.tokens.length, clientGone(reply), () =>
+        verbs.detokenize(principalOf(request), { ...asked, requestId: request.id, atomic }),
       )
       if (result.outcome === 'refused') throw new BatchRefused(result.failures)
       const { receipt } = result
       if (result.outcome === 'complete') return { results: result.items, receipt } as never
       return reply.code(202).send({ approval: result.approval, receipt })
-    })
-  }
-}
+    }
+  },
+})

@@ -1,10 +1,12 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
-import type { ItemGate } from '../../concurrency/batch-semaphore.ts'
+import type { BatchSemaphore } from '../../concurrency/batch-semaphore.ts'
 import type { Tokenize } from '../../vault/tokens/tokenize.ts'
 import { principalOf } from '../auth/authentication.ts'
+import { operation } from '../operation.ts'
 import { privilegedProblems } from '../problems/by-operation.ts'
-import { batchSize, itemErrorSchema, purposeSchema, ticketSchema } from './schemas.ts'
+import { itemErrorSchema } from '../problems/schemas.ts'
+import { clientGone } from '../server/connections.ts'
+import { batchSize, purposeSchema, ticketSchema } from './schemas.ts'
 
 const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w'
 
@@ -39,11 +41,11 @@ const reply = Type.Object(
 
 const schema = {
   operationId: 'tokenize',
-  summary: 'Give the tokens of values',
+  summary: 'Find the tokens of values',
   description:
     'Answers up to 10,000 values with the tokens that ingestion gives them, so that they can be looked for in ' +
-    'user_logins. Nothing is stored, and the reply never repeats a value. It is privileged like detokenize, and ' +
-    'charged and audited like it: whoever may tokenize at will could find an IPv4 address by trying all of them.',
+    'user_logins. Nothing is stored, and the reply never repeats a value. The call is privileged, charged and audited as ' +
+    '`detokenize` is: a caller that tokenizes at will finds the address of a token by trying all IPv4 addresses.',
   tags: ['tokens'],
   security: [{ accessToken: [] }],
   body,
@@ -76,14 +78,14 @@ const schema = {
 } as const
 
 /** POST /v1/tokenize */
-export const tokenizeRoute: FastifyPluginAsyncTypebox<{
-  tokenize: Tokenize
-  gate: ItemGate
-}> = async (app, { tokenize, gate }) => {
-  app.post('/v1/tokenize', { schema }, async (request, reply) => {
-    const results = await gate.run(request.body.values.length, reply, () =>
-      tokenize(principalOf(request), { ...request.body, requestId: request.id }),
+export const tokenize = operation({
+  method: 'POST',
+  url: '/v1/tokenize',
+  schema,
+  serve: (verbs: { tokenize: Tokenize; batches: BatchSemaphore }) => async (request, reply) => {
+    const results = await verbs.batches.run(request.body.values.length, clientGone(reply), () =>
+      verbs.tokenize(principalOf(request), { ...request.body, requestId: request.id }),
     )
     return { results } as never
-  })
-}
+  },
+})

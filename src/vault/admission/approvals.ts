@@ -1,9 +1,7 @@
 import { may } from '../policy/policy.ts'
 import type { OpenAction } from './open-action.ts'
 import type { Approval, ApprovalReader, Principal } from './ports.ts'
-
-/** Most requests of one page. */
-export const maxApprovalPage = 1000
+import { maxPageSize } from './request-shape.ts'
 
 export type ApprovalDecision = 'approve' | 'refuse'
 
@@ -49,7 +47,7 @@ export function createApprovalVerbs(deps: {
       const { policy, record } = await openAction({ operation: 'approval_list', principal, requestId })
       const { issuer, subject } = principal
       const requester = may(policy, principal.roles, 'approve') ? undefined : { issuer, subject }
-      const page = await approvals.listApprovals({ state, before, requester, limit: Math.min(limit, maxApprovalPage) })
+      const page = await approvals.listApprovals({ state, before, requester, limit: Math.min(limit, maxPageSize) })
       await record()
       return page
     },

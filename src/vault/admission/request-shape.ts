@@ -3,6 +3,9 @@ import { TokenvaultError } from '../../errors.ts'
 /** Most items of one call. */
 export const maxBatchItems = 10_000
 
+/** Most entries of one page of any list. */
+export const maxPageSize = 1000
+
 /**
  * What a purpose looks like: words of lower-case letters joined by _ or -, such as fraud_investigation. It is no free
  * text and holds no digit, so that nobody writes the address or device they look for into the evidence.

@@ -1,8 +1,6 @@
 import type { OpenAction } from './open-action.ts'
 import type { Principal, Suspension, SuspensionReader } from './ports.ts'
-
-/** Most suspensions of one list. */
-export const maxSuspensions = 1000
+import { maxPageSize } from './request-shape.ts'
 
 /**
  * Who used up a daily budget, and giving them back what they may do. Both take the capability `suspensions`, and both are
@@ -27,7 +25,7 @@ export function createSuspensionVerbs(deps: {
   return {
     async list(principal, { requestId, limit }) {
       const { record } = await openAction({ operation: 'suspension_list', principal, requestId, needs })
-      const listed = await suspensions.listSuspensions(Math.min(limit, maxSuspensions))
+      const listed = await suspensions.listSuspensions(Math.min(limit, maxPageSize))
       await record()
       return listed
     },

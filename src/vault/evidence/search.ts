@@ -4,14 +4,13 @@ import { TokenvaultError } from '../../errors.ts'
 import { leafHash } from '../../tlog/merkle.ts'
 import type { OpenAction } from '../admission/open-action.ts'
 import type { AuditEvent, Charge, Principal } from '../admission/ports.ts'
+import { maxPageSize } from '../admission/request-shape.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import { normalizeValue } from '../fields/values.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { limitsOf, may, type Policy } from '../policy/policy.ts'
 import type { AuditSearch, StoredEvent } from './ports.ts'
 
-/** Most events of one page. */
-export const maxSearchPage = 1000
 /** Most events that are held in memory in full. */
 const eventsAtOnce = 100
 
@@ -57,7 +56,7 @@ export function createSearchAudit(deps: {
     const { policy, record } = await openAction(call)
     const tokens = tokensOf(sought, fields, keys)
     const digests = keys.digests.flatMap(digest => digest.digest(tokens))
-    const found = await findAll(search, digests, before, Math.min(limit, maxSearchPage))
+    const found = await findAll(search, digests, before, Math.min(limit, maxPageSize))
     // Who searches by value may be guessing it: an event that names its token says that the guess was right.
     const charge = 'value' in sought ? chargeOfGuess(policy, principal) : undefined
     await record({ grantedTokens: tokens, charge })

@@ -48,15 +48,15 @@ export interface QuarantineFilter {
 
 /** What the API may do with the quarantine. Every method throws `store_unavailable`. */
 export interface QuarantineStore {
-  /** Newest first, those older than entry `after` where it is given. */
+  /** Newest first, those older than entry `before` where it is given. */
   listEntries(
     filter: QuarantineFilter,
-    page: { limit: number; after?: string | undefined },
+    page: { limit: number; before?: string | undefined },
   ): Promise<readonly QuarantineEntry[]>
   /** The entry, with its body while that is kept. */
   findEntry(id: string): Promise<{ readonly entry: QuarantineEntry; readonly body: SealedBody | null } | undefined>
-  /** Oldest first, those newer than entry `after` where it is given. */
-  findIds(filter: QuarantineFilter, page: { limit: number; after?: string | undefined }): Promise<readonly string[]>
+  /** Newest first, those older than entry `before` where it is given. */
+  findIds(filter: QuarantineFilter, page: { limit: number; before?: string | undefined }): Promise<readonly string[]>
   /** Asks the workers to try again. @returns the ids that were in the state `quarantined` */
   requestRedrive(ids: readonly string[]): Promise<readonly string[]>
   /** Erases the bodies. @returns the ids that were not settled yet */

@@ -1,14 +1,12 @@
 import { TokenvaultError } from '../../errors.ts'
 import type { OpenAction } from '../admission/open-action.ts'
 import type { Charge, Principal } from '../admission/ports.ts'
+import { maxPageSize } from '../admission/request-shape.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import { decideCall, limitsOfCall, type Policy } from '../policy/policy.ts'
 import type { QuarantineEntry, QuarantineFilter, QuarantineStore } from './ports.ts'
 import type { OpenQuarantined } from './sealed-bodies.ts'
 import { type BodyShape, describeShape } from './shape.ts'
-
-/** Most entries of one page, and of one redrive of all. */
-export const maxQuarantinePage = 1000
 
 /** An entry as shown; `shape` is absent once its body was erased. */
 export interface ShownEntry extends QuarantineEntry {
@@ -23,10 +21,10 @@ export interface ShownEntry extends QuarantineEntry {
  * All throw TokenvaultError `role_not_permitted`, `audit_unavailable`, `store_unavailable`.
  */
 export interface QuarantineVerbs {
-  /** Newest first. `after` is the last id of the page before. */
+  /** Newest first. `before` is the last id of the page before. */
   list(
     principal: Principal,
-    request: { requestId: string; filter: QuarantineFilter; limit: number; after?: string | undefined },
+    request: { requestId: string; filter: QuarantineFilter; limit: number; before?: string | undefined },
   ): Promise<readonly QuarantineEntry[]>
   /** @throws `quarantine_unknown` */
   show(principal: Principal, request: { requestId: string; id: string }): Promise<ShownEntry>
@@ -38,12 +36,12 @@ export interface QuarantineVerbs {
   /** Asks the workers to try again; asking twice is no error. @throws `quarantine_unknown`, `quarantine_settled` */
   redrive(principal: Principal, request: { requestId: string; id: string }): Promise<void>
   /**
-   * The oldest 1,000 entries, newer than `after` where it is given.
-   * @returns how many were asked for, and the `after` of the next call; none when these were the last
+   * The newest 1,000 entries, of those older than entry `before` where it is given.
+   * @returns how many were asked for, and the `before` of the next call; none when these were the last
    */
   redriveAll(
     principal: Principal,
-    request: { requestId: string; reason?: string | undefined; after?: string | undefined },
+    request: { requestId: string; reason?: string | undefined; before?: string | undefined },
   ): Promise<{ readonly requested: number; readonly next?: string }>
   /** Erases the body for good. @throws `quarantine_unknown`, `quarantine_settled` */
   discard(principal: Principal, request: { requestId: string; id: string }): Promise<void>
@@ -76,9 +74,9 @@ export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineV
   }
 
   return {
-    async list(principal, { requestId, filter, limit, after }) {
+    async list(principal, { requestId, filter, limit, before }) {
       await openAction({ operation: 'quarantine_list', principal, requestId, needs })
-      return store.listEntries(filter, { limit: Math.min(limit, maxQuarantinePage), after })
+      return store.listEntries(filter, { limit: Math.min(limit, maxPageSize), before })
     },
 
     async show(principal, { requestId, id }) {
@@ -113,15 +111,15 @@ export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineV
       if (requested === undefined) await findOpen(id)
     },
 
-    async redriveAll(principal, { requestId, reason, after }) {
+    async redriveAll(principal, { requestId, reason, before }) {
       const { record } = await openAction({ operation: 'quarantine_redrive', principal, requestId, needs })
-      const page = { limit: maxQuarantinePage, after }
+      const page = { limit: maxPageSize, before }
       const ids = await store.findIds({ state: 'quarantined', reason }, page)
       // Also where there is none: whoever is suspended is refused, whatever there is to do.
       await record({ requested: ids.length, quarantined: ids })
       if (ids.length === 0) return { requested: 0 }
       const { length: requested } = await store.requestRedrive(ids)
-      return { requested, ...(ids.length < maxQuarantinePage ? {} : { next: ids.at(-1)! }) }
+      return { requested, ...(ids.length < maxPageSize ? {} : { next: ids.at(-1)! }) }
     },
 
     async discard(principal, { requestId, id }) {

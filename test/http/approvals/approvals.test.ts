@@ -28,7 +28,7 @@ async function build(t: Test, environment = {}) {
   const asked = { purpose, tokens: tokens.slice(0, 3) }
   const ask = (caller = casey, body: object = asked) => call(caller, 'POST', '/v1/detokenize', body)
   const decide = (caller: Caller, id: string, decision = 'approve') =>
-    call(caller, 'POST', '/v1/approvals', { id, decision })
+    call(caller, 'POST', `/v1/approvals/${id}/decision`, { decision })
   const show = (caller: Caller, id: string) => call(caller, 'GET', `/v1/approvals/${id}`)
   /** Asks, and has robin approve. */
   const approved = async (body: object = asked) => {
@@ -109,10 +109,10 @@ t.test('nobody approves themselves, also not with a second token or with both ro
   t.match(await decide({ sub: 'casey', roles: ['approver'] }, id, 'refuse'), self)
   t.match(await decide(casey, id), { status: 403, json: { code: 'role_not_permitted' } })
   const foreign = await signJwt(key, { sub: 'robin', roles: ['approver'], iss: 'https://other.test' })
-  const reply = await fetch(`${origin}/v1/approvals`, {
+  const reply = await fetch(`${origin}/v1/approvals/${id}/decision`, {
     method: 'POST',
     headers: { authorization: `Bearer ${foreign}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ id, decision: 'approve' }),
+    body: JSON.stringify({ decision: 'approve' }),
   })
   t.equal(reply.status, 401, 'another issuer')
   t.match((await show(casey, id)).json, { state: 'pending' })
@@ -229,7 +229,7 @@ t.test('a decision repeated under its key is answered alike, by the store that a
   const { ask, call, events } = await build(t)
   const { id } = (await ask()).json['approval']
   const decide = (caller: Caller, decision: string) =>
-    call(caller, 'POST', '/v1/approvals', { id, decision }, { 'idempotency-key': 'decide-1' })
+    call(caller, 'POST', `/v1/approvals/${id}/decision`, { decision }, { 'idempotency-key': 'decide-1' })
   const replies = await Promise.all(Array.from({ length: 8 }, () => decide(robin, 'approve')))
   t.ok(replies.every(({ status, json }) => status === 200 || json['code'] === 'idempotency_in_progress'))
   const repeat = await decide(robin, 'approve')
@@ -253,10 +253,15 @@ t.test('bad input has a code and leaves no evidence', async t => {
   await refused('GET', '/v1/approvals?colour=red', 'property_unknown')
   await refused('GET', '/v1/approvals/NOT-AN-ID', 'request_invalid')
   await refused('GET', `/v1/approvals/${id.toUpperCase()}`, 'request_invalid')
-  await refused('POST', '/v1/approvals', 'request_invalid', { id })
-  await refused('POST', '/v1/approvals', 'request_invalid', { id, decision: 'maybe' })
-  await refused('POST', '/v1/approvals', 'request_invalid', { id: 1, decision: 'approve' })
-  await refused('POST', '/v1/approvals', 'property_unknown', { id, decision: 'approve', all: true })
+  const path = `/v1/approvals/${id}/decision`
+  await refused('POST', path, 'request_invalid', {})
+  await refused('POST', path, 'request_invalid', { decision: 'maybe' })
+  await refused('POST', path, 'property_unknown', { decision: 'approve', all: true })
+  await refused('POST', path, 'property_unknown', { id, decision: 'approve' })
+  await refused('POST', '/v1/approvals/1/decision', 'request_invalid', { decision: 'approve' })
+  await refused('POST', path.replace(id, id.toUpperCase()), 'request_invalid', { decision: 'approve' })
+  const elsewhere = await call(robin, 'POST', '/v1/approvals', { id, decision: 'approve' })
+  t.match(elsewhere, { status: 405, json: { code: 'method_not_allowed' } }, 'a decision belongs to its approval')
   t.strictSame(await events(), [])
   t.match(await call(robin, 'GET', `/v1/approvals?before=${id}`), { status: 200, json: { approvals: [] } })
 })

@@ -70,14 +70,14 @@ t.test('a repeat is answered as the first time, and nothing is done again', asyn
 
 t.test('the order of properties makes no other request; anything else does', async t => {
   const { send, done } = await build(t, {})
-  const after = 'b'.repeat(32)
-  await send('/v1/quarantine/redrive', 'k', { body: { reason: 'ip_invalid', after } })
-  t.match(await send('/v1/quarantine/redrive', 'k', { body: { after, reason: 'ip_invalid' } }), { replayed: 'true' })
+  const before = 'b'.repeat(32)
+  await send('/v1/quarantine/redrive', 'k', { body: { reason: 'ip_invalid', before } })
+  t.match(await send('/v1/quarantine/redrive', 'k', { body: { before, reason: 'ip_invalid' } }), { replayed: 'true' })
   const others = [
-    ['/v1/quarantine/redrive', { after }],
+    ['/v1/quarantine/redrive', { before }],
     ['/v1/quarantine/redrive', {}],
     [discard, undefined],
-    [`/v1/quarantine/${after}/redrive`, undefined],
+    [`/v1/quarantine/${before}/redrive`, undefined],
   ] as const
   for (const [path, body] of others) {
     const reply = await send(path, 'k', body && { body })
@@ -198,7 +198,7 @@ t.test('a store that fails before the act stops it; one that fails after it does
 })
 
 t.test('every operation that changes something takes a key, and says what it may answer to it', async t => {
-  const { paths } = JSON.parse(await renderOpenApi())
+  const { paths } = JSON.parse(await renderOpenApi('1.0.0'))
   const answersValues = ['/v1/detokenize', '/v1/tokenize', '/v1/quarantine/{id}/open', '/v1/audit/search']
   for (const [path, { post: operation }] of Object.entries<Record<string, never>>(paths)) {
     if (operation === undefined) continue

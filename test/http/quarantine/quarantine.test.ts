@@ -87,7 +87,7 @@ t.test('pages are asked for by the id of the last entry', async t => {
   const ids = await quarantine(vault, loginBodies(5))
   const first = (await call('GET', '?limit=3')).json
   t.equal(first.next, first.entries[2].id)
-  const second = (await call('GET', `?limit=3&after=${first.next}`)).json
+  const second = (await call('GET', `?limit=3&before=${first.next}`)).json
   t.equal(second.next, undefined)
   t.strictSame([...first.entries, ...second.entries].map(({ id }) => id).toSorted(), ids.toSorted())
 })

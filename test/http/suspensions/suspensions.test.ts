@@ -62,7 +62,7 @@ t.test('a daily budget used up suspends until another administrator lifts it, an
     ['POST', '/detokenize', { purpose, tokens: ['ip_v1_nonsense'] }],
     ['GET', '/v1/approvals'],
     ['GET', `/v1/approvals/${id}`],
-    ['POST', '/v1/approvals', { id, decision: 'approve' }],
+    ['POST', `/v1/approvals/${id}/decision`, { decision: 'approve' }],
     ['GET', '/v1/suspensions'],
     ['POST', '/v1/suspensions/lift', { issuer, subject: 'jules' }],
     ['POST', '/v1/quarantine/redrive', {}],
@@ -123,6 +123,10 @@ t.test('only an administrator lists and lifts, and bad input has a code', async 
     { issuer, subject: '' },
     { issuer, subject: 'a\nb' },
     { issuer, subject: 'a\u202eb' },
+    { issuer, subject: 'a\u0600b' },
+    { issuer, subject: 'a\ud800b' },
+    { issuer, subject: 'a\u{e0041}b' },
+    { issuer: `${issuer}\ufffa`, subject: 'a' },
     { issuer, subject: 'a'.repeat(257) },
     { issuer: 1, subject: 'a' },
   ]
@@ -131,4 +135,9 @@ t.test('only an administrator lists and lifts, and bad input has a code', async 
     t.match(reply, { status: 400, json: { code: 'request_invalid' } }, JSON.stringify(body))
   }
   t.equal((await events()).length, 2, 'and leaves no evidence')
+  t.match(
+    await lift(admin, 'päm 💥'),
+    { status: 404, json: { code: 'suspension_unknown' } },
+    'other characters are let through',
+  )
 })

@@ -1,0 +1,5 @@
+import { detokenize } from './detokenize.ts'
+import { tokenize } from './tokenize.ts'
+
+/** Operations on tokens, in the order of the document. */
+export const tokenOperations = [detokenize, tokenize]

@@ -14,8 +14,22 @@ export interface Field {
 /** Longest normalized value, in UTF-8 bytes: its token then fits varchar(256) beside any field name of 32 letters. */
 export const maxValueBytes = 140
 
-// A name that held `_v<digits>` would make `<field>_v<version>_` readable in two ways.
-const fieldName = /^(?!.*_v[0-9]+(_|$))[a-z][a-z0-9_]{0,31}$/
+/** What the texts of a field may be, in the words of JSON Schema, and what is said of others. */
+export const fieldShapes = {
+  name: {
+    // A name that held `_v<digits>` would make `<field>_v<version>_` readable in two ways.
+    pattern: '^(?!.*_v[0-9]+(_|$))[a-z][a-z0-9_]{0,31}$',
+    errorMessage:
+      'is not usable in a token: 1 to 32 lower-case letters, digits and _, a letter first, without _v and digits',
+  },
+  column: {
+    pattern: '^[a-z][a-z0-9_]{0,62}$',
+    errorMessage: 'is not a plain name: 1 to 63 lower-case letters, digits and _, a letter first',
+  },
+} as const
+
+const fieldName = new RegExp(fieldShapes.name.pattern)
+const columnName = new RegExp(fieldShapes.column.pattern)
 
 /** What user_logins and quarantine reasons already use: the properties of an event that are stored in clear, and their columns. */
 const clearNames = new Set(['user_id', 'device_type', 'locale', 'app_version', 'create_date'])
@@ -39,24 +53,16 @@ export function findFieldProblems(
 ): readonly FieldProblem[] {
   const { name, rule, column } = field
   const problems: FieldProblem[] = []
-  if (!fieldName.test(name)) {
-    const shape = '1 to 32 lower-case letters, digits and _, a letter first, without _v and digits'
-    problems.push({ property: 'name', problem: `name is not usable in a token: ${shape}` })
-  } else if (clearNames.has(name)) problems.push({ property: 'name', problem: 'name is of a property stored in clear' })
-  else if (earlier.some(other => other.name === name)) problems.push({ property: 'name', problem: 'name stands twice' })
-  if (!normalizationRules.has(rule as RuleName)) {
-    problems.push({
-      property: 'rule',
-      problem: `rule is unknown; there are ${[...normalizationRules.keys()].join(', ')}`,
-    })
-  }
-  if (!/^[a-z][a-z0-9_]{0,62}$/.test(column)) {
-    const shape = '1 to 63 lower-case letters, digits and _, a letter first'
-    problems.push({ property: 'column', problem: `column is no plain name: ${shape}` })
-  } else if (clearNames.has(column))
-    problems.push({ property: 'column', problem: 'column of user_logins holds something else' })
-  else if (earlier.some(other => other.column === column))
-    problems.push({ property: 'column', problem: 'column stands twice' })
+  const complain = (property: keyof Field, problem: string) =>
+    void problems.push({ property, problem: `${property} ${problem}` })
+  if (!fieldName.test(name)) complain('name', fieldShapes.name.errorMessage)
+  else if (clearNames.has(name)) complain('name', 'is of a property stored in clear')
+  else if (earlier.some(other => other.name === name)) complain('name', 'stands twice')
+  if (!normalizationRules.has(rule as RuleName))
+    complain('rule', `is not one of ${[...normalizationRules.keys()].join(', ')}`)
+  if (!columnName.test(column)) complain('column', fieldShapes.column.errorMessage)
+  else if (clearNames.has(column)) complain('column', 'of user_logins holds something else')
+  else if (earlier.some(other => other.column === column)) complain('column', 'stands twice')
   return problems
 }
 

@@ -1,10 +1,35 @@
-import { createFieldSchema, type Field, type FieldSchema, findFieldProblems } from '../fields/fields.ts'
-import { type Complain, offsetOf, readList, readMap, readYaml, scalarOf } from './checked-yaml.ts'
+import { type Static, Type } from 'typebox'
+import { createFieldSchema, type Field, type FieldSchema, fieldShapes, findFieldProblems } from '../fields/fields.ts'
+import { normalizationRules } from '../fields/rules/index.ts'
+import { type Complain, entriesOf, membersOf, readYamlFile } from './yaml-file.ts'
 
-/** The only version of the file's shape so far. */
-const fileVersion = 1
+const field = Type.Object(
+  {
+    name: Type.String({ ...fieldShapes.name, description: 'Name of the property in events, and in tokens: ip.' }),
+    rule: Type.Enum([...normalizationRules.keys()], {
+      description: 'Versioned rule that values are normalized by; docs/normalization.md has them all.',
+    }),
+    column: Type.String({ ...fieldShapes.column, description: 'Column of user_logins that holds the tokens.' }),
+  },
+  { additionalProperties: false, title: 'a field' },
+)
 
-const fieldProperties = ['name', 'rule', 'column'] as const
+/** The shape of FIELDS_FILE, published as docs/fields.schema.json. */
+export const fieldsFileSchema = Type.Object(
+  {
+    version: Type.Literal(1, { description: 'Version of the shape of this file.' }),
+    fields: Type.Array(field, {
+      minItems: 1,
+      description: 'The fields, in the order of the tokens of a row. Names, and columns, are all different.',
+    }),
+  },
+  {
+    additionalProperties: false,
+    title: 'Fields of tokenvault',
+    description:
+      'Which fields of events are tokenized, by which rule, and where their tokens are stored (FIELDS_FILE).',
+  },
+)
 
 /**
  * Reads the fields to tokenize from YAML 1.2 or JSON:
@@ -21,42 +46,26 @@ const fieldProperties = ['name', 'rule', 'column'] as const
  *   another file, given by mistake.
  */
 export function parseFieldsFile(text: string): FieldSchema {
-  const file = { code: 'config_invalid', name: 'FIELDS_FILE' } as const
-  return createFieldSchema(readYaml(text, file, (root, { complain }) => readFile(root, complain)))
+  const { content } = readYamlFile(text, {
+    schema: fieldsFileSchema,
+    code: 'config_invalid',
+    name: 'FIELDS_FILE',
+    check: checkFields,
+  })
+  return createFieldSchema(content.fields satisfies readonly Static<typeof field>[])
 }
 
-function readFile(root: unknown, complain: Complain): readonly Field[] {
-  const file = readMap(root, 'the file', { required: ['version', 'fields'] }, complain)
-  const version = file.get('version')
-  if (version !== undefined && scalarOf(version) !== fileVersion) {
-    complain(offsetOf(version), `version is not ${fileVersion}`)
+/** What a field may not be beside the others, and in user_logins. */
+function checkFields(content: unknown, complain: Complain): void {
+  const list = entriesOf(new Map(membersOf(content)).get('fields'))
+  const earlier: Record<keyof Field, string>[] = []
+  for (const [index, entry] of list.entries()) {
+    const texts = new Map(
+      membersOf(entry).filter((member): member is [string, string] => typeof member[1] === 'string'),
+    )
+    const read = { name: texts.get('name') ?? '', rule: texts.get('rule') ?? '', column: texts.get('column') ?? '' }
+    for (const { property, problem } of findFieldProblems(read, earlier))
+      if (texts.has(property)) complain(['fields', index, property], problem)
+    earlier.push(read)
   }
-  if (!file.has('fields')) return []
-  const list = readList(file.get('fields'), 'fields', () => undefined) ?? []
-  if (list.length === 0) {
-    complain(offsetOf(file.get('fields')), 'fields is no list of at least one field')
-    return []
-  }
-  const read: Readonly<Record<keyof Field, string>>[] = []
-  for (const item of list) {
-    const entry = readMap(item, 'a field', { required: fieldProperties }, complain)
-    const [name, rule, column] = fieldProperties.map(property => readText(entry.get(property), property, complain))
-    const field = { name: name ?? '', rule: rule ?? '', column: column ?? '' }
-    for (const { property, problem } of findFieldProblems(field, read)) {
-      const node = entry.get(property)
-      // What is missing or no text has been told already.
-      if (typeof scalarOf(node) === 'string') complain(offsetOf(node), problem)
-    }
-    read.push(field)
-  }
-  // Rules were looked up one by one above; where one was not found, the caller does not get this far.
-  return read as readonly Field[]
-}
-
-function readText(node: unknown, property: string, complain: Complain): string | undefined {
-  if (node === undefined) return undefined
-  const value = scalarOf(node)
-  if (typeof value === 'string') return value
-  complain(offsetOf(node), `${property} is no text`)
-  return undefined
 }

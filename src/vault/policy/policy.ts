@@ -6,7 +6,9 @@ export type Operation = 'detokenize' | 'tokenize'
 export type RevealLevel = 'full' | 'partial' | 'none'
 
 /** What a role may do besides revealing and tokenizing. */
-export type Capability = 'audit' | 'quarantine' | 'approve' | 'suspensions'
+export const capabilities = ['audit', 'quarantine', 'approve', 'suspensions'] as const
+
+export type Capability = (typeof capabilities)[number]
 
 /** Stands for every configured field that is not named, or for every purpose. */
 export const every = '*'

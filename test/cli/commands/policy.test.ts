@@ -176,7 +176,7 @@ t.test('a wrong file stops a start', async t => {
   writeFileSync(path, 'version: 1\nroles: { a: { audit: 1 } }\n')
   t.throws(() => watch(t, path), {
     code: 'policy_invalid',
-    message: /^policy line 2, column 22: audit is true or false$/,
+    message: /^policy line 2, column 22: audit is neither true nor false$/,
   })
   t.throws(() => watch(t, `${path}.gone`), { code: 'policy_invalid' })
 })

@@ -93,7 +93,7 @@ t.test('a running API follows its policy file, and keeps the old policy where th
     .logged()
     .split('\n')
     .filter(line => line.includes('policy_refused'))
-  const err = { code: 'policy_invalid', message: 'policy line 2, column 28: audit is true or false' }
+  const err = { code: 'policy_invalid', message: 'policy line 2, column 28: audit is neither true nor false' }
   t.match(
     refusal.map(line => JSON.parse(line)),
     [{ level: 'error', policy: digest, err }],

@@ -41,39 +41,40 @@ t.test('each mistake is told by line and column, and why', async t => {
   const field = '{ name: a, rule: text.v1, column: b }'
   const file = (entry: string) => `version: 1\nfields:\n  - ${field}\n  - ${entry}\n`
   const wrong: Readonly<Record<string, RegExp>> = {
-    '': /^line 1, column 1: the file is no mapping with the keys version, fields$/,
-    'just text': /^line 1, column 1: the file is no mapping/,
+    '': /^line 1, column 1: the file is not a mapping with the keys version, fields$/,
+    'just text': /^line 1, column 1: the file is not a mapping/,
     [`fields: [${field}]`]: /^line 1, column 1: the file has no version$/,
     'version: 1': /^line 1, column 1: the file has no fields$/,
     [`version: 2\nfields: [${field}]`]: /^line 1, column 10: version is not 1$/,
     [`version: "1"\nfields: [${field}]`]: /^line 1, column 10: version is not 1$/,
     [`version: 1\nfields: [${field}]\nextra: 1`]:
       /^line 3, column 1: this key of the file is unknown; there are version, fields$/,
-    'version: 1\nfields: []': /^line 2, column 9: fields is no list of at least one field$/,
-    'version: 1\nfields: { a: b }': /^line 2, column 9: fields is no list/,
-    'version: 1\nfields:': /^line 2, column 8: fields is no list/,
-    [file('ip')]: /^line 4, column 5: a field is no mapping with the keys name, rule, column$/,
+    'version: 1\nfields: []': /^line 2, column 9: fields is empty$/,
+    'version: 1\nfields: { a: b }': /^line 2, column 9: fields is not a list/,
+    'version: 1\nfields:': /^line 2, column 8: fields is not a list/,
+    [file('ip')]: /^line 4, column 5: a field is not a mapping with the keys name, rule, column$/,
     [file('{ name: c, rule: text.v1 }')]: /^line 4, column 5: a field has no column$/,
     [file('{ name: c, rule: text.v1, column: d, key: 1 }')]: /^line 4, column 42: this key of a field is unknown/,
     [file('{ name: c, rule: text.v9, column: d }')]:
-      /^line 4, column 22: rule is unknown; there are ip\.v1, device_id\.v1, email\.v1, text\.v1$/,
+      /^line 4, column 22: rule is not one of ip\.v1, device_id\.v1, email\.v1, text\.v1$/,
     [file('{ name: C, rule: text.v1, column: d }')]: /^line 4, column 13: name is not usable in a token: 1 to 32/,
     [file('{ name: a_v1, rule: text.v1, column: d }')]: /^line 4, column 13: name is not usable in a token/,
     [file('{ name: user_id, rule: text.v1, column: d }')]: /^line 4, column 13: name is of a property stored in clear$/,
-    [file('{ name: 7, rule: text.v1, column: d }')]: /^line 4, column 13: name is no text$/,
-    [file('{ name: , rule: text.v1, column: d }')]: /^line 4, column 13: name is no text$/,
-    [file('{ name: [c], rule: text.v1, column: d }')]: /^line 4, column 13: name is no text$/,
+    [file('{ name: 7, rule: text.v1, column: d }')]: /^line 4, column 13: name is not text$/,
+    [file('{ name: , rule: text.v1, column: d }')]: /^line 4, column 13: name is not text$/,
+    [file('{ name: [c], rule: text.v1, column: d }')]: /^line 4, column 13: name is not text$/,
     [file('{ name: a, rule: text.v1, column: d }')]: /^line 4, column 13: name stands twice$/,
     [file('{ name: c, rule: text.v1, column: b }')]: /^line 4, column 39: column stands twice$/,
-    [file('{ name: c, rule: text.v1, column: "b c" }')]: /^line 4, column 39: column is no plain name/,
+    [file('{ name: c, rule: text.v1, column: "b c" }')]: /^line 4, column 39: column is not a plain name/,
     [file('{ name: c, rule: text.v1, column: create_date }')]:
       /^line 4, column 39: column of user_logins holds something/,
-    [file('{ name: c, name: d, rule: text.v1, column: d }')]: /^line 4, column 16: is no YAML \(duplicate key\)$/,
-    [file('{ name: c')]: /^line 5, column 1: is no YAML \([a-z ]+\)$/,
+    [file('{ name: c, name: d, rule: text.v1, column: d }')]:
+      /^line 4, column 16: is not valid YAML \(duplicate key\)$/,
+    [file('{ name: c')]: /^line 5, column 1: is not valid YAML \([a-z ]+\)$/,
     [`${file('{ name: c, rule: text.v1, column: d }')}---\nmore: 1\n`]:
-      /^line 5, column 1: is no YAML \(multiple docs\)$/,
-    [`version: 1\nfields:\n\t- ${field}`]: /^line 3, column 1: is no YAML/,
-    [`version: 1\nfields:\n  - &x ${field}\n  - *x`]: /^line 4, column 5: a field is no mapping/,
+      /^line 5, column 1: is not valid YAML \(multiple docs\)$/,
+    [`version: 1\nfields:\n\t- ${field}`]: /^line 3, column 1: is not valid YAML/,
+    [`version: 1\nfields:\n  - &x ${field}\n  - *x`]: /^line 4, column 5: is an alias; write out what it stands for$/,
   }
   for (const [text, expected] of Object.entries(wrong)) {
     const found = problems(text)

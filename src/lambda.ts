@@ -1,16 +1,16 @@
 import { openIngestVault } from './compose/vault.ts'
 import { type Environment, loadConfig } from './config/load.ts'
 import { TokenvaultError } from './errors.ts'
-import { ingestSqsEvent, type SqsBatchResponse, type SqsEvent, type SqsRecord } from './ingest/batch/sqs-event.ts'
+import { processLambdaBatch } from './ingest/batch/process-batch.ts'
 import { createFirstIdentitySeal } from './ingest/first-identity.ts'
 import { createMetricLine } from './ingest/metrics/cloudwatch.ts'
 import type { Observe } from './ingest/metrics/observe.ts'
 import { createLog } from './log.ts'
-import { firstIdentityAttribute } from './queue/origin-attribute.ts'
+import { readSqsEvent, type SqsBatchResponse, type SqsEvent, toBatchResponse } from './queue/lambda-event.ts'
 
 /** The worker as an AWS Lambda function, for an SQS event source mapping. */
 export interface LambdaFunction {
-  /** @throws TokenvaultError as ingestSqsEvent, and what is wrong with the configuration, the keys or the database */
+  /** @throws TokenvaultError `event_invalid`, as processLambdaBatch, and what is wrong with the configuration, the keys or the database */
   readonly handler: (event: SqsEvent) => Promise<SqsBatchResponse>
   /** For tests: Lambda itself ends functions without asking. */
   close(): Promise<void>
@@ -59,13 +59,12 @@ async function open(environment: Environment) {
   const log = createLog(config.LOG_LEVEL)
   const { keys, database, tokenizeMessages, store } = await openIngestVault(config, 'tokenvault lambda')
   const firstIdentitySeal = createFirstIdentitySeal(keys)
-  const openFirstIdentity = ({ body, messageAttributes }: SqsRecord) => {
-    const mark = messageAttributes?.[firstIdentityAttribute]?.stringValue
-    return mark === undefined ? undefined : firstIdentitySeal.open(mark, body, Date.now())
+  const ingest = async (event: SqsEvent, observe: Observe) => {
+    const messages = readSqsEvent(event, (mark, body) => firstIdentitySeal.open(mark, body, Date.now()))
+    return toBatchResponse(await processLambdaBatch(messages, { tokenizeMessages, store, log, observe }))
   }
   return {
-    ingest: (event: SqsEvent, observe: Observe) =>
-      ingestSqsEvent(event, { tokenizeMessages, store, log, openFirstIdentity, observe }),
+    ingest,
     close: () => database.destroy(),
   }
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
+import { repeat } from '../concurrency/repeat.ts'
 import type { Config } from '../config/load.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
@@ -73,16 +74,15 @@ export function watchPolicy(
   let decided: Found = readPolicyText(place.path)
   let lastSeen: Found = decided
   let policy = parse(decided)
-  let timer: NodeJS.Timeout | undefined
+  const closing = new AbortController()
   log.info({ event: 'policy_loaded', policy: policy.digest })
 
   const look = async () => {
     const found = await readFile(place.path, 'utf8').catch(unreadable)
-    if (timer === undefined) return
-    timer = setTimeout(look, intervalMilliseconds).unref()
+    if (closing.signal.aborted) return intervalMilliseconds
     const isSettled = isSame(found, lastSeen) && !isSame(found, decided)
     lastSeen = found
-    if (!isSettled) return
+    if (!isSettled) return intervalMilliseconds
     decided = found
     try {
       policy = parse(found)
@@ -90,13 +90,10 @@ export function watchPolicy(
     } catch (err) {
       log.error({ event: 'policy_refused', err, policy: policy.digest })
     }
+    return intervalMilliseconds
   }
-  timer = setTimeout(look, intervalMilliseconds).unref()
-  const close = () => {
-    clearTimeout(timer)
-    timer = undefined
-  }
-  return { current: () => policy, close }
+  void repeat(look, closing.signal, { firstAfterMilliseconds: intervalMilliseconds, ref: false })
+  return { current: () => policy, close: () => closing.abort() }
 }
 
 /** The text of a file, or why there is none. */

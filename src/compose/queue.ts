@@ -1,7 +1,7 @@
 import type { Config, Environment } from '../config/load.ts'
 import type { Log } from '../log.ts'
 import { openDeadLetterQueue, type SqsDeadLetterQueue } from '../queue/dead-letters.ts'
-import type { OpenFirstIdentity } from '../queue/receive.ts'
+import type { OpenFirstIdentity } from '../queue/message.ts'
 import type { SqsClientOptions } from '../queue/sqs-client.ts'
 import { createSqsQueue, type SqsQueue } from '../queue/sqs-queue.ts'
 

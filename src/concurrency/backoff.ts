@@ -1,19 +1,31 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Milliseconds before the next attempt: 100 doubling to 10,000, of which a random half is taken off so that many do not return at once. */
+/** Waits that double, in one unit: from `first` up to `longest`. */
+export interface Backoff {
+  readonly first: number
+  readonly longest: number
+  /** Share of a wait, at most, that chance takes off, so that many who wait do not return at once; half when absent. */
+  readonly jitter?: number
+}
+
+/** @param attempt 1 for the first @returns the wait after it */
+export function backoff(attempt: number, { first, longest, jitter = 0.5 }: Backoff): number {
+  return Math.min(first * 2 ** (attempt - 1), longest) * (1 - jitter * Math.random())
+}
+
+/** Milliseconds before the next attempt at a server that does not answer: 100 doubling to 10,000, jittered. */
 export function backoffMilliseconds(attempt: number): number {
-  return Math.round(Math.min(100 * 2 ** (attempt - 1), 10_000) * (0.5 + Math.random() / 2))
+  return Math.round(backoff(attempt, { first: 100, longest: 10_000 }))
 }
 
-/** Seconds for which a message that cannot be stored stays away: 10 doubling to 900 with each delivery, jittered. */
-export function releaseDelaySeconds(receiveCount: number): number {
-  return Math.ceil(Math.min(10 * 2 ** (receiveCount - 1), 900) * (0.5 + Math.random() / 2))
-}
-
-/** Waits, or returns at once when the signal is or becomes aborted. */
-export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+/**
+ * Waits, or returns at once when the signal is or becomes aborted.
+ *
+ * @param options.ref false where a process that has nothing else to do may end meanwhile
+ */
+export async function pause(milliseconds: number, signal?: AbortSignal, { ref = true } = {}): Promise<void> {
   try {
-    await sleep(milliseconds, undefined, { signal })
+    await sleep(milliseconds, undefined, { ref, ...(signal === undefined ? {} : { signal }) })
   } catch {
     // Only an abort ends it early, and the caller looks at the signal itself.
   }

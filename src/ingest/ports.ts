@@ -114,6 +114,8 @@ export interface MessageQueue {
   delete(messages: readonly ReceivedMessage[]): Promise<ReceivedMessage[]>
   /** Makes messages visible to others after the delay. @throws `queue_unavailable` */
   release(messages: readonly ReceivedMessage[], delaySeconds: number): Promise<void>
+  /** Hides messages in flight from others for so many seconds from now on. @throws `queue_unavailable` */
+  extend(messages: readonly ReceivedMessage[], seconds: number): Promise<void>
   /** Sends any number of bodies; to a FIFO queue in order. @throws `queue_unavailable` */
   send(messages: readonly (string | OutgoingMessage)[]): Promise<void>
   /** Approximate counts, as SQS gives them. @throws `queue_unavailable` */

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { backoff, pause } from '../concurrency/backoff.ts'
 import type { Log } from '../log.ts'
 import type { ApprovalNotice, NotifyApprovers } from '../vault/admission/ports.ts'
 
@@ -72,9 +72,8 @@ export function createApprovalWebhook(options: ApprovalWebhookOptions): Approval
         log.error({ event: 'approval_webhook_failed', attempt, ...failure })
         return
       }
-      const longest = backoffMilliseconds * 2 ** (attempt - 1)
-      const waitMilliseconds = longest * (0.5 + Math.random() / 2)
-      await sleep(waitMilliseconds, undefined, { signal: closing.signal }).catch(() => {})
+      const wait = { first: backoffMilliseconds, longest: Number.POSITIVE_INFINITY }
+      await pause(backoff(attempt, wait), closing.signal)
     }
   }
 

@@ -2,8 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { link, open, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CheckpointSink, StoredCheckpoint } from '../vault/evidence/ports.ts'
-import { checkpointName } from './checkpoint-name.ts'
-import { conflictError, publishError } from './publish-error.ts'
+import { checkpointName, conflictError, publishError } from './naming.ts'
 
 /** Readable for everybody: a checkpoint is there to be read, and nothing in it is secret. */
 const mode = 0o644

@@ -1,7 +1,6 @@
 import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import type { CheckpointSink, StoredCheckpoint } from '../vault/evidence/ports.ts'
-import { checkpointName } from './checkpoint-name.ts'
-import { conflictError, publishError } from './publish-error.ts'
+import { checkpointName, conflictError, publishError } from './naming.ts'
 
 export interface S3SinkOptions {
   readonly bucket: string

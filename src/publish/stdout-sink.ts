@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream'
 import type { CheckpointSink } from '../vault/evidence/ports.ts'
-import { publishError } from './publish-error.ts'
+import { publishError } from './naming.ts'
 
 /**
  * One JSON line a checkpoint, `{"event":"checkpoint","treeSize":…,"note":…}`, for those whose log collector is out of

@@ -2,10 +2,9 @@ import { GetQueueAttributesCommand, GetQueueUrlCommand, type SQSClient } from '@
 import { TokenvaultError } from '../errors.ts'
 import type { DeadLetterQueue } from '../ingest/ports.ts'
 import type { Log } from '../log.ts'
-import { readDepth } from './depth.ts'
+import { isFifo } from './message.ts'
 import { moveDeadLetters } from './move-dead-letters.ts'
-import { queueError } from './queue-error.ts'
-import { createSqsClient, isFifo, type SqsClientOptions } from './sqs-client.ts'
+import { createSqsClient, queueError, readDepth, type SqsClientOptions } from './sqs-client.ts'
 
 export interface DeadLetterQueueOptions extends SqsClientOptions {
   readonly log: Log

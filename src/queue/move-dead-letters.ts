@@ -1,6 +1,4 @@
 import {
-  ChangeMessageVisibilityBatchCommand,
-  DeleteMessageBatchCommand,
   type Message,
   type MessageAttributeValue,
   ReceiveMessageCommand,
@@ -9,11 +7,10 @@ import {
 } from '@aws-sdk/client-sqs'
 import type { DeadLetterMove, FirstIdentitySeal } from '../ingest/ports.ts'
 import type { Log } from '../log.ts'
-import { callInChunks, type NotDone } from './call-in-chunks.ts'
-import { chunk } from './chunk.ts'
-import { firstIdentityAttribute } from './origin-attribute.ts'
-import { queueError } from './queue-error.ts'
-import { isFifo } from './sqs-client.ts'
+import { callInChunks, chunk, deleteInChunks, hideInChunks, type NotDone } from './batch-calls.ts'
+import { firstIdentityAttribute, isFifo } from './message.ts'
+import { readReply } from './receive.ts'
+import { queueError } from './sqs-client.ts'
 
 /** Time for a batch to be sent and deleted; what is not deleted by then may be received, and sent, again. */
 const visibilityTimeoutSeconds = 60
@@ -32,6 +29,7 @@ export interface MovingQueues {
 
 interface Letter {
   readonly message: Message
+  readonly receiptHandle: string
   readonly firstId: string
   readonly mark: string
 }
@@ -81,14 +79,17 @@ async function receive(
   }
 }
 
-/** A letter that was sent again before goes on under its first identity. */
+/** A letter that was sent again before goes on under its first identity, and the mark that it has. */
 function toLetter(message: Message, seal: FirstIdentitySeal): Letter {
-  const { MessageId: messageId = '', Body: body = '', Attributes: attributes } = message
+  const { messageId, receiptHandle, body, sentAtMs, firstIdentity } = readReply(message, {
+    receivedAtMs: performance.now(),
+    inOrder: false,
+    openFirstIdentity: (mark, body) => seal.open(mark, body, Date.now()),
+  })
   const mark = message.MessageAttributes?.[firstIdentityAttribute]?.StringValue
-  const firstIdentity = mark === undefined ? undefined : seal.open(mark, body, Date.now())
-  if (mark !== undefined && firstIdentity !== undefined) return { message, firstId: firstIdentity.messageId, mark }
-  const sentAtMs = Number(attributes?.SentTimestamp)
-  return { message, firstId: messageId, mark: seal.seal({ messageId, sentAtMs }, body) }
+  if (mark !== undefined && firstIdentity !== undefined)
+    return { message, receiptHandle, firstId: firstIdentity.messageId, mark }
+  return { message, receiptHandle, firstId: messageId, mark: seal.seal({ messageId, sentAtMs }, body) }
 }
 
 /** @returns the letters that the source did not take */
@@ -139,36 +140,14 @@ function foreignAttributes({ MessageAttributes: attributes = {} }: Message): Rec
 
 /** @returns how many the dead-letter queue did not delete: they are received again, and then take effect no second time */
 async function remove({ client, deadLetterUrl, log }: MovingQueues, letters: readonly Letter[]): Promise<number> {
-  const notDone = await callInChunks(
-    chunk(letters),
-    entries =>
-      client.send(
-        new DeleteMessageBatchCommand({
-          QueueUrl: deadLetterUrl,
-          Entries: entries.map(({ message }, index) => ({ Id: String(index), ReceiptHandle: message.ReceiptHandle })),
-        }),
-      ),
-    { repeatSenderFaults: true },
-  )
+  const notDone = await deleteInChunks(client, deadLetterUrl, letters)
   warn(log, 'dead_letters_not_deleted', notDone)
   return notDone.length
 }
 
 /** What was not moved is visible to others at once; where that fails, its visibility timeout does it. */
 async function release({ client, deadLetterUrl, log }: MovingQueues, letters: readonly Letter[]): Promise<void> {
-  const notDone = await callInChunks(chunk(letters), entries =>
-    client.send(
-      new ChangeMessageVisibilityBatchCommand({
-        QueueUrl: deadLetterUrl,
-        Entries: entries.map(({ message }, index) => ({
-          Id: String(index),
-          ReceiptHandle: message.ReceiptHandle,
-          VisibilityTimeout: 0,
-        })),
-      }),
-    ),
-  )
-  warn(log, 'dead_letters_not_released', notDone)
+  warn(log, 'dead_letters_not_released', await hideInChunks(client, deadLetterUrl, letters, 0))
 }
 
 function warn(log: Log, event: string, notDone: readonly NotDone<Letter>[]): void {

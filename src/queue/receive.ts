@@ -5,19 +5,12 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs'
 import { TokenvaultError } from '../errors.ts'
-import type { FirstIdentity, MessageQueue, ReceivedMessage } from '../ingest/ports.ts'
-import { firstIdentityAttribute } from './origin-attribute.ts'
-import { queueError } from './queue-error.ts'
-import { isFifo } from './sqs-client.ts'
-
-/** Reads the mark of a message that was sent again; undefined where it is not genuine. */
-export type OpenFirstIdentity = (mark: string, body: string) => FirstIdentity | undefined
+import type { MessageQueue, ReceivedMessage } from '../ingest/ports.ts'
+import { firstIdentityAttribute, isFifo, type OpenFirstIdentity, type ReadContext, readMessage } from './message.ts'
+import { queueError } from './sqs-client.ts'
 
 /** The most that one ReceiveMessage gives. */
 const maxMessages = 10
-
-/** Last millisecond of the year 9999: what a later "SentTimestamp" says is no time. */
-const latestSentAtMs = 253_402_300_799_999
 
 /**
  * The `receive` verb over one client. An abort ends the long poll and gives no messages: it is no error. What SQS had
@@ -32,11 +25,11 @@ export function createReceive(
   callTimeoutMilliseconds: number,
   openFirstIdentity?: OpenFirstIdentity,
 ): MessageQueue['receive'] {
-  // On a standard queue a group says something about fairness and nothing about order.
+  const inOrder = isFifo(queueUrl)
   const attributes: MessageSystemAttributeName[] = [
     'SentTimestamp',
     'ApproximateReceiveCount',
-    ...(isFifo(queueUrl) ? (['MessageGroupId'] as const) : []),
+    ...(inOrder ? (['MessageGroupId'] as const) : []),
   ]
   return async ({ waitSeconds, visibilityTimeoutSeconds, signal }) => {
     if (signal?.aborted) return []
@@ -57,7 +50,7 @@ export function createReceive(
         },
       )
       const receivedAtMs = performance.now()
-      return (reply.Messages ?? []).map(message => toReceived(message, receivedAtMs, openFirstIdentity))
+      return (reply.Messages ?? []).map(message => readReply(message, { receivedAtMs, inOrder, openFirstIdentity }))
     } catch (error) {
       if (signal?.aborted) return []
       throw queueError('ReceiveMessage', error)
@@ -65,28 +58,18 @@ export function createReceive(
   }
 }
 
-function toReceived(message: Message, receivedAtMs: number, openFirstIdentity?: OpenFirstIdentity): ReceivedMessage {
-  const { MessageId: messageId, ReceiptHandle: receiptHandle } = message
-  if (!messageId || !receiptHandle) throw incomplete('an id')
-  // The day of a message decides where its delivery record stands. A guess could differ between two deliveries and let the
-  // message take effect twice, so without SentTimestamp nothing is taken.
-  const sentAtMs = Number(message.Attributes?.SentTimestamp)
-  if (!Number.isSafeInteger(sentAtMs) || sentAtMs <= 0 || sentAtMs > latestSentAtMs) throw incomplete('a SentTimestamp')
-  const body = message.Body ?? ''
-  const mark = message.MessageAttributes?.[firstIdentityAttribute]?.StringValue
-  return {
-    messageId,
-    receiptHandle,
-    body,
-    sentAtMs,
-    receiveCount: Number(message.Attributes?.ApproximateReceiveCount) || 1,
-    receivedAtMs,
-    groupId: message.Attributes?.MessageGroupId,
-    // A mark that does not open is no reason to refuse a message: it takes effect under its own id.
-    ...(mark === undefined ? {} : { firstIdentity: openFirstIdentity?.(mark, body) }),
-  }
-}
-
-function incomplete(what: string): TokenvaultError {
-  return new TokenvaultError('queue_unavailable', `ReceiveMessage: the server gave a message without ${what}`)
+/** One message of a ReceiveMessage reply. @throws TokenvaultError `queue_unavailable` for one that SQS would not give */
+export function readReply(message: Message, context: ReadContext): ReceivedMessage {
+  const read = readMessage(
+    {
+      messageId: message.MessageId,
+      receiptHandle: message.ReceiptHandle,
+      body: message.Body ?? '',
+      attributes: message.Attributes,
+      mark: message.MessageAttributes?.[firstIdentityAttribute]?.StringValue,
+    },
+    context,
+  )
+  if (typeof read !== 'string') return read
+  throw new TokenvaultError('queue_unavailable', `ReceiveMessage: the server gave a message without ${read}`)
 }

@@ -1,5 +1,7 @@
-import { SQSClient } from '@aws-sdk/client-sqs'
+import { GetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { AwsQueryProtocol } from '@aws-sdk/core/protocols'
+import { TokenvaultError } from '../errors.ts'
+import type { QueueDepth } from '../ingest/ports.ts'
 
 /** Static credentials; emulators accept any. */
 export interface QueueCredentials {
@@ -21,11 +23,6 @@ export interface SqsClientOptions {
   readonly protocol?: SqsProtocol | undefined
   /** Milliseconds that a call may take beyond its long poll; 10,000 when absent. */
   readonly callTimeoutMilliseconds?: number | undefined
-}
-
-/** Whether the queue keeps the order of its groups: AWS asks for this name, and emulators follow. */
-export function isFifo(queueUrl: string): boolean {
-  return queueUrl.endsWith('.fifo')
 }
 
 /** Longest long poll that SQS knows. */
@@ -82,4 +79,52 @@ function withOlderName<Input extends object>(input: Input): Input {
   const { MessageSystemAttributeNames: names, ...rest } = input
   // Of all commands one has this property, and it has the other too.
   return { ...rest, AttributeNames: names } as unknown as Input
+}
+
+/**
+ * Translates whatever the SDK threw. Only a short identifier survives: SDK messages quote the reply, and a reply that
+ * does not parse is quoted with message bodies in it. No `cause` is kept for the same reason.
+ *
+ * @param operation name of the SQS action, e.g. `ReceiveMessage`
+ * @returns TokenvaultError `queue_unavailable`, detail `<operation>: <error code or name>`
+ */
+export function queueError(operation: string, error: unknown): TokenvaultError {
+  if (error instanceof TokenvaultError) return error
+  return new TokenvaultError('queue_unavailable', `${operation}: ${identify(error)}`)
+}
+
+/** The identifier of an error, as SQS or Node names it; never its text. */
+export function identify(error: unknown): string {
+  if (!(error instanceof Error)) return 'UnknownError'
+  const code: unknown = 'code' in error ? error.code : undefined
+  // A refused connection is a plain Error whose code says everything; a service exception carries its name.
+  return asIdentifier(error.name === 'Error' || error.name === 'AggregateError' ? code : error.name) ?? 'UnknownError'
+}
+
+/** Names come from the server's reply, so only what looks like an identifier passes. */
+export function asIdentifier(name: unknown): string | undefined {
+  return typeof name === 'string' && /^[A-Za-z][A-Za-z0-9_.]{0,63}$/.test(name) ? name : undefined
+}
+
+/** Approximate counts, as SQS gives them. @throws TokenvaultError `queue_unavailable` */
+export async function readDepth(client: SQSClient, queueUrl: string): Promise<QueueDepth> {
+  try {
+    const { Attributes: attributes = {} } = await client.send(
+      new GetQueueAttributesCommand({
+        QueueUrl: queueUrl,
+        AttributeNames: [
+          'ApproximateNumberOfMessages',
+          'ApproximateNumberOfMessagesNotVisible',
+          'ApproximateNumberOfMessagesDelayed',
+        ],
+      }),
+    )
+    return {
+      visible: Number(attributes.ApproximateNumberOfMessages ?? 0),
+      inFlight: Number(attributes.ApproximateNumberOfMessagesNotVisible ?? 0),
+      delayed: Number(attributes.ApproximateNumberOfMessagesDelayed ?? 0),
+    }
+  } catch (error) {
+    throw queueError('GetQueueAttributes', error)
+  }
 }

@@ -1,17 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import {
-  ChangeMessageVisibilityBatchCommand,
-  DeleteMessageBatchCommand,
-  SendMessageBatchCommand,
-} from '@aws-sdk/client-sqs'
+import { SendMessageBatchCommand } from '@aws-sdk/client-sqs'
 import { TokenvaultError } from '../errors.ts'
-import type { MessageQueue, OutgoingMessage } from '../ingest/ports.ts'
+import type { MessageQueue, OutgoingMessage, ReceivedMessage } from '../ingest/ports.ts'
 import type { Log } from '../log.ts'
-import { callInChunks } from './call-in-chunks.ts'
-import { chunk } from './chunk.ts'
-import { readDepth } from './depth.ts'
-import { createReceive, type OpenFirstIdentity } from './receive.ts'
-import { createSqsClient, isFifo, type SqsClientOptions } from './sqs-client.ts'
+import { callInChunks, chunk, deleteInChunks, hideInChunks } from './batch-calls.ts'
+import { isFifo, type OpenFirstIdentity } from './message.ts'
+import { createReceive } from './receive.ts'
+import { createSqsClient, readDepth, type SqsClientOptions } from './sqs-client.ts'
 
 export interface SqsQueueOptions extends SqsClientOptions {
   readonly log: Log
@@ -32,8 +27,8 @@ const maxBatchBytes = 256 * 1024
  *
  * - `receive`: an abort gives `[]`.
  * - `delete`: returns what was not deleted after bounded attempts and never throws; repeating it is safe.
- * - `release`: what is no longer in flight is passed over in silence, since it is visible already; throws
- *   `queue_unavailable` when the queue did not take the others. With the visibility timeout as delay it is a heartbeat.
+ * - `release`, `extend`: what is no longer in flight is passed over in silence, since it is visible already; throws
+ *   `queue_unavailable` when the queue did not take the others. To SQS both are the same call.
  * - `send`: throws `queue_unavailable` when a body could not be sent; those before and beside it may have been. To a FIFO
  *   queue messages of one group go one after the other, because a batch may fail in its middle and go on.
  *
@@ -43,43 +38,23 @@ export function createSqsQueue(options: SqsQueueOptions): SqsQueue {
   const { queueUrl, log } = options
   const client = createSqsClient(options)
   const inOrder = isFifo(queueUrl)
+  const hide = async (messages: readonly ReceivedMessage[], seconds: number) => {
+    const notDone = await hideInChunks(client, queueUrl, messages, seconds)
+    const refused = notDone.find(({ senderFault }) => !senderFault)
+    if (refused) throw new TokenvaultError('queue_unavailable', `ChangeMessageVisibilityBatch: ${refused.code}`)
+  }
 
   return {
     receive: createReceive(client, queueUrl, options.callTimeoutMilliseconds ?? 10_000, options.openFirstIdentity),
 
     async delete(messages) {
-      const notDone = await callInChunks(
-        chunk(messages),
-        entries =>
-          client.send(
-            new DeleteMessageBatchCommand({
-              QueueUrl: queueUrl,
-              Entries: entries.map(({ receiptHandle }, index) => ({ Id: String(index), ReceiptHandle: receiptHandle })),
-            }),
-          ),
-        // A delete too many does no harm, and not every server is careful about whose fault it was.
-        { repeatSenderFaults: true },
-      )
+      const notDone = await deleteInChunks(client, queueUrl, messages)
       if (notDone.length > 0) log.warn({ event: 'messages_not_deleted', count: notDone.length, code: notDone[0]?.code })
       return notDone.map(({ entry }) => entry)
     },
 
-    async release(messages, delaySeconds) {
-      const notDone = await callInChunks(chunk(messages), entries =>
-        client.send(
-          new ChangeMessageVisibilityBatchCommand({
-            QueueUrl: queueUrl,
-            Entries: entries.map(({ receiptHandle }, index) => ({
-              Id: String(index),
-              ReceiptHandle: receiptHandle,
-              VisibilityTimeout: delaySeconds,
-            })),
-          }),
-        ),
-      )
-      const refused = notDone.find(({ senderFault }) => !senderFault)
-      if (refused) throw new TokenvaultError('queue_unavailable', `ChangeMessageVisibilityBatch: ${refused.code}`)
-    },
+    release: hide,
+    extend: hide,
 
     async send(messages) {
       const entries = messages.map(message => toEntry(message, inOrder))

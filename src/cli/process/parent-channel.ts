@@ -1,6 +1,5 @@
 import type { MetricsSnapshot } from '../../ingest/metrics/prometheus.ts'
-import type { IngestTotals } from '../../ingest/work-and-redrive.ts'
-import type { WorkerTotals } from '../../ingest/worker/worker.ts'
+import type { IngestTotals, WorkerTotals } from '../../ingest/worker/worker.ts'
 
 /** What a supervisor asks of a worker process. */
 export type SupervisorRequest = { readonly kind: 'stop' } | { readonly kind: 'metrics'; readonly request: number }

@@ -1,3 +1,6 @@
+import { pause } from '../../concurrency/backoff.ts'
+import { repeat } from '../../concurrency/repeat.ts'
+
 /** One Ctrl-C can arrive twice: from the terminal, and passed on by npm. */
 const echoMilliseconds = 1_000
 
@@ -37,19 +40,22 @@ const launcherLookMilliseconds = 500
 function onLauncherGone(callback: () => void): void {
   if (process.env['npm_lifecycle_event'] === undefined) return
   const launcher = process.ppid
-  const timer = setInterval(() => {
-    if (process.ppid === launcher) return
-    clearInterval(timer)
-    callback()
-  }, launcherLookMilliseconds)
-  timer.unref()
+  const gone = new AbortController()
+  const look = async () => {
+    if (process.ppid !== launcher) {
+      gone.abort()
+      callback()
+    }
+    return launcherLookMilliseconds
+  }
+  void repeat(look, gone.signal, { firstAfterMilliseconds: launcherLookMilliseconds, ref: false })
 }
 
 /** Resolves when the signal fires, or after the time limit where one is given. */
 export function stopped(signal: AbortSignal, limitMilliseconds?: number): Promise<void> {
+  if (limitMilliseconds !== undefined) return pause(limitMilliseconds, signal, { ref: false })
   const { promise, resolve } = Promise.withResolvers<void>()
   if (signal.aborted) resolve()
   signal.addEventListener('abort', () => resolve(), { once: true })
-  if (limitMilliseconds !== undefined) setTimeout(resolve, limitMilliseconds).unref()
   return promise
 }

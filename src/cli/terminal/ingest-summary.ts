@@ -1,5 +1,4 @@
-import type { IngestTotals } from '../../ingest/work-and-redrive.ts'
-import type { WorkerTotals } from '../../ingest/worker/worker.ts'
+import type { IngestTotals, WorkerTotals } from '../../ingest/worker/worker.ts'
 
 /** Prints what a run did: one JSON line, or one for people. The last line on standard output. */
 export function writeSummary(totals: IngestTotals, { json }: { json?: boolean }): void {

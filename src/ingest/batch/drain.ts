@@ -18,7 +18,10 @@ export interface DrainWatch {
  * The queue is drained when, two looks in a row, no message came in between, none is in flight, and the queue counts none
  * but those that were set aside. Messages in flight elsewhere count: their worker may have died.
  */
-export function createDrainWatch(queue: MessageQueue, inFlight: MessagesInFlight): DrainWatch {
+export function createDrainWatch(
+  queue: Pick<MessageQueue, 'depth'>,
+  inFlight: Pick<MessagesInFlight, 'size'>,
+): DrainWatch {
   const aside = new Map<string, ReceivedMessage['groupId']>()
   let looks = 0
   let receivedAtLastLook = -1

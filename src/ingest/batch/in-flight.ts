@@ -1,4 +1,7 @@
-import type { ReceivedMessage } from '../ports.ts'
+import { repeat } from '../../concurrency/repeat.ts'
+import type { Log } from '../../log.ts'
+import type { Observe } from '../metrics/observe.ts'
+import type { MessageQueue, ReceivedMessage } from '../ports.ts'
 
 interface Held {
   /** The latest delivery: only its receipt handle is sure to be honoured. */
@@ -92,5 +95,57 @@ export class MessagesInFlight {
       claimed.push(held.newest)
     }
     return claimed
+  }
+}
+
+export interface Heartbeat {
+  /** Resolves when no extension is under way, so that a backoff sent afterwards is not overwritten by an earlier beat. */
+  quiet(): Promise<void>
+  stop(): void
+}
+
+/**
+ * Extends the visibility of what is still held when half of its time is over. Four looks a visibility timeout, so each
+ * message gets at least one try, mostly two, before its time ends. A beat that fails is only logged: the message then comes
+ * again, which its delivery record makes harmless. SQS ends all extensions 12 hours after the receive.
+ */
+export function startHeartbeat(options: {
+  readonly queue: Pick<MessageQueue, 'extend'>
+  readonly inFlight: MessagesInFlight
+  readonly visibilityTimeoutSeconds: number
+  readonly log: Log
+  readonly observe?: Observe | undefined
+}): Heartbeat {
+  const { queue, inFlight, visibilityTimeoutSeconds, log, observe } = options
+  const lookEveryMilliseconds = visibilityTimeoutSeconds * 250
+  const stopping = new AbortController()
+  let beating: Promise<void> | undefined
+
+  const beat = async (nowMs: number) => {
+    const messages = inFlight.dueForExtension(nowMs)
+    if (messages.length === 0) return
+    try {
+      await queue.extend(messages, visibilityTimeoutSeconds)
+      inFlight.extended(messages, nowMs)
+      log.debug({ event: 'visibility_extended', messages: messages.length })
+    } catch (err) {
+      log.warn({ event: 'visibility_not_extended', messages: messages.length, err })
+      observe?.({ kind: 'queue_failed', operation: 'extend' })
+    }
+  }
+  const look = async () => {
+    const nowMs = performance.now()
+    beating = beat(nowMs)
+    await beating
+    // Looks begin at a steady pace, however long a beat takes.
+    return Math.max(0, lookEveryMilliseconds - (performance.now() - nowMs))
+  }
+  void repeat(look, stopping.signal, { firstAfterMilliseconds: lookEveryMilliseconds })
+
+  return {
+    async quiet() {
+      await beating
+    },
+    stop: () => stopping.abort(),
   }
 }

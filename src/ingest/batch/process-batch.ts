@@ -1,27 +1,35 @@
-import type { MessageQueue, ReceivedMessage, StoredCounts } from '../ports.ts'
-import { tellBatch } from '../tell-batch.ts'
+import type { Log } from '../../log.ts'
+import type { Observe } from '../metrics/observe.ts'
+import type { IngestStore, ReceivedMessage, StoredCounts } from '../ports.ts'
 import type { DrainWatch } from './drain.ts'
-import type { Heartbeat } from './heartbeat.ts'
-import { type Settled, settle } from './settle.ts'
+import { startRun } from './run.ts'
+import { type SettleContext, type Settled, settle } from './settle.ts'
 import { type BatchStoreContext, type BatchStored, storeBatch } from './store-batch.ts'
+import type { TokenizeMessages } from './tokenize-messages.ts'
 
-export interface BatchContext extends BatchStoreContext {
-  readonly queue: MessageQueue
-  readonly heartbeat: Heartbeat
+export interface BatchContext {
+  readonly storing: BatchStoreContext
+  readonly settling: SettleContext
   /** Of a worker that is to end once its queue is empty. */
   readonly drainWatch: DrainWatch | undefined
+  readonly telling: TellContext
+}
+
+interface TellContext {
+  readonly log: Log
+  readonly observe?: Observe | undefined
 }
 
 /** Stores a batch in one transaction, then settles its messages. */
 export async function processBatch(
   batch: readonly ReceivedMessage[],
-  context: BatchContext,
+  { storing, settling, drainWatch, telling }: BatchContext,
 ): Promise<StoredCounts & Settled> {
   const startedAtMs = performance.now()
-  const stored = await storeBatch(batch, context)
-  if (context.drainWatch !== undefined) tellDrain(context.drainWatch, stored)
-  const settled = await settle(batch, stored.outcomes, context)
-  tellBatch(stored, { messages: batch.length, startedAtMs, ...settled }, context)
+  const stored = await storeBatch(batch, storing)
+  if (drainWatch !== undefined) tellDrain(drainWatch, stored)
+  const settled = await settle(batch, stored.outcomes, settling)
+  tellBatch(stored, { messages: batch.length, startedAtMs, ...settled }, telling)
   return { ...stored.counts, ...settled }
 }
 
@@ -30,4 +38,61 @@ function tellDrain(drainWatch: DrainWatch, { outcomes, unstorable, heldBack }: B
   drainWatch.done(outcomes.keys())
   const refusedGroups = new Set(unstorable.map(({ groupId }) => groupId))
   drainWatch.setAside([...unstorable, ...heldBack.filter(({ groupId }) => refusedGroups.has(groupId))])
+}
+
+/** Tries before Lambda's event is given up where the store is away: about a second of waiting, and what each try takes. */
+const lambdaAttempts = 4
+
+/**
+ * Stores the messages of one Lambda event as the worker stores a batch: tokens, originals and delivery records in one
+ * transaction, what is not an event into quarantine, and each message once however often Lambda delivers it. Lambda settles.
+ *
+ * @returns ids of the messages that have no effect: those that the store refuses even alone and, of a FIFO queue, those
+ *   behind them in their group
+ * @throws TokenvaultError `store_unavailable`, or what the tokenizer throws. Lambda then deletes none of the
+ *   messages; those that took effect all the same come again and change nothing. It also counts an error and
+ *   asks less often, which is right while a store is away.
+ */
+export async function processLambdaBatch(
+  batch: readonly ReceivedMessage[],
+  {
+    tokenizeMessages,
+    store,
+    ...telling
+  }: TellContext & { readonly tokenizeMessages: TokenizeMessages; readonly store: IngestStore },
+): Promise<string[]> {
+  const startedAtMs = performance.now()
+  const run = startRun(lambdaAttempts)
+  // Lambda hides the messages while the function runs (its visibility timeout must be longer than the function's), and
+  // tells us nothing of when that ends. As far as we are concerned, it does not.
+  const inFlight = { anyHidden: () => true }
+  const stored = await storeBatch(batch, { tokenizeMessages, store, inFlight, run, ...telling })
+  const failed = [...stored.outcomes].flatMap(([messageId, { kind }]) => (kind === 'delete' ? [] : [messageId]))
+  // Lambda deletes, and says nothing of it.
+  tellBatch(stored, { messages: batch.length, startedAtMs, released: failed.length, undeleted: 0 }, telling)
+  run.end()
+  return failed
+}
+
+/** Says what became of a batch: one event for the metrics, one line for the log, and one more for each reason. */
+function tellBatch(
+  { counts, reasons, unstorable }: BatchStored,
+  done: Settled & { readonly messages: number; readonly startedAtMs: number },
+  { log, observe }: TellContext,
+): void {
+  const { messages, startedAtMs, released, undeleted } = done
+  const durationMs = Math.round(performance.now() - startedAtMs)
+  observe?.({
+    kind: 'batch',
+    messages,
+    rows: counts.rows,
+    duplicates: counts.duplicates,
+    released,
+    undeleted,
+    unstorable: unstorable.length,
+    reasons,
+    seconds: durationMs / 1000,
+  })
+  log.info({ event: 'batch', messages, ...counts, durationMs })
+  for (const [reason, count] of reasons) log.info({ event: 'quarantined', reason, count })
 }

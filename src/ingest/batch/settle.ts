@@ -1,21 +1,28 @@
 import type { Log } from '../../log.ts'
 import type { Observe } from '../metrics/observe.ts'
 import type { MessageQueue, ReceivedMessage } from '../ports.ts'
-import type { Heartbeat } from './heartbeat.ts'
-import type { MessagesInFlight } from './in-flight.ts'
+import type { Heartbeat, MessagesInFlight } from './in-flight.ts'
 
 /** What becomes of a message once its batch is done; the only place where that is decided. */
 export type Outcome =
   /** Its effect is committed. */
   | { readonly kind: 'delete' }
   /** It had no effect: someone may have it after the delay. */
-  | { readonly kind: 'retry'; readonly delaySeconds: number }
+  | { readonly kind: 'delay'; readonly delaySeconds: number }
   /** Nothing is known, or nothing can be done: its visibility timeout decides. */
   | { readonly kind: 'leave' }
 
 export interface Settled {
   readonly released: number
   readonly undeleted: number
+}
+
+export interface SettleContext {
+  readonly queue: Pick<MessageQueue, 'delete' | 'release'>
+  readonly inFlight: Pick<MessagesInFlight, 'claimForDelete' | 'claimForRelease' | 'remove'>
+  readonly heartbeat: Pick<Heartbeat, 'quiet'>
+  readonly log: Log
+  readonly observe?: Observe | undefined
 }
 
 /**
@@ -32,25 +39,18 @@ export interface Settled {
 export async function settle(
   batch: readonly ReceivedMessage[],
   outcomes: ReadonlyMap<string, Outcome>,
-  context: {
-    readonly queue: MessageQueue
-    readonly inFlight: MessagesInFlight
-    readonly heartbeat: Heartbeat
-    readonly log: Log
-    readonly observe?: Observe | undefined
-  },
+  { queue, inFlight, heartbeat, log, observe }: SettleContext,
 ): Promise<Settled> {
-  const { queue, inFlight, heartbeat, log, observe } = context
   const deletable = [...outcomes].flatMap(([messageId, { kind }]) => (kind === 'delete' ? [messageId] : []))
-  const retries = [...outcomes].flatMap(([messageId, outcome]) =>
-    outcome.kind === 'retry' ? [{ messageId, ...outcome }] : [],
+  const delayed = [...outcomes].flatMap(([messageId, outcome]) =>
+    outcome.kind === 'delay' ? [{ messageId, ...outcome }] : [],
   )
-  const byDelay = Map.groupBy(retries, ({ delaySeconds }) => delaySeconds)
+  const byDelay = Map.groupBy(delayed, ({ delaySeconds }) => delaySeconds)
 
   const deleting = inFlight.claimForDelete(deletable)
   const nowMs = performance.now()
-  const releasing = [...byDelay].map(([delaySeconds, retried]) => {
-    const messageIds = retried.map(({ messageId }) => messageId)
+  const releasing = [...byDelay].map(([delaySeconds, group]) => {
+    const messageIds = group.map(({ messageId }) => messageId)
     return { delaySeconds, messages: inFlight.claimForRelease(messageIds, batch, nowMs) }
   })
   inFlight.remove(batch)

@@ -1,11 +1,15 @@
-import { backoffMilliseconds, pause, releaseDelaySeconds } from '../../concurrency/backoff.ts'
+import { backoff, backoffMilliseconds, pause } from '../../concurrency/backoff.ts'
 import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { Observe } from '../metrics/observe.ts'
 import type { IngestStore, ReceivedMessage, StoredCounts, TokenizedMessage } from '../ports.ts'
 import type { MessagesInFlight } from './in-flight.ts'
+import type { Run } from './run.ts'
 import type { Outcome } from './settle.ts'
 import type { TokenizeMessages } from './tokenize-messages.ts'
+
+/** Seconds for which a message that cannot be stored stays away; it doubles with each delivery. */
+const releaseDelaySeconds = { first: 10, longest: 900 }
 
 export interface BatchStored {
   readonly counts: StoredCounts
@@ -19,18 +23,21 @@ export interface BatchStored {
   readonly heldBack: readonly ReceivedMessage[]
 }
 
-export interface BatchStoreContext {
+interface TokenizeContext {
   readonly tokenizeMessages: TokenizeMessages
-  readonly store: IngestStore
-  readonly inFlight: MessagesInFlight
-  readonly log: Log
-  readonly stop: AbortSignal
-  /** Tries before an unavailable store is given up; infinite for a worker that stays. */
-  readonly maxAttempts: number
-  /** Ends the run with this error: going on would only spend the messages' receive counts. */
-  readonly fail: (error: TokenvaultError) => void
+  readonly run: Pick<Run, 'fail'>
   readonly observe?: Observe | undefined
 }
+
+interface CommitContext {
+  readonly store: IngestStore
+  readonly inFlight: Pick<MessagesInFlight, 'anyHidden'>
+  readonly run: Pick<Run, 'stop' | 'maxAttempts' | 'fail'>
+  readonly log: Log
+  readonly observe?: Observe | undefined
+}
+
+export type BatchStoreContext = TokenizeContext & CommitContext
 
 /**
  * Commits what the messages of a batch gave and decides the outcome of each message. Never throws.
@@ -49,73 +56,93 @@ export async function storeBatch(
   context: BatchStoreContext,
 ): Promise<BatchStored> {
   const { log } = context
-  const counts = { rows: 0, quarantined: 0, duplicates: 0 }
-  const outcomes = new Map<string, Outcome>()
-  const reasons = new Map<string, number>()
-  const unstorable: ReceivedMessage[] = []
-  const heldBack: ReceivedMessage[] = []
-  const heldGroups = new Map<string, Outcome>()
-  let firstFault: unknown
-
-  const decide = (part: readonly ReceivedMessage[], outcome: Outcome) => {
-    for (const { messageId, groupId } of part) {
-      outcomes.set(messageId, outcome)
-      if (groupId !== undefined && outcome.kind !== 'delete') heldGroups.set(groupId, outcome)
-    }
-  }
-  const mayGoOn = (message: ReceivedMessage) => {
-    const held = message.groupId === undefined ? undefined : heldGroups.get(message.groupId)
-    if (held === undefined) return true
-    outcomes.set(message.messageId, held)
-    heldBack.push(message)
-    return false
-  }
-  const storePart = async (all: readonly ReceivedMessage[]): Promise<void> => {
-    const part = heldGroups.size === 0 ? all : all.filter(mayGoOn)
-    if (part.length === 0) return
-    try {
-      const tokenized = handle(part, context)
-      const stored = tokenized && (await storePatiently(tokenized, part, context))
-      if (tokenized === undefined || stored === undefined) {
-        // Stopping: others may have them at once. Otherwise their time is over, and they are no longer ours to give.
-        return decide(part, context.stop.aborted ? { kind: 'retry', delaySeconds: 0 } : { kind: 'leave' })
-      }
-      counts.rows += stored.rows
-      counts.quarantined += stored.quarantined
-      // Of one message that was sent twice, both may stand here.
-      counts.duplicates += stored.duplicates + part.length - tokenized.length
-      decide(part, { kind: 'delete' })
-      for (const { reason } of tokenized.flatMap(({ quarantined }) => quarantined)) {
-        reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
-      }
-    } catch (error) {
-      const only = part[0]
-      if (part.length > 1) {
-        const half = Math.ceil(part.length / 2)
-        await storePart(part.slice(0, half))
-        await storePart(part.slice(half))
-      } else if (only !== undefined) {
-        firstFault ??= error
-        unstorable.push(only)
-        decide(part, { kind: 'retry', delaySeconds: releaseDelaySeconds(only.receiveCount) })
-      }
-    }
-  }
-
+  const decisions = new Decisions()
   // Splitting must not tear two deliveries of one message apart.
   const distinct = [...new Map(messages.map(message => [message.messageId, message])).values()]
-  await storePart(distinct)
+  await storePart(distinct, decisions, context)
+  const { counts, outcomes, unstorable, heldBack, firstFault } = decisions
   if (unstorable.length > 0) log.error({ event: 'messages_unstorable', count: unstorable.length, err: firstFault })
   if (heldBack.length > 0) log.warn({ event: 'messages_held_back', count: heldBack.length })
   // The second delivery of a message within the batch changed nothing either.
   const isStored = ({ messageId }: ReceivedMessage) => outcomes.get(messageId)?.kind === 'delete'
   counts.duplicates += messages.filter(isStored).length - distinct.filter(isStored).length
-  return { counts, outcomes, reasons, unstorable, heldBack }
+  return decisions
 }
 
-function handle(
+async function storePart(
+  all: readonly ReceivedMessage[],
+  decisions: Decisions,
+  context: BatchStoreContext,
+): Promise<void> {
+  const part = decisions.holdBack(all)
+  const [first] = part
+  if (first === undefined) return
+  try {
+    const tokenized = tokenize(part, context)
+    const counts = tokenized && (await commit(tokenized, part, context))
+    if (tokenized !== undefined && counts !== undefined) decisions.stored(part, tokenized, counts)
+    // Stopping: others may have them at once. Otherwise their time is over, and they are no longer ours to give.
+    else decisions.decide(part, context.run.stop.aborted ? { kind: 'delay', delaySeconds: 0 } : { kind: 'leave' })
+  } catch (error) {
+    if (part.length === 1) return decisions.refused(first, error)
+    const half = Math.ceil(part.length / 2)
+    await storePart(part.slice(0, half), decisions, context)
+    await storePart(part.slice(half), decisions, context)
+  }
+}
+
+/** What is known of a batch so far. */
+class Decisions implements BatchStored {
+  readonly counts = { rows: 0, quarantined: 0, duplicates: 0 }
+  readonly outcomes = new Map<string, Outcome>()
+  readonly reasons = new Map<string, number>()
+  readonly unstorable: ReceivedMessage[] = []
+  readonly heldBack: ReceivedMessage[] = []
+  firstFault: unknown
+  readonly #heldGroups = new Map<string, Outcome>()
+
+  decide(part: readonly ReceivedMessage[], outcome: Outcome): void {
+    for (const { messageId, groupId } of part) {
+      this.outcomes.set(messageId, outcome)
+      if (groupId !== undefined && outcome.kind !== 'delete') this.#heldGroups.set(groupId, outcome)
+    }
+  }
+
+  /** @returns those that overtake nobody; the others get the outcome of whom they wait for */
+  holdBack(messages: readonly ReceivedMessage[]): readonly ReceivedMessage[] {
+    if (this.#heldGroups.size === 0) return messages
+    return messages.filter(message => {
+      const held = message.groupId === undefined ? undefined : this.#heldGroups.get(message.groupId)
+      if (held === undefined) return true
+      this.outcomes.set(message.messageId, held)
+      this.heldBack.push(message)
+      return false
+    })
+  }
+
+  stored(part: readonly ReceivedMessage[], tokenized: readonly TokenizedMessage[], counts: StoredCounts): void {
+    this.counts.rows += counts.rows
+    this.counts.quarantined += counts.quarantined
+    // Of one message that was sent twice, both may stand here.
+    this.counts.duplicates += counts.duplicates + part.length - tokenized.length
+    this.decide(part, { kind: 'delete' })
+    for (const { reason } of tokenized.flatMap(({ quarantined }) => quarantined))
+      this.reasons.set(reason, (this.reasons.get(reason) ?? 0) + 1)
+  }
+
+  /** The store refuses the message even alone. */
+  refused(message: ReceivedMessage, error: unknown): void {
+    this.firstFault ??= error
+    this.unstorable.push(message)
+    const delaySeconds = Math.ceil(backoff(message.receiveCount, releaseDelaySeconds))
+    this.decide([message], { kind: 'delay', delaySeconds })
+  }
+}
+
+/** @returns undefined where no message is at fault */
+function tokenize(
   messages: readonly ReceivedMessage[],
-  { tokenizeMessages, fail, observe }: BatchStoreContext,
+  { tokenizeMessages, run, observe }: TokenizeContext,
 ): TokenizedMessage[] | undefined {
   const startedAtMs = performance.now()
   try {
@@ -124,16 +151,16 @@ function handle(
     return tokenized
   } catch (error) {
     if (!(error instanceof TokenvaultError)) throw error
-    fail(error)
+    run.fail(error)
     return undefined
   }
 }
 
 /** @returns undefined when given up, with nothing committed or the outcome unknown */
-async function storePatiently(
+async function commit(
   tokenized: readonly TokenizedMessage[],
   messages: readonly ReceivedMessage[],
-  { store, inFlight, log, stop, maxAttempts, fail, observe }: BatchStoreContext,
+  { store, inFlight, run, log, observe }: CommitContext,
 ): Promise<StoredCounts | undefined> {
   for (let attempt = 1; ; attempt++) {
     const startedAtMs = performance.now()
@@ -147,10 +174,10 @@ async function storePatiently(
       if (!(error instanceof TokenvaultError) || error.code !== 'store_unavailable') throw error
       const retryInMs = backoffMilliseconds(attempt)
       log.warn({ event: 'batch_not_stored', messages: messages.length, attempt, retryInMs, err: error })
-      if (attempt >= maxAttempts) fail(error)
+      if (attempt >= run.maxAttempts) run.fail(error)
       // Once all are visible to others again there is nothing left to be patient for.
-      if (stop.aborted || !inFlight.anyHidden(messages, performance.now())) return undefined
-      await pause(retryInMs, stop)
+      if (run.stop.aborted || !inFlight.anyHidden(messages, performance.now())) return undefined
+      await pause(retryInMs, run.stop)
     }
   }
 }

@@ -1,6 +1,5 @@
-import { elementTexts } from './element-texts.ts'
 import { type LoginEvent, type RejectReason, readLoginEvent } from './login-event.ts'
-import { unwrap } from './unwrap.ts'
+import { elementTexts, unwrap } from './unwrap.ts'
 
 /** One body, taken apart. Every element stands in exactly one of the two lists. */
 export interface ParsedBody {
@@ -12,7 +11,7 @@ export interface ParsedBody {
 
 /**
  * Parses a message body: one event, or an array of events, as such or in the envelopes of SNS and EventBridge. An element
- * that is no event never blocks its neighbours. Never throws, and lets nothing of JSON.parse's message out, because it quotes the body.
+ * that is not an event never blocks its neighbours. Never throws, and lets nothing of JSON.parse's message out, because it quotes the body.
  *
  * @param fields names of the event's properties to tokenize
  */

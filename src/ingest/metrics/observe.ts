@@ -1,4 +1,7 @@
+import { repeat } from '../../concurrency/repeat.ts'
 import type { ErrorCode } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import type { MessageQueue } from '../ports.ts'
 
 /** What a worker tells about its work while it works: counts, codes and durations, never anything of a message. */
 export type IngestEvent =
@@ -50,3 +53,26 @@ export type QueueOperation = 'receive' | 'extend' | 'settle' | 'depth'
 
 /** Takes what a worker tells. Called on the hot path: it must be quick, and must not throw. */
 export type Observe = (event: IngestEvent) => void
+
+const millisecondsBetweenLooks = 15_000
+
+/** Asks the queue how much it holds, now and every 15 seconds, and tells it. @returns ends it */
+export function startDepthWatch(options: {
+  readonly queue: Pick<MessageQueue, 'depth'>
+  readonly observe: Observe
+  readonly log: Log
+}): () => void {
+  const { queue, observe, log } = options
+  const stopping = new AbortController()
+  const look = async () => {
+    try {
+      observe({ kind: 'depth', ...(await queue.depth()) })
+    } catch (err) {
+      log.warn({ event: 'depth_unknown', err })
+      observe({ kind: 'queue_failed', operation: 'depth' })
+    }
+    return millisecondsBetweenLooks
+  }
+  void repeat(look, stopping.signal, { ref: false })
+  return () => stopping.abort()
+}

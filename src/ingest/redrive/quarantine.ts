@@ -1,4 +1,5 @@
-import { backoffMilliseconds, pause } from '../../concurrency/backoff.ts'
+import { backoffMilliseconds } from '../../concurrency/backoff.ts'
+import { repeat } from '../../concurrency/repeat.ts'
 import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { OpenQuarantined } from '../../vault/quarantine/sealed-bodies.ts'
@@ -80,18 +81,20 @@ export function createRedriver(options: RedriverOptions): Redriver {
 
   async function run(signal: AbortSignal): Promise<RedriveTotals> {
     const totals = nothing()
-    for (let failures = 0; !signal.aborted; ) {
+    let failures = 0
+    const step = async () => {
       try {
         await drainInto(totals, signal)
         failures = 0
-        await pause(idleMilliseconds * (0.75 + Math.random() / 2), signal)
+        return idleMilliseconds * (0.75 + Math.random() / 2)
       } catch (err) {
         failures++
         const retryInMs = backoffMilliseconds(failures)
         log.warn({ event: 'redrive_failed', attempt: failures, retryInMs, err })
-        await pause(retryInMs, signal)
+        return retryInMs
       }
     }
+    await repeat(step, signal)
     return totals
   }
 

@@ -1,20 +1,19 @@
 import { backoffMilliseconds, pause } from '../../concurrency/backoff.ts'
 import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
+import type { Run } from '../batch/run.ts'
 import type { Observe } from '../metrics/observe.ts'
 import type { MessageQueue, ReceivedMessage } from '../ports.ts'
 
 export interface ReceiverOptions {
-  readonly queue: MessageQueue
+  readonly queue: Pick<MessageQueue, 'receive'>
   readonly waitSeconds: number
   readonly visibilityTimeoutSeconds: number
   readonly log: Log
-  /** Once aborted, no other receive starts. */
-  readonly stop: AbortSignal
+  /** Once it is stopped, no other receive starts; a failing queue ends it after its attempts. */
+  readonly run: Run
   /** Ends the long poll under way. */
   readonly endPoll: AbortSignal
-  /** Failures in a row before the run ends; infinite for a worker that stays. */
-  readonly maxAttempts: number
   /** Resolves when another receive may start. */
   readonly room: () => Promise<void>
   readonly onMessages: (messages: readonly ReceivedMessage[]) => void
@@ -22,12 +21,12 @@ export interface ReceiverOptions {
   readonly onEmpty: () => Promise<void>
   readonly isDone: () => boolean
   readonly observe?: Observe | undefined
-  readonly fail: (error: TokenvaultError) => void
 }
 
 /** One long-polling loop: until stopped, done or failed. Never throws. */
 export async function runReceiver(options: ReceiverOptions): Promise<void> {
-  const { queue, waitSeconds, visibilityTimeoutSeconds, log, stop, observe } = options
+  const { queue, waitSeconds, visibilityTimeoutSeconds, log, run, observe } = options
+  const { stop } = run
   let failures = 0
   for (;;) {
     await options.room()
@@ -47,8 +46,8 @@ export async function runReceiver(options: ReceiverOptions): Promise<void> {
       const retryInMs = backoffMilliseconds(failures)
       log.warn({ event: 'receive_failed', attempt: failures, retryInMs, err })
       observe?.({ kind: 'queue_failed', operation: 'receive' })
-      if (failures >= options.maxAttempts) {
-        return options.fail(err instanceof TokenvaultError ? err : new TokenvaultError('internal', 'a receiver failed'))
+      if (failures >= run.maxAttempts) {
+        return run.fail(err instanceof TokenvaultError ? err : new TokenvaultError('internal', 'a receiver failed'))
       }
       await pause(retryInMs, stop)
     }

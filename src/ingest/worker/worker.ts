@@ -1,13 +1,15 @@
 import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { createDrainWatch } from '../batch/drain.ts'
-import { startHeartbeat } from '../batch/heartbeat.ts'
-import { MessagesInFlight } from '../batch/in-flight.ts'
+import { MessagesInFlight, startHeartbeat } from '../batch/in-flight.ts'
 import { processBatch } from '../batch/process-batch.ts'
+import { type Run, startRun } from '../batch/run.ts'
+import type { Settled } from '../batch/settle.ts'
 import type { TokenizeMessages } from '../batch/tokenize-messages.ts'
 import type { Observe } from '../metrics/observe.ts'
-import type { IngestStore, MessageQueue, ReceivedMessage } from '../ports.ts'
-import { createBatcher } from './batcher.ts'
+import type { IngestStore, MessageQueue, ReceivedMessage, StoredCounts } from '../ports.ts'
+import type { Redriver, RedriveTotals } from '../redrive/quarantine.ts'
+import { type Batcher, createBatcher } from './batcher.ts'
 import { runReceiver } from './receiver.ts'
 
 export interface WorkerOptions {
@@ -79,20 +81,9 @@ export function createWorker(options: WorkerOptions): Worker {
 }
 
 async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSignal): Promise<WorkerTotals> {
-  const { queue, log, visibilityTimeoutSeconds, observe } = options
+  const { queue, tokenizeMessages, store, log, visibilityTimeoutSeconds, observe } = options
+  const run = startRun(drain ? drainAttempts : Number.POSITIVE_INFINITY, signal)
   const totals = { received: 0, stored: 0, quarantined: 0, duplicates: 0, released: 0, undeleted: 0, batches: 0 }
-  const stopping = new AbortController()
-  const stop = stopping.signal
-  const onAbort = () => stopping.abort()
-  signal.addEventListener('abort', onAbort, { once: true })
-  if (signal.aborted) stopping.abort()
-  let failure: TokenvaultError | undefined
-  const fail = (error: TokenvaultError) => {
-    failure ??= error
-    stopping.abort()
-  }
-
-  const maxAttempts = drain ? drainAttempts : Number.POSITIVE_INFINITY
   const inFlight = new MessagesInFlight(visibilityTimeoutSeconds)
   const heartbeat = startHeartbeat({ queue, inFlight, visibilityTimeoutSeconds, log, observe })
   const drainWatch = drain ? createDrainWatch(queue, inFlight) : undefined
@@ -100,30 +91,17 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
     messages: options.batchMessages,
     characters: batchCharacters,
     milliseconds: options.batchMilliseconds,
-    stop,
+    stop: run.stop,
   })
-  const context = { ...options, inFlight, heartbeat, drainWatch, stop, maxAttempts, fail }
-
-  const runProcessor = async () => {
-    for (let batch = await batcher.next(); batch !== undefined; batch = await batcher.next()) {
-      try {
-        const { rows, quarantined, duplicates, released, undeleted } = await processBatch(batch, context)
-        totals.batches++
-        totals.stored += rows
-        totals.quarantined += quarantined
-        totals.duplicates += duplicates
-        totals.released += released
-        totals.undeleted += undeleted
-        options.onBatch?.({ ...totals })
-      } catch (err) {
-        // A fault of ours, not of a message: the run ends, and the messages come again.
-        log.error({ event: 'batch_failed', messages: batch.length, err })
-        observe?.({ kind: 'batch_failed' })
-        fail(new TokenvaultError('internal', 'a batch failed unexpectedly'))
-      }
-    }
+  const context = {
+    storing: { tokenizeMessages, store, inFlight, run, log, observe },
+    settling: { queue, inFlight, heartbeat, log, observe },
+    drainWatch,
+    telling: { log, observe },
   }
-
+  const processors = Array.from({ length: batchesInFlight }, () =>
+    runProcessor({ batcher, process: batch => processBatch(batch, context), totals, run, ...options }),
+  )
   let drained = false
   const lookIfDrained = async () => {
     if (await drainWatch?.isDrained(totals.received)) drained = true
@@ -131,11 +109,10 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
   const receiver = {
     queue,
     log,
-    stop,
+    run,
     // An abandoned long poll may still take messages at the server, which then stay hidden for a visibility timeout. Only
     // whoever cannot wait for the short polls of a drain accepts that.
-    endPoll: drain ? signal : stop,
-    maxAttempts,
+    endPoll: drain ? signal : run.stop,
     visibilityTimeoutSeconds,
     waitSeconds: drain ? drainWaitSeconds : waitSeconds,
     room: () => batcher.room(),
@@ -146,9 +123,7 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
     },
     observe,
     isDone: () => drained,
-    fail,
   }
-  const processors = Array.from({ length: batchesInFlight }, runProcessor)
   // One receiver looks, so that two looks are always a long poll apart.
   const receivers = Array.from({ length: options.receivers }, (_, index) =>
     runReceiver({ ...receiver, onEmpty: index === 0 ? lookIfDrained : async () => {} }),
@@ -158,7 +133,75 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
   await Promise.all(processors)
   heartbeat.stop()
   await heartbeat.quiet()
-  signal.removeEventListener('abort', onAbort)
-  if (failure !== undefined) throw failure
+  run.end()
   return { ...totals }
+}
+
+type Counts<Totals> = { -readonly [Name in keyof Totals]: number }
+
+/** Takes batches until there are none any more. Never throws. */
+async function runProcessor(options: {
+  readonly batcher: Pick<Batcher, 'next'>
+  readonly process: (batch: readonly ReceivedMessage[]) => Promise<StoredCounts & Settled>
+  readonly totals: Counts<WorkerTotals>
+  readonly run: Pick<Run, 'fail'>
+  readonly onBatch?: ((totals: WorkerTotals) => void) | undefined
+  readonly log: Log
+  readonly observe?: Observe | undefined
+}): Promise<void> {
+  const { batcher, totals, run, log, observe } = options
+  for (let batch = await batcher.next(); batch !== undefined; batch = await batcher.next()) {
+    try {
+      const { rows, quarantined, duplicates, released, undeleted } = await options.process(batch)
+      totals.batches++
+      totals.stored += rows
+      totals.quarantined += quarantined
+      totals.duplicates += duplicates
+      totals.released += released
+      totals.undeleted += undeleted
+      options.onBatch?.({ ...totals })
+    } catch (err) {
+      // A fault of ours, not of a message: the run ends, and the messages come again.
+      log.error({ event: 'batch_failed', messages: batch.length, err })
+      observe?.({ kind: 'batch_failed' })
+      run.fail(new TokenvaultError('internal', 'a batch failed unexpectedly'))
+    }
+  }
+}
+
+/** Counts of one run, its redrives included: their rows and their new entries are `stored` and `quarantined` as others are. */
+export interface IngestTotals extends WorkerTotals {
+  /** Entries that left the quarantine. */
+  readonly redriven: number
+}
+
+/** A worker that also does the redrives that operators ask for: beside the queue, or after it when draining. */
+export interface IngestWorker {
+  /** @throws as Worker.run and, when draining, as Redriver.drain */
+  run(options: Parameters<Worker['run']>[0]): Promise<IngestTotals>
+}
+
+export function workAndRedrive(worker: Worker, redriver: Redriver): IngestWorker {
+  return {
+    async run({ drain, signal }) {
+      if (drain) {
+        const totals = await worker.run({ drain, signal })
+        return add(totals, await redriver.drain(signal))
+      }
+      const ended = new AbortController()
+      const redriving = redriver.run(AbortSignal.any([signal, ended.signal]))
+      try {
+        const totals = await worker.run({ drain, signal })
+        ended.abort()
+        return add(totals, await redriving)
+      } finally {
+        ended.abort()
+        await redriving
+      }
+    },
+  }
+}
+
+function add(totals: WorkerTotals, { redriven, rows, quarantined }: RedriveTotals): IngestTotals {
+  return { ...totals, stored: totals.stored + rows, quarantined: totals.quarantined + quarantined, redriven }
 }

@@ -36,6 +36,14 @@ export function createFifoMemoryQueue(): FifoMemoryQueue {
       return { ...message, receiptHandle: `${message.messageId}/${message.receiveCount}`, receivedAtMs }
     })
   }
+  const hide = async (messages: readonly ReceivedMessage[], seconds: number) => {
+    for (const message of messages) {
+      const found = find(message)
+      if (found !== undefined && isHidden(found)) found.hiddenUntilMs = performance.now() + seconds * 1000
+      // What others do between two of them.
+      await sleep(1)
+    }
+  }
   return {
     count: () => kept.length,
     async receive({ waitSeconds, visibilityTimeoutSeconds, signal }) {
@@ -54,14 +62,8 @@ export function createFifoMemoryQueue(): FifoMemoryQueue {
       }
       return []
     },
-    async release(messages, delaySeconds) {
-      for (const message of messages) {
-        const found = find(message)
-        if (found !== undefined && isHidden(found)) found.hiddenUntilMs = performance.now() + delaySeconds * 1000
-        // What others do between two releases.
-        await sleep(1)
-      }
-    },
+    release: hide,
+    extend: hide,
     async send(messages) {
       for (const message of messages) {
         const { body, groupId = 'tokenvault' } = typeof message === 'string' ? { body: message } : message

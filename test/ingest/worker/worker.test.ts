@@ -100,7 +100,7 @@ t.test('messages that no heartbeat could keep are left, come again and are store
         redelivered ||= messages.some(({ receiveCount }) => receiveCount > 1)
         return messages
       },
-      async release() {
+      async extend() {
         throw new TokenvaultError('queue_unavailable', 'as the test wants it')
       },
     }),
@@ -165,10 +165,10 @@ t.test('a heartbeat keeps hidden what is held, and lets go of what is settled', 
     store,
     queue: queue => ({
       ...queue,
-      async release(messages, delaySeconds) {
-        await queue.release(messages, delaySeconds)
+      async extend(messages, seconds) {
+        await queue.extend(messages, seconds)
         extended.push(messages.map(({ messageId }) => messageId).sort())
-        t.equal(delaySeconds, 2)
+        t.equal(seconds, 2)
         if (extended.length === 3) held.resolve()
       },
     }),

@@ -1,5 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import { asIdentifier, identify } from './queue-error.ts'
+import { ChangeMessageVisibilityBatchCommand, DeleteMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import { backoffMilliseconds, pause } from '../concurrency/backoff.ts'
+import { asIdentifier, identify } from './sqs-client.ts'
 
 /** What every SQS batch action answers; `Id` is the entry's place in the chunk. */
 export interface ChunkReply {
@@ -73,7 +74,7 @@ export async function callInChunks<E>(
         lastCode = final[0]?.code ?? lastCode
         left = failed.filter(failure => !isFinal(failure)).map(({ entry }) => entry)
         if (left.length === 0) break
-        await sleep(50 * 2 ** attempt * (0.5 + Math.random()))
+        await pause(backoffMilliseconds(attempt))
       }
     }
   }
@@ -89,4 +90,84 @@ function readFailed<E>(entries: readonly E[], reply: ChunkReply): NotDone<E>[] {
     const failure = failures.get(String(index))
     return [{ entry, code: asIdentifier(failure?.Code) ?? 'UnknownError', senderFault: failure?.SenderFault === true }]
   })
+}
+
+/** The most entries that one SQS batch call takes. */
+const maxEntries = 10
+
+/**
+ * Splits entries into SQS batches, in order: at most 10 entries and, where a size is given, at most `maxBytes`. An entry
+ * larger than that stands alone, so that the queue decides about it.
+ *
+ * @param sizeOf bytes of an entry
+ * @param mayJoin whether an entry may stand in one batch with those
+ */
+export function chunk<E>(
+  entries: readonly E[],
+  sizeOf: (entry: E) => number = () => 0,
+  maxBytes = Number.POSITIVE_INFINITY,
+  mayJoin: (current: readonly E[], entry: E) => boolean = () => true,
+): E[][] {
+  const chunks: E[][] = []
+  let current: E[] = []
+  let bytes = 0
+  for (const entry of entries) {
+    const size = sizeOf(entry)
+    const fits = current.length < maxEntries && bytes + size <= maxBytes && mayJoin(current, entry)
+    if (current.length > 0 && !fits) {
+      chunks.push(current)
+      current = []
+      bytes = 0
+    }
+    current.push(entry)
+    bytes += size
+  }
+  if (current.length > 0) chunks.push(current)
+  return chunks
+}
+
+/** Something that was received, by its receipt handle. */
+export interface Received {
+  readonly receiptHandle: string
+}
+
+/** Repeating it is safe. @returns what was not deleted; never throws */
+export function deleteInChunks<E extends Received>(
+  client: SQSClient,
+  queueUrl: string,
+  messages: readonly E[],
+): Promise<NotDone<E>[]> {
+  return callInChunks(
+    chunk(messages),
+    entries =>
+      client.send(
+        new DeleteMessageBatchCommand({
+          QueueUrl: queueUrl,
+          Entries: entries.map(({ receiptHandle }, index) => ({ Id: String(index), ReceiptHandle: receiptHandle })),
+        }),
+      ),
+    // A delete too many does no harm, and not every server is careful about whose fault it was.
+    { repeatSenderFaults: true },
+  )
+}
+
+/** Hides messages for so many seconds from now on; 0 makes them visible at once. @returns what was not done; never throws */
+export function hideInChunks<E extends Received>(
+  client: SQSClient,
+  queueUrl: string,
+  messages: readonly E[],
+  seconds: number,
+): Promise<NotDone<E>[]> {
+  return callInChunks(chunk(messages), entries =>
+    client.send(
+      new ChangeMessageVisibilityBatchCommand({
+        QueueUrl: queueUrl,
+        Entries: entries.map(({ receiptHandle }, index) => ({
+          Id: String(index),
+          ReceiptHandle: receiptHandle,
+          VisibilityTimeout: seconds,
+        })),
+      }),
+    ),
+  )
 }

@@ -1,6 +1,7 @@
 import t from 'tap'
+import type { Wait } from '../../src/concurrency/repeat.ts'
 import { TokenvaultError } from '../../src/errors.ts'
-import { startCheckpoints, type Wait } from '../../src/publish/checkpoint-schedule.ts'
+import { followLog, startCheckpoints } from '../../src/publish/schedules.ts'
 import { MoodySink, startEvidence } from '../helpers/evidence/evidence.ts'
 import { createTestLog } from '../helpers/queue/server.ts'
 
@@ -133,4 +134,48 @@ t.test('stopping during a checkpoint waits for it, and makes one after it', asyn
   going.resolve()
   await stopping
   t.equal(made, 2)
+})
+
+t.test(
+  'the index is brought up to date again and again, and a failure is told when it begins, changes and is over',
+  async t => {
+    const { log, logged } = createTestLog()
+    const refused = new TokenvaultError('store_refused', 'the database answered: SQLSTATE 42501')
+    const answers = [undefined, refused, refused, new RangeError('canary'), undefined, undefined]
+    const all = Promise.withResolvers<void>()
+    const awake = setInterval(() => {}, 1000)
+    t.teardown(() => clearInterval(awake))
+    const indexEvents = async () => {
+      const failure = answers.shift()
+      if (answers.length === 0) all.resolve()
+      if (failure !== undefined) throw failure
+    }
+    const stop = followLog({ search: { indexEvents }, intervalMilliseconds: 1, log })
+    await all.promise
+    stop()
+    t.match(
+      logged.map(line => JSON.parse(line)),
+      [
+        { level: 'warn', event: 'search_index_failed', err: { code: 'store_refused' } },
+        { level: 'error', event: 'search_index_failed', err: { type: 'RangeError' } },
+        { level: 'info', event: 'search_index_recovered' },
+      ],
+    )
+    t.notMatch(logged.join(), /canary/)
+    t.equal(logged.length, 3)
+  },
+)
+
+t.test('what fails because its database was taken away when it was stopped is not told', async t => {
+  const { log, logged } = createTestLog()
+  const stopped = Promise.withResolvers<void>()
+  const indexEvents = async () => {
+    await stopped.promise
+    throw new TokenvaultError('store_unavailable', 'closed')
+  }
+  const stop = followLog({ search: { indexEvents }, intervalMilliseconds: 1, log })
+  stop()
+  stopped.resolve()
+  await new Promise(setImmediate)
+  t.strictSame(logged, [])
 })

@@ -1,0 +1,129 @@
+import { backoff, pause } from '../concurrency/backoff.ts'
+import { repeat, type Wait } from '../concurrency/repeat.ts'
+import { TokenvaultError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { MakeCheckpoint } from '../vault/evidence/make-checkpoint.ts'
+import type { AuditSearch } from '../vault/evidence/ports.ts'
+
+/** First pause after a failure; each further one doubles it, up to the interval. */
+const firstRetryMilliseconds = 1_000
+/** Longest that stopping waits for the last checkpoint: less than what is granted to a process that is to end. */
+const stopMilliseconds = 10_000
+
+export interface CheckpointSchedule {
+  /** Makes one last checkpoint, and none after it. Never throws. */
+  stop(): Promise<void>
+}
+
+/**
+ * Makes a checkpoint now and after each interval, whatever becomes of the one before. A failure is logged when it
+ * begins, when it becomes another one and when it is over; in between it is only tried again.
+ *
+ * @param options.wait how time passes
+ */
+export function startCheckpoints(options: {
+  readonly makeCheckpoint: MakeCheckpoint
+  readonly intervalMilliseconds: number
+  readonly log: Log
+  readonly wait?: Wait
+}): CheckpointSchedule {
+  const { makeCheckpoint, intervalMilliseconds, log, wait } = options
+  const stopping = new AbortController()
+  const failures = new FailureNotice({
+    // Sizes grow while the failure stays the same.
+    stateOf: ({ code, message }) => `${code} ${message.replaceAll(/\d+/g, '')}`,
+    onFailure(err) {
+      // A sink that is away will be back. Evidence that does not fit itself is somebody's doing.
+      const isAlarm = !(err instanceof TokenvaultError) || err.code === 'audit_invalid'
+      log[isAlarm ? 'error' : 'warn']({ event: 'checkpoint_failed', err })
+    },
+    onRecovery: attempt => log.info({ event: 'checkpoints_recovered', attempt }),
+  })
+  const attempt = async () => {
+    try {
+      await makeCheckpoint()
+      failures.over()
+    } catch (error) {
+      failures.failed(error)
+    }
+    if (failures.inARow === 0) return intervalMilliseconds
+    return backoff(failures.inARow, { first: firstRetryMilliseconds, longest: intervalMilliseconds, jitter: 0 })
+  }
+  const running = repeat(attempt, stopping.signal, { ref: false, wait }).then(attempt)
+
+  return {
+    async stop() {
+      stopping.abort()
+      const limit = new AbortController()
+      await Promise.race([running, pause(stopMilliseconds, limit.signal, { ref: false })])
+      limit.abort()
+    },
+  }
+}
+
+/**
+ * Brings the search index up to date now and after each interval, so that a search has a minute's events to index and not
+ * those of a year. It holds nobody up: a backlog takes as long as it takes. A failure is logged when it begins, when it
+ * becomes another one and when it is over.
+ *
+ * @returns what stops it, between two steps: no checkpoint waits for the step under way, and closing the database does, until
+ *   that statement's time is over at most
+ */
+export function followLog(options: {
+  readonly search: Pick<AuditSearch, 'indexEvents'>
+  readonly intervalMilliseconds: number
+  readonly log: Log
+}): () => void {
+  const { search, intervalMilliseconds, log } = options
+  const stopping = new AbortController()
+  const { signal } = stopping
+  const failures = new FailureNotice({
+    stateOf: ({ code, message }) => `${code} ${message}`,
+    onFailure: err => log[err instanceof TokenvaultError ? 'warn' : 'error']({ event: 'search_index_failed', err }),
+    onRecovery: () => log.info({ event: 'search_index_recovered' }),
+  })
+  const step = async () => {
+    try {
+      await search.indexEvents(signal)
+      if (!signal.aborted) failures.over()
+    } catch (error) {
+      // Whoever stops it may take the database away, too.
+      if (!signal.aborted) failures.failed(error)
+    }
+    return intervalMilliseconds
+  }
+  void repeat(step, signal, { ref: false })
+  return () => stopping.abort()
+}
+
+interface Notices {
+  /** What makes two failures the same one. */
+  readonly stateOf: (error: TokenvaultError) => string
+  readonly onFailure: (error: unknown) => void
+  /** @param failures how many there were in a row */
+  readonly onRecovery: (failures: number) => void
+}
+
+/** Tells of a failure when it begins, when it becomes another one and when it is over. */
+class FailureNotice {
+  readonly #notices: Notices
+  #state: string | undefined
+  inARow = 0
+
+  constructor(notices: Notices) {
+    this.#notices = notices
+  }
+
+  failed(error: unknown): void {
+    this.inARow++
+    const state = error instanceof TokenvaultError ? this.#notices.stateOf(error) : 'unexpected'
+    if (state !== this.#state) this.#notices.onFailure(error)
+    this.#state = state
+  }
+
+  over(): void {
+    if (this.#state !== undefined) this.#notices.onRecovery(this.inARow)
+    this.#state = undefined
+    this.inARow = 0
+  }
+}

@@ -1,0 +1,64 @@
+import type { FirstIdentity, ReceivedMessage } from '../ingest/ports.ts'
+
+/** Message attribute that holds the mark of a message that was sent again; see FirstIdentitySeal. */
+export const firstIdentityAttribute = 'tokenvault-origin'
+
+/** Reads the mark of a message that was sent again; undefined where it is not genuine. */
+export type OpenFirstIdentity = (mark: string, body: string) => FirstIdentity | undefined
+
+/** Last millisecond of the year 9999: what a later "SentTimestamp" says is no time. */
+const latestSentAtMs = 253_402_300_799_999
+
+/** What a ReceiveMessage reply and a Lambda event both say of a message. Neither is to be trusted to say it. */
+export interface MessageParts {
+  readonly messageId: string | undefined
+  readonly receiptHandle: string | undefined
+  readonly body: string | undefined
+  /** By the names that SQS gives them: SentTimestamp, ApproximateReceiveCount, MessageGroupId. */
+  readonly attributes: Readonly<Record<string, string | undefined>> | undefined
+  readonly mark: string | undefined
+}
+
+/** Whether the queue keeps the order of its groups: AWS asks for this name, and emulators follow. @param queue its URL or ARN */
+export function isFifo(queue: string): boolean {
+  return queue.endsWith('.fifo')
+}
+
+export interface ReadContext {
+  /** `performance.now()` milliseconds. */
+  readonly receivedAtMs: number
+  /** Of a FIFO queue: on a standard one a group says something about fairness and nothing about order. */
+  readonly inOrder: boolean
+  /** Marks are ignored without it. */
+  readonly openFirstIdentity?: OpenFirstIdentity | undefined
+}
+
+/**
+ * @returns the message, or the name of a part that is missing or makes no sense
+ */
+export function readMessage(
+  { messageId, receiptHandle, body, attributes, mark }: MessageParts,
+  { receivedAtMs, inOrder, openFirstIdentity }: ReadContext,
+): ReceivedMessage | 'an id' | 'a body' | 'a SentTimestamp' {
+  if (!isText(messageId) || !isText(receiptHandle)) return 'an id'
+  if (typeof body !== 'string') return 'a body'
+  // The day of a message decides where its delivery record stands. A guess could differ between two deliveries and let
+  // the message take effect twice, so without SentTimestamp nothing is taken.
+  const sentAtMs = Number(attributes?.['SentTimestamp'])
+  if (!Number.isSafeInteger(sentAtMs) || sentAtMs <= 0 || sentAtMs > latestSentAtMs) return 'a SentTimestamp'
+  return {
+    messageId,
+    receiptHandle,
+    body,
+    sentAtMs,
+    receiveCount: Number(attributes?.['ApproximateReceiveCount']) || 1,
+    receivedAtMs,
+    groupId: inOrder ? attributes?.['MessageGroupId'] : undefined,
+    // A mark that does not open is no reason to refuse a message: it takes effect under its own id.
+    ...(mark === undefined ? {} : { firstIdentity: openFirstIdentity?.(mark, body) }),
+  }
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value !== ''
+}

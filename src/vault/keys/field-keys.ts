@@ -60,13 +60,13 @@ export class FieldKeys {
   /**
    * Signs checkpoints and receipts.
    *
-   * @param origin identity of the log
-   * @throws TokenvaultError `keyset_incomplete` without a signing key, `config_invalid` for an origin with spaces or a plus
+   * @param logName identity of the log
+   * @throws TokenvaultError `keyset_incomplete` without a signing key, `config_invalid` for a log name with spaces or a plus
    */
-  signer(origin: string): NoteSigner {
+  signer(logName: string): NoteSigner {
     const seed = this.#signingSeed()
     try {
-      return createNoteSigner(origin, seed)
+      return createNoteSigner(logName, seed)
     } finally {
       seed.fill(0)
     }

@@ -94,6 +94,7 @@ t.test(`${requests} requests made from the OpenAPI document, against the real AP
     ['value', ['10.0.0.1', 'abc']],
     ['issuer', ['https://issuer.test']],
     ['subject', spenders.map(({ sub }) => sub)],
+    ['id', [...entries, ...approvals]],
     ['sequence', ['0', '3', '7']],
     ['from', ['0', '1', size]],
     ['to', [size]],

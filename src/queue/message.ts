@@ -6,7 +6,7 @@ export const firstIdentityAttribute = 'tokenvault-origin'
 /** Reads the mark of a message that was sent again; undefined where it is not genuine. */
 export type OpenFirstIdentity = (mark: string, body: string) => FirstIdentity | undefined
 
-/** Last millisecond of the year 9999: what a later "SentTimestamp" says is no time. */
+/** Last millisecond of the year 9999: what a later "SentTimestamp" says cannot be a time. */
 const latestSentAtMs = 253_402_300_799_999
 
 /** What a ReceiveMessage reply and a Lambda event both say of a message. Neither is to be trusted to say it. */
@@ -54,7 +54,7 @@ export function readMessage(
     receiveCount: Number(attributes?.['ApproximateReceiveCount']) || 1,
     receivedAtMs,
     groupId: inOrder ? attributes?.['MessageGroupId'] : undefined,
-    // A mark that does not open is no reason to refuse a message: it takes effect under its own id.
+    // A message is not refused for a mark that does not open: it takes effect under its own id.
     ...(mark === undefined ? {} : { firstIdentity: openFirstIdentity?.(mark, body) }),
   }
 }

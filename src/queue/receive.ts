@@ -13,7 +13,7 @@ import { queueError } from './sqs-client.ts'
 const maxMessages = 10
 
 /**
- * The `receive` verb over one client. An abort ends the long poll and gives no messages: it is no error. What SQS had
+ * The `receive` verb over one client. An abort ends the long poll and gives no messages; it is not an error. What SQS had
  * already put into an abandoned reply comes back by itself after the visibility timeout.
  *
  * @param callTimeoutMilliseconds what a call may take on top of its wait

@@ -27,7 +27,7 @@ const maxBatchBytes = 256 * 1024
  *
  * - `receive`: an abort gives `[]`.
  * - `delete`: returns what was not deleted after bounded attempts and never throws; repeating it is safe.
- * - `release`, `extend`: what is no longer in flight is passed over in silence, since it is visible already; throws
+ * - `release`, `extend`: what is no longer in flight is passed over, since it is visible already; throws
  *   `queue_unavailable` when the queue did not take the others. To SQS both are the same call.
  * - `send`: throws `queue_unavailable` when a body could not be sent; those before and beside it may have been. To a FIFO
  *   queue messages of one group go one after the other, because a batch may fail in its middle and go on.

@@ -16,13 +16,13 @@ export interface LoginEvent {
 export const clearProperties = ['user_id', 'device_type', 'locale', 'app_version'] as const
 
 /**
- * Why something is no event. Closed, and free of any text of the message: `<name>` is a name of ours, that is
+ * Why something is not an event. Closed, and free of any text of the message: `<name>` is a name of ours, that is
  * `user_id`, `device_type`, `locale`, `app_version` or a configured field.
  *
  * - `json_invalid`: the body is not JSON
  * - `array_empty`: the body is an array without elements
  * - `rejects_many`: elements of an array, kept together as an array, because those before them filled the message's share
- * - `event_not_object`: the body, or an element of its array, is no JSON object
+ * - `event_not_object`: the body, or an element of its array, is not a JSON object
  * - `<name>_missing`: the property is absent or null (`locale` may be)
  * - `<name>_invalid`: another type, another shape, U+0000 or a lone surrogate; for a field, refused by its rule
  * - `<name>_too_long`: more characters than the column or the field's rule takes

@@ -1,6 +1,6 @@
 /** What a body holds once its envelopes are off. */
 export interface Unwrapped {
-  /** Parsed JSON; undefined where the text is none. */
+  /** Parsed JSON; undefined where the text is not JSON. */
   readonly content: unknown
   /** Source text of the content, exactly as it was sent. */
   readonly text: () => string
@@ -84,7 +84,7 @@ function isObject(value: unknown): value is Envelope {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** JSON.parse makes own properties only, `__proto__` too; what an object inherits is no part of the body. */
+/** JSON.parse makes own properties only, `__proto__` too; what an object inherits does not belong to the body. */
 function own(envelope: Envelope, name: string): unknown {
   return Object.hasOwn(envelope, name) ? envelope[name] : undefined
 }

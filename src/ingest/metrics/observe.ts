@@ -39,9 +39,9 @@ export type IngestEvent =
       /** Those that left the quarantine, and the rows that they gave. */
       readonly entries: number
       readonly rows: number
-      /** Those that are still no event. */
+      /** Entries that are still not events. */
       readonly returned: number
-      /** What is no event in those that left, by reason: it has entries of its own now. */
+      /** What is not an event in those that left, by reason: it has entries of its own now. */
       readonly reasons: ReadonlyMap<string, number>
     }
   /** A redrive changed nothing; it is tried again, with fewer entries or later, or the run ends. */

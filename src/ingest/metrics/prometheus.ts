@@ -32,6 +32,10 @@ const operations: readonly QueueOperation[] = ['receive', 'extend', 'settle', 'd
 export function createIngestMetrics(worker?: number): IngestMetrics {
   const registry = new Registry()
   if (worker !== undefined) registry.setDefaultLabels({ worker: String(worker) })
+  return { observe: createObserve(registerSeries(registry)), snapshot: () => registry.getMetricsAsJSON() }
+}
+
+function registerSeries(registry: Registry) {
   const common = (name: string, help: string) => ({ name: prefix + name, help, registers: [registry] })
   const counter = (name: string, help: string) => new Counter(common(name, help))
   const labelled = (name: string, help: string, label: string, values: readonly string[]) => {
@@ -41,103 +45,110 @@ export function createIngestMetrics(worker?: number): IngestMetrics {
     return made
   }
   const histogram = (name: string, help: string, buckets: number[]) => new Histogram({ ...common(name, help), buckets })
-
-  const received = counter('messages_received_total', 'Deliveries received from the queue')
-  const stored = counter('rows_stored_total', 'Rows committed to user_logins')
-  const duplicates = counter('duplicates_total', 'Deliveries whose message had taken effect before')
-  const quarantined = labelled('quarantined_total', 'Events committed to the quarantine', 'reason', [])
-  const redriven = counter('redriven_total', 'Quarantined entries that a redrive took out of the quarantine')
-  const returned = counter(
-    'redrives_returned_total',
-    'Quarantined entries that were tried again and are still no event',
-  )
-  const released = counter('messages_released_total', 'Deliveries given back to the queue without effect')
-  const undeleted = counter(
-    'delete_failures_total',
-    'Messages that took effect and could not be deleted; they come again',
-  )
-  const unstorable = counter('messages_unstorable_total', 'Messages that the store refuses even alone')
-  const batchFailures = counter('batch_failures_total', 'Batches ended by a fault of tokenvault')
-  const queueFailures = labelled('queue_failures_total', 'Failed calls to the queue', 'operation', operations)
   const storeCodes = ['store_unavailable', 'store_refused', 'internal']
-  const storeFailures = labelled('store_failures_total', 'Commits that failed, by error code', 'code', storeCodes)
-  const redriveFailures = labelled('redrive_failures_total', 'Redrives that failed, by error code', 'code', storeCodes)
-  const batchMessages = histogram('batch_messages', 'Deliveries in a batch', batchBuckets)
-  const batchSeconds = histogram('batch_duration_seconds', 'From taking a batch to having settled it', durationBuckets)
-  const tokenizeSeconds = histogram('tokenize_duration_seconds', 'Parsing, tokenizing and sealing', durationBuckets)
-  const commitSeconds = histogram('commit_duration_seconds', 'One transaction with all effects', durationBuckets)
+  return {
+    received: counter('messages_received_total', 'Deliveries received from the queue'),
+    stored: counter('rows_stored_total', 'Rows committed to user_logins'),
+    duplicates: counter('duplicates_total', 'Deliveries whose message had taken effect before'),
+    quarantined: labelled('quarantined_total', 'Events committed to the quarantine', 'reason', []),
+    redriven: counter('redriven_total', 'Quarantined entries that a redrive took out of the quarantine'),
+    returned: counter('redrives_returned_total', 'Quarantined entries that were tried again and are still no event'),
+    released: counter('messages_released_total', 'Deliveries given back to the queue without effect'),
+    undeleted: counter('delete_failures_total', 'Messages that took effect and could not be deleted; they come again'),
+    unstorable: counter('messages_unstorable_total', 'Messages that the store refuses even alone'),
+    batchFailures: counter('batch_failures_total', 'Batches ended by a fault of tokenvault'),
+    queueFailures: labelled('queue_failures_total', 'Failed calls to the queue', 'operation', operations),
+    storeFailures: labelled('store_failures_total', 'Commits that failed, by error code', 'code', storeCodes),
+    redriveFailures: labelled('redrive_failures_total', 'Redrives that failed, by error code', 'code', storeCodes),
+    batchMessages: histogram('batch_messages', 'Deliveries in a batch', batchBuckets),
+    batchSeconds: histogram('batch_duration_seconds', 'From taking a batch to having settled it', durationBuckets),
+    tokenizeSeconds: histogram('tokenize_duration_seconds', 'Parsing, tokenizing and sealing', durationBuckets),
+    commitSeconds: histogram('commit_duration_seconds', 'One transaction with all effects', durationBuckets),
+    ...registerGauges(registry),
+  }
+}
+
+function registerGauges(registry: Registry) {
+  const registers = [registry]
   const depth = new Gauge({
-    ...common('queue_messages', 'Messages in the queue as it counts them, approximately'),
+    name: `${prefix}queue_messages`,
+    help: 'Messages in the queue as it counts them, approximately',
     labelNames: ['state'],
+    registers,
   })
-  let oldestSentAtMs: number | undefined
+  /** Of the latest receive; undefined after one that gave nothing. */
+  const oldest: { sentAtMs?: number | undefined } = {}
   new Gauge({
-    ...common('oldest_message_age_seconds', 'Age of the oldest message of the latest receive; 0 after an empty one'),
+    name: `${prefix}oldest_message_age_seconds`,
+    help: 'Age of the oldest message of the latest receive; 0 after an empty one',
+    registers,
     collect() {
       // While nothing is received it goes on growing, as what waits in the queue does.
-      this.set(oldestSentAtMs === undefined ? 0 : Math.max(0, (Date.now() - oldestSentAtMs) / 1000))
+      this.set(oldest.sentAtMs === undefined ? 0 : Math.max(0, (Date.now() - oldest.sentAtMs) / 1000))
     },
   })
   new Gauge({
     name: 'process_resident_memory_bytes',
     help: 'Resident memory size in bytes',
-    registers: [registry],
+    registers,
     collect() {
       this.set(process.memoryUsage.rss())
     },
   })
+  return { depth, oldest }
+}
 
-  const observe: Observe = event => {
+function createObserve(series: ReturnType<typeof registerSeries>): Observe {
+  return event => {
     switch (event.kind) {
       case 'received':
-        received.inc(event.messages)
-        oldestSentAtMs = event.oldestSentAtMs
+        series.received.inc(event.messages)
+        series.oldest.sentAtMs = event.oldestSentAtMs
         break
       case 'received_none':
-        oldestSentAtMs = undefined
+        series.oldest.sentAtMs = undefined
         break
       case 'queue_failed':
-        queueFailures.inc({ operation: event.operation })
+        series.queueFailures.inc({ operation: event.operation })
         break
       case 'tokenized':
-        tokenizeSeconds.observe(event.seconds)
+        series.tokenizeSeconds.observe(event.seconds)
         break
       case 'committed':
-        commitSeconds.observe(event.seconds)
+        series.commitSeconds.observe(event.seconds)
         break
       case 'store_failed':
-        storeFailures.inc({ code: event.code })
+        series.storeFailures.inc({ code: event.code })
         break
       case 'batch':
-        batchMessages.observe(event.messages)
-        batchSeconds.observe(event.seconds)
-        stored.inc(event.rows)
-        duplicates.inc(event.duplicates)
-        released.inc(event.released)
-        undeleted.inc(event.undeleted)
-        unstorable.inc(event.unstorable)
-        for (const [reason, count] of event.reasons) quarantined.inc({ reason }, count)
+        series.batchMessages.observe(event.messages)
+        series.batchSeconds.observe(event.seconds)
+        series.stored.inc(event.rows)
+        series.duplicates.inc(event.duplicates)
+        series.released.inc(event.released)
+        series.undeleted.inc(event.undeleted)
+        series.unstorable.inc(event.unstorable)
+        for (const [reason, count] of event.reasons) series.quarantined.inc({ reason }, count)
         break
       case 'redriven':
-        redriven.inc(event.entries)
-        stored.inc(event.rows)
-        returned.inc(event.returned)
-        for (const [reason, count] of event.reasons) quarantined.inc({ reason }, count)
+        series.redriven.inc(event.entries)
+        series.stored.inc(event.rows)
+        series.returned.inc(event.returned)
+        for (const [reason, count] of event.reasons) series.quarantined.inc({ reason }, count)
         break
       case 'redrive_failed':
-        redriveFailures.inc({ code: event.code })
+        series.redriveFailures.inc({ code: event.code })
         break
       case 'batch_failed':
-        batchFailures.inc()
+        series.batchFailures.inc()
         break
       case 'depth':
-        depth.set({ state: 'visible' }, event.visible)
-        depth.set({ state: 'in_flight' }, event.inFlight)
-        depth.set({ state: 'delayed' }, event.delayed)
+        series.depth.set({ state: 'visible' }, event.visible)
+        series.depth.set({ state: 'in_flight' }, event.inFlight)
+        series.depth.set({ state: 'delayed' }, event.delayed)
         break
     }
   }
-  return { observe, snapshot: () => registry.getMetricsAsJSON() }
 }
 
 /** What a supervisor counts of its worker processes. */

@@ -22,9 +22,9 @@ export interface RedriveTotals {
   readonly redriven: number
   /** Rows that they gave. */
   readonly rows: number
-  /** Entries of their own for what is no event in those that left. */
+  /** Entries of their own for what is not an event in those that left. */
   readonly quarantined: number
-  /** Entries that are still no event. */
+  /** Entries that are still not events. */
   readonly returned: number
 }
 
@@ -117,7 +117,7 @@ function decide(
     const message = messages.get(id)
     if (message === undefined) return { id, reason: refused.has(id) ? 'row_invalid' : 'seal_invalid' }
     const [rejected, ...others] = message.quarantined
-    // Nothing of it is an event: it stays what it is, and keeps its seal.
+    // None of it is an event: it stays what it is, and keeps its seal.
     if (message.rows.length === 0 && rejected !== undefined && others.length === 0)
       return { id, reason: rejected.reason }
     return { id, message: { ...message, messageId, sentOn } }

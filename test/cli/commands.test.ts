@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { runCommand } from '../helpers/cli/cli.ts'
+import { runInProcess } from '../helpers/cli/cli-in-process.ts'
 import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 
 const commands = [
@@ -26,7 +27,7 @@ t.test('every command has help, on standard output, with exit code 0', async t =
   t.equal(overview.code, 0)
   for (const command of commands) {
     t.match(overview.stdout, new RegExp(`^ {2}${command}\\b`, 'm'))
-    const { code, stdout, stderr } = await runCommand(t, [command, '--help'])
+    const { code, stdout, stderr } = await runInProcess([command, '--help'])
     t.strictSame({ code, stderr }, { code: 0, stderr: '' }, command)
     t.match(stdout, new RegExp(`^Usage: tokenvault ${command}`))
   }
@@ -73,7 +74,7 @@ const mistakes: Record<string, { args: string[]; environment?: NodeJS.ProcessEnv
 }
 for (const [name, { args, environment, says }] of Object.entries(mistakes)) {
   t.test(`wrong usage gets exit code 2 and one clear message: ${name}`, async t => {
-    const { code, stdout, stderr } = await runCommand(t, args, environment)
+    const { code, stdout, stderr } = await runInProcess(args, environment)
     t.strictSame({ code, stdout }, { code: 2, stdout: '' })
     t.match(stderr, says)
   })
@@ -104,7 +105,7 @@ t.test('input that is no array is refused before anything starts', async t => {
     [JSON.stringify([{}, { user_id: 'secret-value'.repeat(90_000) }]), /element 1 .* larger than a message/],
   ] as const) {
     writeFileSync(join(directory, 'input.json'), content)
-    const { code, stderr } = await runCommand(t, [
+    const { code, stderr } = await runInProcess([
       'up',
       '--drain',
       '--input',

@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { type Command, runCommand, startCommand } from '../helpers/cli/cli.ts'
+import { type Command, startCommand } from '../helpers/cli/cli.ts'
+import { runInProcess } from '../helpers/cli/cli-in-process.ts'
 import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 import { issuer, signJwt } from '../helpers/http/jwks-server.ts'
 import { type Caller, callAs, createVaultWorld } from '../helpers/http/vault-api.ts'
@@ -80,16 +81,14 @@ t.test(
       return file
     }
     const as = async (jwtFile: string, ...args: string[]) =>
-      runCommand(t, [...args, '--url', origins[args.length % 4]!, '--jwt-file', jwtFile])
+      runInProcess([...args, '--url', origins[args.length % 4]!, '--jwt-file', jwtFile])
     const admin = await jwtOf('alex', 'administrator')
     const investigator = await jwtOf('casey', 'investigator')
     const approver = await jwtOf('robin', 'approver')
     const [token = ''] = tokens
 
-    const [listed, refused] = await Promise.all([
-      as(admin, 'suspension', 'list'),
-      as(investigator, 'detokenize', token, '--purpose', purpose),
-    ])
+    const listed = await as(admin, 'suspension', 'list')
+    const refused = await as(investigator, 'detokenize', token, '--purpose', purpose)
     t.match(listed.stdout, /^subject +issuer +suspended at\n-.*\ncasey +https:\/\/issuer.test +20/)
     t.match(refused, { code: 1, stderr: /api_refused: 403 principal_suspended/ })
     const lifted = await as(admin, 'suspension', 'lift', 'casey', '--issuer', issuer)
@@ -99,21 +98,18 @@ t.test(
     const asked = await as(investigator, ...many)
     t.match(asked, { code: 3, stdout: '', stderr: /needs an approval.*`tokenvault approval approve [0-9a-f-]{36}`/ })
     const [id = ''] = /[0-9a-f-]{36}/.exec(asked.stderr) ?? []
-    const [pending, shown] = await Promise.all([
-      as(approver, 'approval', 'list'),
-      as(investigator, 'approval', 'show', id),
-    ])
+    const pending = await as(approver, 'approval', 'list')
+    const shown = await as(investigator, 'approval', 'show', id)
     t.match(pending.stdout, new RegExp(`\\n${id} +casey +${purpose} +full +6 +20`))
     t.match(shown.stdout, /state +pending\n(.|\n)*roles +investigator\nfields +ip 6\n/)
     const approved = await as(approver, 'approval', 'approve', id)
     t.match(approved, { code: 0, stdout: /approved; who asked has 15 minutes/ })
 
     const support = await jwtOf('kim', 'support')
-    const [all, part, tooLate] = await Promise.all([
-      as(investigator, ...many, '--approval', id),
-      as(support, 'detokenize', token, '--purpose', purpose, '--reveal', 'partial', '--ticket', 'SUP-1'),
-      as(approver, 'approval', 'refuse', id),
-    ])
+    const all = await as(investigator, ...many, '--approval', id)
+    const inPart = ['--reveal', 'partial', '--ticket', 'SUP-1']
+    const part = await as(support, 'detokenize', token, '--purpose', purpose, ...inPart)
+    const tooLate = await as(approver, 'approval', 'refuse', id)
     const lines = tokens.slice(0, 6).map((each, n) => `${each}\t10.0.0.${n}\n`)
     t.match(all, { code: 0, stderr: '', stdout: lines.join('') })
     t.match(part, { code: 0, stdout: `${token}\t10.0.0.0/24\n` })

@@ -2,6 +2,7 @@ import { startFauxqs } from 'fauxqs'
 import t from 'tap'
 import { createQuarantineStore } from '../../../src/store/quarantine.ts'
 import { runCommand, startCommand } from '../../helpers/cli/cli.ts'
+import { runInProcess } from '../../helpers/cli/cli-in-process.ts'
 import { temporaryDirectory } from '../../helpers/embedded/embedded-directory.ts'
 import { createVaultDatabase } from '../../helpers/postgres/vault-database.ts'
 import { loginBodies } from '../../helpers/queue/events.ts'
@@ -11,7 +12,7 @@ t.test('an operator’s first look at what is no event, from the shell', { timeo
   const dataDir = temporaryDirectory(t)
   const up = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
   await up.printed(/ operator +eyJ/)
-  const run = async (...args: string[]) => runCommand(t, ['quarantine', ...args, '--data-dir', dataDir])
+  const run = (...args: string[]) => runInProcess(['quarantine', ...args, '--data-dir', dataDir])
 
   const listed = await run('list', '--json')
   t.strictSame([listed.code, listed.stderr], [0, ''])
@@ -39,7 +40,7 @@ t.test('an operator’s first look at what is no event, from the shell', { timeo
   t.match(await run('discard', id), { code: 0, stdout: /discarded; its body is erased/ })
   t.match(await run('list'), { code: 0, stdout: 'no entry is quarantined\n' })
   t.match(await run('discard', id), { code: 1, stderr: /api_refused: 409 quarantine_settled/ })
-  const status = await runCommand(t, ['dlq', 'status', '--json', '--data-dir', dataDir])
+  const status = await runInProcess(['dlq', 'status', '--json', '--data-dir', dataDir])
   t.match(JSON.parse(status.stdout), { queue: 'login-events', deadLetterDepth: { visible: 0 } })
   t.match(await runCommand(t, ['dlq', 'redrive', '--data-dir', dataDir]), { code: 0, stdout: '0 moved, 0 left\n' })
   for (const args of [

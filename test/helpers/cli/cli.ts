@@ -1,14 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
+import { compileCache } from '../run/tap.ts'
 
 const entry = fileURLToPath(new URL('../../../src/cli/tokenvault.js', import.meta.url))
 
 /** A command that the suite starts hundreds of times need not compile hundreds of times. */
-export const compiled = { NODE_COMPILE_CACHE: join(tmpdir(), 'tokenvault-test-compiled') }
+export const compiled = { NODE_COMPILE_CACHE: compileCache }
 
 /** A tokenvault command that runs in a process of its own. */
 export interface Command {

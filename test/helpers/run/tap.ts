@@ -1,6 +1,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+
+/** Where Node keeps what it compiled: hundreds of test processes and commands load the same modules. */
+export const compileCache = join(import.meta.dirname, '../../../.tap/compiled')
 
 /**
  * Runs tap and prints of its report what somebody reads: a line a file, failures with their diagnostics, skips with reasons,
@@ -12,7 +16,7 @@ import { createInterface } from 'node:readline'
 export async function runTap(args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<number> {
   const tap = spawn('tap', ['--reporter=tap', ...args], {
     stdio: ['inherit', 'pipe', 'inherit'],
-    env: { ...process.env, ...environment },
+    env: { NODE_COMPILE_CACHE: compileCache, ...process.env, ...environment },
   })
   const ended = once(tap, 'close')
   let counts = ''

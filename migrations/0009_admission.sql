@@ -83,9 +83,9 @@ CREATE TYPE pii_vault.standing AS (
   issuer text,
   subject text,
   is_suspended boolean,
-  minute_values bigint, -- what counts against the budget of a minute, and against that of a day
+  minute_values bigint, -- what was spent of the budget of a minute, and of that of a day
   day_values bigint,
-  charged bigint -- how much of both this group adds
+  charged bigint -- what this group adds to both
 );
 
 -- How the principals [{issuer, subject}] stand, in their order.
@@ -110,30 +110,29 @@ END
 $$;
 
 -- Checks whether all actions are plain: none changes anything, nobody is suspended, and the budgets hold each after those
--- before it. Returns how the principals stand after them, or null where one action is not plain.
+-- before it. Returns how the principals stand after them, or null where one is not plain.
 CREATE FUNCTION pii_vault.check_plain(standings pii_vault.standing[], actions jsonb) RETURNS pii_vault.standing[]
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  action record;
+  standing pii_vault.standing;
 BEGIN
-  RETURN (
-    -- What is not bounded has no room to compare with: null, which is not true.
-    SELECT CASE WHEN bool_or(changes OR is_suspended OR minute_values > minute_room OR day_values > day_room) IS NOT TRUE THEN
-      array_agg(ROW(principal, issuer, subject, is_suspended, minute_values + taken, day_values + taken, taken)
-        ::pii_vault.standing ORDER BY place) END
-    FROM unnest(standings) WITH ORDINALITY
-      AS standing (principal, issuer, subject, is_suspended, minute_values, day_values, charged, place)
-    JOIN (
-      -- The most that a principal may have taken before, so that each of its actions fits.
-      SELECT place, max(taken_so_far) AS taken, bool_or(change IS NOT NULL) AS changes,
-        min(per_minute - taken_so_far) FILTER (WHERE taken > 0) AS minute_room,
-        min(per_day - taken_so_far) FILTER (WHERE taken > 0) AS day_room
-      FROM (
-        SELECT principal + 1 AS place, coalesce("values", 0) AS taken, "perMinute" AS per_minute, "perDay" AS per_day, change,
-          sum(coalesce("values", 0)) OVER (PARTITION BY principal ORDER BY ordinality) AS taken_so_far
-        FROM ROWS FROM (jsonb_to_recordset(actions)
-          AS (principal integer, "values" bigint, "perMinute" bigint, "perDay" bigint, change jsonb)) WITH ORDINALITY
-      ) AS action GROUP BY place
-    ) AS asked USING (place));
+  FOR action IN
+    SELECT principal + 1 AS place, coalesce("values", 0) AS taken, "perMinute" AS per_minute, "perDay" AS per_day, change
+    FROM ROWS FROM (jsonb_to_recordset(actions)
+      AS (principal integer, "values" bigint, "perMinute" bigint, "perDay" bigint, change jsonb)) WITH ORDINALITY
+    ORDER BY ordinality
+  LOOP
+    standing := standings[action.place];
+    standing.charged := standing.charged + action.taken;
+    IF action.change IS NOT NULL OR standing.is_suspended OR action.taken > 0 AND (
+      standing.day_values + standing.charged > action.per_day OR standing.minute_values + standing.charged > action.per_minute) THEN
+      RETURN NULL;
+    END IF;
+    standings[action.place] := standing;
+  END LOOP;
+  RETURN standings;
 END
 $$;
 
@@ -143,10 +142,10 @@ CREATE FUNCTION pii_vault.check_charge(
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF taken > 0 AND standing.day_values + taken > per_day THEN
+  IF taken > 0 AND standing.day_values + standing.charged + taken > per_day THEN
     RETURN jsonb_build_object('code', 'budget_exceeded', 'window', 'day', 'retryAfterSeconds', pii_vault.seconds_until_fit(
       standing.principal, 3600, interval '24 hours', standing.charged, taken, per_day, moment));
-  ELSIF taken > 0 AND standing.minute_values + taken > per_minute THEN
+  ELSIF taken > 0 AND standing.minute_values + standing.charged + taken > per_minute THEN
     RETURN jsonb_build_object('code', 'budget_exceeded', 'window', 'minute', 'retryAfterSeconds', pii_vault.seconds_until_fit(
       standing.principal, 10, interval '1 minute', standing.charged, taken, per_minute, moment));
   END IF;
@@ -283,7 +282,6 @@ DECLARE
   standings pii_vault.standing[];
   standing pii_vault.standing;
   action record;
-  place integer;
   admission jsonb;
   admissions jsonb[] := '{}';
 BEGIN
@@ -295,13 +293,12 @@ BEGIN
   standings := pii_vault.read_standings(request -> 'principals', moment);
 
   FOR action IN
-    SELECT principal, coalesce("values", 0) AS taken, "perMinute" AS per_minute, "perDay" AS per_day, change
+    SELECT principal + 1 AS place, coalesce("values", 0) AS taken, "perMinute" AS per_minute, "perDay" AS per_day, change
     FROM ROWS FROM (jsonb_to_recordset(request -> 'actions')
       AS (principal integer, "values" bigint, "perMinute" bigint, "perDay" bigint, change jsonb)) WITH ORDINALITY
     ORDER BY ordinality
   LOOP
-    place := action.principal + 1;
-    standing := standings[place];
+    standing := standings[action.place];
     admission := NULL;
     IF standing.is_suspended THEN
       admission := '{"code": "principal_suspended"}';
@@ -314,10 +311,8 @@ BEGIN
 
     -- Only now: an approval is not used up by a call that the budget refuses.
     IF admission -> 'code' IS NULL THEN
-      standing.minute_values := standing.minute_values + action.taken;
-      standing.day_values := standing.day_values + action.taken;
       standing.charged := standing.charged + action.taken;
-      standings[place] := standing;
+      standings[action.place] := standing;
       IF action.change ->> 'kind' = 'lift_suspension' THEN
         -- It forgets what was spent, by earlier actions of this group too; so these come first, and all is read again.
         PERFORM pii_vault.apply_charges(standings, moment);
@@ -327,7 +322,7 @@ BEGIN
         PERFORM pii_vault.apply_change(action.change, admission, standing, moment);
       END IF;
     ELSIF admission ->> 'window' = 'day' THEN
-      standings[place].is_suspended := true;
+      standings[action.place].is_suspended := true;
       INSERT INTO pii_vault.suspensions (principal, issuer, subject, suspended_at)
       VALUES (standing.principal, standing.issuer, standing.subject, moment);
     END IF;

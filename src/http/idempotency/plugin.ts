@@ -22,7 +22,7 @@ const keyShape = /^[ -~]{1,255}$/
  * changed nothing, so its claim is given back and the request may be repeated. Of one that fails nobody knows: a commit may
  * have taken effect though its reply was lost. So its claim stays until it runs out, and a repeat is answered
  * `idempotency_in_progress` until then. A repeat is authenticated as any request is, and tells its own caller what it
- * was told before; it is no act, so it leaves no evidence.
+ * was told before; it is not an action, so it leaves no evidence.
  *
  * Register it after authentication and before the routes.
  */

@@ -61,18 +61,6 @@ export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineV
   const { fields, store, openAction } = deps
   const known = [...deps.clearProperties, ...fields.keys()]
   const needs = 'quarantine'
-
-  const find = async (id: string) => {
-    const found = await store.findEntry(id)
-    if (found === undefined) throw new TokenvaultError('quarantine_unknown')
-    return found
-  }
-  const findOpen = async (id: string) => {
-    const { entry, body } = await find(id)
-    if (body === null) throw new TokenvaultError('quarantine_settled')
-    return { entry, body }
-  }
-
   return {
     async list(principal, { requestId, filter, limit, before }) {
       await openAction({ operation: 'quarantine_list', principal, requestId, needs })
@@ -81,7 +69,7 @@ export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineV
 
     async show(principal, { requestId, id }) {
       await openAction({ operation: 'quarantine_show', principal, requestId, needs })
-      const { entry, body } = await find(id)
+      const { entry, body } = await find(store, id)
       if (body === null) return entry
       const text = deps.openQuarantined([body])[0]
       return { ...entry, shape: text === undefined ? { json: 'unreadable' } : describeShape(text, known) }
@@ -103,12 +91,12 @@ export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineV
 
     async redrive(principal, { requestId, id }) {
       const { record } = await openAction({ operation: 'quarantine_redrive', principal, requestId, needs })
-      const { entry } = await findOpen(id)
+      const { entry } = await findOpen(store, id)
       await record({ quarantined: [id] })
       if (entry.state === 'redrive_requested') return
       const [requested] = await store.requestRedrive([id])
       // Another operator was faster; or it was settled meanwhile, and that is told.
-      if (requested === undefined) await findOpen(id)
+      if (requested === undefined) await findOpen(store, id)
     },
 
     async redriveAll(principal, { requestId, reason, before }) {
@@ -124,12 +112,24 @@ export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineV
 
     async discard(principal, { requestId, id }) {
       const { record } = await openAction({ operation: 'quarantine_discard', principal, requestId, needs })
-      await findOpen(id)
+      await findOpen(store, id)
       await record({ quarantined: [id] })
       const [discarded] = await store.discard([id])
       if (discarded === undefined) throw new TokenvaultError('quarantine_settled')
     },
   }
+}
+
+async function find(store: QuarantineStore, id: string) {
+  const found = await store.findEntry(id)
+  if (found === undefined) throw new TokenvaultError('quarantine_unknown')
+  return found
+}
+
+async function findOpen(store: QuarantineStore, id: string) {
+  const { entry, body } = await find(store, id)
+  if (body === null) throw new TokenvaultError('quarantine_settled')
+  return { entry, body }
 }
 
 /**

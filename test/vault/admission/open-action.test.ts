@@ -105,7 +105,8 @@ t.test('a refused action says why, before the caller hears it', async t => {
 
 t.test('who lacks the capability is refused at the opening, and that is on record', async t => {
   const { audit, openAction } = build()
-  const needy = { ...call, operation: 'quarantine_show', needs: 'quarantine' } as const
+  const { principal, requestId } = call
+  const needy = { operation: 'quarantine_show', principal, requestId, needs: 'quarantine' } as const
   await t.rejects(openAction(needy), { code: 'role_not_permitted' })
   t.match(audit.events, [{ type: 'quarantine_show', decision: 'refused', code: 'role_not_permitted', granted: 0 }])
   await t.resolves(openAction({ ...needy, principal: { ...investigator, roles: ['operator'] } }))

@@ -36,7 +36,7 @@ function packIds(ids: readonly string[]): ByteColumn {
   return packBytes(
     ids.map(id => {
       const bytes = Buffer.from(id, 'hex')
-      // Buffer.from stops at what is no digit, and would bind to less than was meant.
+      // Buffer.from stops at the first character that is not a digit, and would bind to less than was meant.
       if (bytes.length !== sivBytes || id.length !== 2 * sivBytes)
         throw new RangeError('an id is not 32 hexadecimal digits')
       return bytes

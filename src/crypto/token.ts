@@ -25,7 +25,7 @@ export interface MintedTokens {
 // A field name never holds `_v<digits>_`, so the first one is the separator.
 const tokenShape = /^([a-z][a-z0-9_]{0,31}?)_v([1-9][0-9]{0,8})_([A-Za-z0-9_-]+)$/
 
-/** @returns undefined where the text is no token: another shape, another length, or base64url that is not canonical */
+/** @returns undefined where the text is not a token: another shape, another length, or base64url that is not canonical */
 export function parseToken(text: string): ParsedToken | undefined {
   if (text.length > maxTokenLength) return undefined
   const match = tokenShape.exec(text)

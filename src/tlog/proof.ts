@@ -41,7 +41,7 @@ export type Proven =
  * Checks a proof with the verifier key alone.
  *
  * @param proof as it came, of any shape
- * @throws TokenvaultError `receipt_invalid` for what is no proof or proves nothing, `checkpoint_invalid` where a
+ * @throws TokenvaultError `receipt_invalid` for what is not a proof, or proves nothing, `checkpoint_invalid` where a
  *   checkpoint in it is not one of the log
  */
 export function checkProof(proof: unknown, verifier: NoteVerifier): Proven {
@@ -55,8 +55,8 @@ function checkInclusion(proof: Record<string, unknown>, verifier: NoteVerifier):
   const path = readPath(proof['path'])
   const note = proof['checkpoint']
   if (typeof sequence !== 'number' || leaf === undefined || path === undefined || typeof note !== 'string')
-    throw noProof()
-  if (event !== undefined && (typeof event !== 'string' || !event.isWellFormed())) throw noProof()
+    throw notAProof()
+  if (event !== undefined && (typeof event !== 'string' || !event.isWellFormed())) throw notAProof()
   const checkpoint = openCheckpoint(note, verifier)
   if (event !== undefined && Buffer.compare(leafHash(Buffer.from(event, 'utf8')), leaf) !== 0)
     throw new TokenvaultError('receipt_invalid', 'the leaf hash is not that of the event')
@@ -68,7 +68,7 @@ function checkInclusion(proof: Record<string, unknown>, verifier: NoteVerifier):
 
 function checkConsistency(proof: Record<string, unknown>, verifier: NoteVerifier): Proven {
   const path = readPath(proof['path'])
-  if (typeof proof['from'] !== 'string' || typeof proof['to'] !== 'string' || path === undefined) throw noProof()
+  if (typeof proof['from'] !== 'string' || typeof proof['to'] !== 'string' || path === undefined) throw notAProof()
   const from = openCheckpoint(proof['from'], verifier)
   const to = openCheckpoint(proof['to'], verifier)
   const [first, second] = [from.treeSize, to.treeSize]
@@ -88,6 +88,6 @@ function readHash(text: unknown): Uint8Array | undefined {
   return typeof text === 'string' ? decodeBase64(text) : undefined
 }
 
-function noProof(): TokenvaultError {
-  return new TokenvaultError('receipt_invalid', 'it is no proof')
+function notAProof(): TokenvaultError {
+  return new TokenvaultError('receipt_invalid', 'it is not a proof')
 }

@@ -46,7 +46,7 @@ export function openReceipt(
   const { log, sequence, leafHash, signature } = shapeOf(receipt)
   const bytes = decodeBase64(leafHash)
   if (bytes?.length !== treeHashBytes || !Number.isSafeInteger(sequence) || sequence < 0)
-    throw new TokenvaultError('receipt_invalid', 'it is no receipt')
+    throw new TokenvaultError('receipt_invalid', 'it is not a receipt')
   if (log !== verifier.name) throw new TokenvaultError('receipt_invalid', 'the receipt is of another log')
   if (!verifier.verify(formatReceipt({ log, sequence, leafHash }), signature))
     throw new TokenvaultError('receipt_invalid', 'the signature of the receipt is wrong, or of another key')
@@ -61,6 +61,6 @@ function shapeOf(receipt: unknown): Receipt {
     typeof leafHash !== 'string' ||
     typeof signature !== 'string'
   )
-    throw new TokenvaultError('receipt_invalid', 'it is no receipt')
+    throw new TokenvaultError('receipt_invalid', 'it is not a receipt')
   return { log, sequence, leafHash, signature }
 }

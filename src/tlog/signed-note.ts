@@ -105,7 +105,7 @@ export function formatNote(text: string, signatures: readonly NoteSignature[]): 
  */
 export function parseNote(note: string): { readonly text: string; readonly signatures: readonly NoteSignature[] } {
   const malformed = (why: string) => new TokenvaultError('checkpoint_invalid', `the note is malformed: ${why}`)
-  if (!note.isWellFormed()) throw malformed('it is no UTF-8')
+  if (!note.isWellFormed()) throw malformed('it is not UTF-8')
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what a note must not hold
   if (/[\0-\x09\x0b-\x1f]/.test(note)) throw malformed('it has control characters')
   const end = note.lastIndexOf('\n\n')

@@ -4,7 +4,7 @@ import { foldRoots, verifyConsistency } from '../../tlog/merkle.ts'
 import { createNoteVerifier, type NoteSigner } from '../../tlog/signed-note.ts'
 import type { AuditHead, AuditReader, CheckpointSink, CheckpointStore, StoredCheckpoint } from './ports.ts'
 import { readConsistencyPath } from './prove.ts'
-import { type KeptCheckpoints, readKept, signedOf } from './stored-checkpoints.ts'
+import { readStoredCheckpoints, type StoredCheckpoints, signedOf } from './stored-checkpoints.ts'
 
 /**
  * Signs the log as it stands, keeps the checkpoint and publishes it. A tree that did not grow gets no new one. The newest
@@ -26,7 +26,7 @@ export type MakeCheckpoint = () => Promise<StoredCheckpoint | undefined>
 
 /**
  * @param deps.sink absent: checkpoints stay in the database
- * @param deps.onInvalid told `audit_invalid` when stored notes are found that are no checkpoints of this vault, and again only
+ * @param deps.onInvalid told `audit_invalid` when stored notes are found that are not checkpoints of this vault, and again only
  *   when others are
  */
 export function createMakeCheckpoint(deps: {
@@ -48,13 +48,13 @@ export function createMakeCheckpoint(deps: {
     await sink?.publish(checkpoint)
     publishedSize = checkpoint.treeSize
   }
-  const report = ({ invalid, largestInvalid }: KeptCheckpoints) => {
+  const report = ({ invalid, largestInvalid }: StoredCheckpoints) => {
     const state = invalid === 0 ? undefined : `${invalid} ${largestInvalid}`
     if (state !== undefined && state !== reported)
       onInvalid?.(
         new TokenvaultError(
           'audit_invalid',
-          `${invalid} stored notes are no checkpoints that this vault signed for their size, the largest of size ${largestInvalid}`,
+          `${invalid} stored notes are not checkpoints that this vault signed for their size, the largest of size ${largestInvalid}`,
         ),
       )
     reported = state
@@ -69,21 +69,21 @@ export function createMakeCheckpoint(deps: {
 
   return async () => {
     // In this order: whatever is appended in between only makes the tree larger than the checkpoint.
-    const kept = await readKept(reader, verifier, remembered?.treeSize)
+    const stored = await readStoredCheckpoints(reader, verifier, remembered?.treeSize)
     const head = await reader.readHead()
-    report(kept)
-    checkRemembered(remembered, kept)
+    report(stored)
+    checkRemembered(remembered, stored)
     const root = rootOf(head)
-    for (const checkpoint of signedOf(kept)) await checkGrown(reader, checkpoint, { treeSize: head.treeSize, root })
+    for (const checkpoint of signedOf(stored)) await checkGrown(reader, checkpoint, { treeSize: head.treeSize, root })
     // One that a crash left unpublished comes first; and where another history was published, nothing is signed at all.
     let failure: unknown
-    let current = kept.placed[0]?.stored
+    let current = stored.placed[0]?.stored
     if (current !== undefined)
       await publish(current).catch(error => {
         if (!isUnavailable(error)) throw error
         failure = error
       })
-    remembered = kept.placed[0]?.checkpoint
+    remembered = stored.placed[0]?.checkpoint
     if (head.treeSize > (current?.treeSize ?? 0)) {
       current = { treeSize: head.treeSize, note: signCheckpoint(signer, { treeSize: head.treeSize, root }) }
       await keep(current)
@@ -101,8 +101,8 @@ function isUnavailable(error: unknown): boolean {
   return error instanceof TokenvaultError && error.code === 'checkpoint_unavailable'
 }
 
-/** @throws TokenvaultError `audit_invalid` where the newest one of before is gone, or became another: nothing may do that */
-function checkRemembered(remembered: Checkpoint | undefined, { placed }: KeptCheckpoints): void {
+/** @throws TokenvaultError `audit_invalid` where the newest one known is gone, or became another: nothing may do that */
+function checkRemembered(remembered: Checkpoint | undefined, { placed }: StoredCheckpoints): void {
   if (remembered === undefined) return
   const { treeSize, root } = remembered
   const found = placed.find(({ checkpoint }) => checkpoint.treeSize === treeSize)

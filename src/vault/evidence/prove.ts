@@ -59,7 +59,7 @@ export function createProver(reader: AuditReader, verifier?: NoteVerifier): Prov
       const leaf = leafHash(stored.event)
       if (!verifyInclusion({ index: sequence, size: tree.treeSize, leafHash: leaf, path, root: tree.root }))
         throw mismatch()
-      // Not of our making where it is no text; its hash proves it all the same.
+      // An event that is not text was not made here; its hash proves it all the same.
       const event = isUtf8(stored.event) ? { event: Buffer.from(stored.event).toString('utf8') } : {}
       return { sequence, ...event, leafHash: toBase64(leaf), path: path.map(toBase64), checkpoint: note }
     },

@@ -3,13 +3,13 @@ import { type Checkpoint, openCheckpoint } from '../../tlog/checkpoint.ts'
 import type { NoteVerifier } from '../../tlog/signed-note.ts'
 import type { AuditReader, StoredCheckpoint } from './ports.ts'
 
-/** What is kept from a size on, or from the newest checkpoint on that this vault signed. */
-export interface KeptCheckpoints {
-  /** Signed by this vault for the size that they are kept under, largest first. */
+/** What is stored from a size on, or from the newest checkpoint on that this vault signed. */
+export interface StoredCheckpoints {
+  /** Signed by this vault for the size that they are stored under, largest first. */
   readonly placed: readonly { readonly stored: StoredCheckpoint; readonly checkpoint: Checkpoint }[]
-  /** The largest that this vault signed, and that is kept under another size than its own. */
+  /** The largest that this vault signed, and that is stored under another size than its own. */
   readonly strayed: Checkpoint | undefined
-  /** How many are neither, or strayed, and the size that the largest of them is kept under. */
+  /** How many are neither, or strayed, and the size that the largest of them is stored under. */
   readonly invalid: number
   readonly largestInvalid: number | undefined
 }
@@ -17,11 +17,11 @@ export interface KeptCheckpoints {
 const pageCheckpoints = 100
 
 /** @param from a size; without one, the newest checkpoint that this vault signed is the last that is read */
-export async function readKept(
+export async function readStoredCheckpoints(
   reader: Pick<AuditReader, 'listCheckpoints'>,
   verifier: NoteVerifier,
   from: number | undefined,
-): Promise<KeptCheckpoints> {
+): Promise<StoredCheckpoints> {
   const placed: { stored: StoredCheckpoint; checkpoint: Checkpoint }[] = []
   let strayed: Checkpoint | undefined
   let invalid = 0
@@ -41,12 +41,12 @@ export async function readKept(
   return { placed, strayed, invalid, largestInvalid }
 }
 
-/** @returns the newest checkpoint that this vault signed for the size it is kept under, whatever is kept beside it */
+/** @returns the newest checkpoint that this vault signed for the size it is stored under, whatever is stored beside it */
 export async function findNewest(
   reader: Pick<AuditReader, 'listCheckpoints'>,
   verifier: NoteVerifier,
 ): Promise<StoredCheckpoint | undefined> {
-  const { placed } = await readKept(reader, verifier, undefined)
+  const { placed } = await readStoredCheckpoints(reader, verifier, undefined)
   return placed[0]?.stored
 }
 
@@ -70,7 +70,7 @@ function openSigned(note: string, verifier: NoteVerifier): Checkpoint | undefine
 }
 
 /** What this vault signed once, and the log must have grown out of. A smaller one that strayed says no more than these. */
-export function signedOf({ placed, strayed }: KeptCheckpoints): readonly Checkpoint[] {
+export function signedOf({ placed, strayed }: StoredCheckpoints): readonly Checkpoint[] {
   const signed = placed.map(({ checkpoint }) => checkpoint)
   return strayed !== undefined && strayed.treeSize > (signed[0]?.treeSize ?? 0) ? [strayed, ...signed] : signed
 }

@@ -7,7 +7,7 @@ const maxBudget = 1_000_000_000
 /** In UTF-16 code units; the schema counts code points. */
 export const maxRoleName = 64
 
-/** What is said of a role's name that is none. */
+/** What is said of a key of roles that is not the name of a role. */
 export const roleNameMessage = `is not a name of 1 to ${maxRoleName} printable characters other than "*"`
 
 /** Text without control characters or spaces around it: what an access token may carry as a role, or as a claim's name. */

@@ -152,7 +152,7 @@ function offsetOf(node: unknown): number {
 
 function complainOfSchema(schema: TSchema, content: unknown, complain: Complain): void {
   const { maxErrors } = Settings.Get()
-  // The setting is everybody's, and there is no other way to hear of more than eight.
+  // The setting is of the whole process, and without it only the first eight errors are told.
   Settings.Set({ maxErrors: maxProblems })
   try {
     for (const error of Value.Errors(schema, content)) {

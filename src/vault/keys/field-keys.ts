@@ -76,7 +76,7 @@ export class FieldKeys {
     try {
       return this.#keyset.primary('signing', '').material.export()
     } catch (cause) {
-      // Vaults of before have none, and the catalogue's remedy would send their operators to a backup.
+      // Earlier vaults have none, and the catalogue's remedy would send their operators to a backup.
       throw new TokenvaultError('keyset_incomplete', 'no signing key: `tokenvault migrate` of this release makes it', {
         cause,
       })

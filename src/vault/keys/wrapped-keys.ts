@@ -72,7 +72,7 @@ export async function createMissingKeys(
   const isNewVault = present.size === 0 && !isUsed
   const isNewField = (field: string) =>
     field !== '' && !present.has(`token/${field}`) && !present.has(`data/${field}`) && !usedFields.has(field)
-  // Vaults of before have no signing key and need one. What was signed with one that is gone, another would deny.
+  // Earlier vaults have no signing key and need one. What a lost key signed, a new one would deny.
   const isNew = ({ purpose, field }: KeyName) => (purpose === 'signing' ? !hasSigned : isNewField(field))
   const lost = isNewVault ? undefined : missing.find(name => !isNew(name))
   if (lost !== undefined) throw new TokenvaultError('keyset_incomplete', `key ${formatKeyName(lost)} was lost`)

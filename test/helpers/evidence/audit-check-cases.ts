@@ -173,7 +173,7 @@ export function checkCases(): CheckCase[] {
     ),
     checkpointCase('a checkpoint that is none', 'no note', {
       code: 'checkpoint_invalid',
-      detail: 'it is no checkpoint',
+      detail: 'it is not a checkpoint',
     }),
     checkpointCase('a checkpoint of another size', signCheckpoint(signer, { treeSize: 20, root: wrongRoot }), {
       code: 'checkpoint_invalid',
@@ -275,7 +275,7 @@ export function checkCases(): CheckCase[] {
     {
       ...altered(
         'a kept file that is no checkpoint',
-        [{ code: 'checkpoint_invalid', source: 'kept', detail: 'it is no checkpoint' }],
+        [{ code: 'checkpoint_invalid', source: 'kept', detail: 'it is not a checkpoint' }],
         logOf(60),
         () => {},
       ),

@@ -20,7 +20,7 @@ const breakages: readonly (readonly [RegExp, string])[] = [
   [/ && /g, ' || '],
   [/ \|\| /g, ' && '],
   [/\+\+/g, ''],
-  [/^ +(?:this\.#|findings\.|await |marks\.|walk\.)[^\n]*\([^\n]*\)$/gm, ''],
+  [/^ +(?:this\.#|findings\.|await |expected\.|walk\.)[^\n]*\([^\n]*\)$/gm, ''],
   [/^ +if [^\n]*\n? +throw [^\n]*$/gm, ''],
   [/\breturn true\b/g, 'return false'],
   [/\breturn false\b/g, 'return true'],

@@ -35,7 +35,7 @@ t.test('notes that nobody signed stop no checkpoint, and are told once', async t
   await insert(18, 'x'.repeat(8192))
   t.equal((await make())?.treeSize, 20)
   t.strictSame(sizes(), [10, 20])
-  const text = 'stored notes are no checkpoints that this vault signed for their size, the largest of size'
+  const text = 'stored notes are not checkpoints that this vault signed for their size, the largest of size'
   t.strictSame(told, [`audit_invalid: 3 ${text} 18`])
   await make()
   await append(1)

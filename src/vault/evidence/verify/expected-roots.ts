@@ -3,31 +3,31 @@ import { type NoteVerifier, openNote } from '../../../tlog/signed-note.ts'
 import type { StoredCheckpoint } from '../ports.ts'
 import type { AuditFindings } from './findings.ts'
 
-/** A checkpoint that was kept outside of the database. */
+/** A checkpoint that was stored outside of the database. */
 export interface ExternalCheckpoint {
-  /** Where it was kept, for people: a file's name. */
+  /** Where it was stored, for people: a file's name. */
   readonly source: string
   /** Signed note. */
   readonly note: string
 }
 
-interface Mark extends Checkpoint {
+interface ExpectedRoot extends Checkpoint {
   readonly source: string
 }
 
 /** A run of checkpoints that do not match, from the first one on. */
 interface Mismatch {
-  readonly first: Mark
+  readonly first: ExpectedRoot
   readonly from: number
   count: number
 }
 
 /**
- * The sizes at which the growing tree must have a certain root. Checkpoints that bear no true signature are findings, and
- * no marks: they bind nobody.
+ * The sizes at which the growing tree must have a certain root. Checkpoints without a true signature are findings, and
+ * nothing is expected of them: they bind nobody.
  */
-export class CheckpointMarks {
-  readonly #marks: Mark[] = []
+export class ExpectedRoots {
+  readonly #expected: ExpectedRoot[] = []
   readonly #findings: AuditFindings
   readonly #verifier: NoteVerifier | undefined
   #next = 0
@@ -43,44 +43,44 @@ export class CheckpointMarks {
   ) {
     this.#findings = findings
     this.#verifier = verifier
-    for (const { note, treeSize } of stored) this.#addMark(note, 'database', treeSize)
-    for (const { note, source } of external) this.#addMark(note, source)
-    this.#marks.sort((a, b) => a.treeSize - b.treeSize)
+    for (const { note, treeSize } of stored) this.#expect(note, 'database', treeSize)
+    for (const { note, source } of external) this.#expect(note, source)
+    this.#expected.sort((a, b) => a.treeSize - b.treeSize)
   }
 
-  #addMark(note: string, source: string, keptUnder?: number): void {
-    let mark: Mark
-    const place = { source, ...(keptUnder === undefined ? {} : { treeSize: keptUnder }) }
+  #expect(note: string, source: string, storedUnder?: number): void {
+    let checkpoint: ExpectedRoot
+    const place = { source, ...(storedUnder === undefined ? {} : { treeSize: storedUnder }) }
     try {
-      mark = { ...readUnverifiedCheckpoint(note), source }
+      checkpoint = { ...readUnverifiedCheckpoint(note), source }
     } catch {
-      this.#findings.add({ code: 'checkpoint_invalid', ...place, detail: 'it is no checkpoint' })
+      this.#findings.add({ code: 'checkpoint_invalid', ...place, detail: 'it is not a checkpoint' })
       return
     }
-    if (keptUnder !== undefined && mark.treeSize !== keptUnder) {
-      this.#findings.add({ code: 'checkpoint_invalid', ...place, detail: `it is of size ${mark.treeSize}` })
+    if (storedUnder !== undefined && checkpoint.treeSize !== storedUnder) {
+      this.#findings.add({ code: 'checkpoint_invalid', ...place, detail: `it is of size ${checkpoint.treeSize}` })
       return
     }
     if (this.#verifier !== undefined && !isSigned(note, this.#verifier)) {
-      this.#findings.add({ code: 'checkpoint_signature_wrong', source, treeSize: mark.treeSize })
+      this.#findings.add({ code: 'checkpoint_signature_wrong', source, treeSize: checkpoint.treeSize })
       return
     }
-    // Signed by the key of the log, yet for another: no forger's work, and no checkpoint of this one.
-    if (this.#verifier !== undefined && mark.logName !== this.#verifier.name) {
+    // Signed by the key of this log for another log: not forged, and not a checkpoint of this one.
+    if (this.#verifier !== undefined && checkpoint.logName !== this.#verifier.name) {
       this.#findings.add({ code: 'checkpoint_invalid', ...place, detail: 'it is of another log' })
       return
     }
-    this.#marks.push(mark)
+    this.#expected.push(checkpoint)
   }
 
   /** Compares every checkpoint of the size. @param root computes the root of the tree of that size */
   compare(size: number, root: () => Uint8Array): void {
-    for (let mark = this.#marks[this.#next]; mark?.treeSize === size; mark = this.#marks[++this.#next]) {
-      if (Buffer.compare(mark.root, root()) === 0) {
+    for (let due = this.#expected[this.#next]; due?.treeSize === size; due = this.#expected[++this.#next]) {
+      if (Buffer.compare(due.root, root()) === 0) {
         this.#endMismatch()
         this.#matched = size
       } else {
-        this.#mismatch ??= { first: mark, from: this.#matched, count: 0 }
+        this.#mismatch ??= { first: due, from: this.#matched, count: 0 }
         this.#mismatch.count++
       }
     }
@@ -89,10 +89,10 @@ export class CheckpointMarks {
   /** Reports what is left. @param size how many events stand without a gap */
   finish(size: number): void {
     this.#endMismatch()
-    const unreached = this.#marks[this.#next]
+    const unreached = this.#expected[this.#next]
     if (unreached === undefined) return
     const { treeSize, source } = unreached
-    const count = this.#marks.length - this.#next
+    const count = this.#expected.length - this.#next
     this.#findings.add({ code: 'checkpoint_unreached', from: size, to: treeSize, treeSize, source, count })
   }
 

@@ -2,7 +2,7 @@
 export const auditFindingMeanings = {
   leaf_hash_wrong: 'the stored leaf hash is not that of the stored event',
   events_missing: 'events are missing',
-  events_repeated: 'a sequence stands more than once, or is none',
+  events_repeated: 'a sequence occurs more than once, or is not a sequence',
   events_surplus: 'events stand beyond the end of the log',
   head_wrong: 'the head does not hold the subtree roots of the events',
   subtrees_wrong: 'the stored subtree roots are not those of the events',

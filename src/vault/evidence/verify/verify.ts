@@ -2,7 +2,7 @@ import { TokenvaultError } from '../../../errors.ts'
 import { Frontier, leafHash } from '../../../tlog/merkle.ts'
 import type { NoteVerifier } from '../../../tlog/signed-note.ts'
 import type { AuditHead, AuditView, StoredEvent } from '../ports.ts'
-import { CheckpointMarks, type ExternalCheckpoint } from './expected-roots.ts'
+import { ExpectedRoots, type ExternalCheckpoint } from './expected-roots.ts'
 import { type AuditFinding, AuditFindings } from './findings.ts'
 import { SubtreeCheck } from './subtrees.ts'
 
@@ -40,9 +40,9 @@ export async function verifyAudit(view: AuditView, options: VerifyAuditOptions =
   const findings = new AuditFindings()
   const head = await view.readHead()
   const stored = await view.readCheckpoints()
-  const marks = new CheckpointMarks(findings, verifier, stored, external)
+  const expected = new ExpectedRoots(findings, verifier, stored, external)
   const subtrees = new SubtreeCheck(view, findings)
-  const walk = new EventWalk(head, findings, marks, subtrees)
+  const walk = new EventWalk(head, findings, expected, subtrees)
   let done = 0
   for await (const page of view.readEvents()) {
     for (const event of page) walk.take(event)
@@ -51,7 +51,7 @@ export async function verifyAudit(view: AuditView, options: VerifyAuditOptions =
     onProgress?.(done, head.treeSize)
   }
   const { size, root, isWhole } = walk.finish()
-  marks.finish(size)
+  expected.finish(size)
   await subtrees.finish(isWhole)
   await checkSearchIndex(view, findings)
   const list = findings.list()
@@ -70,17 +70,17 @@ export async function verifyAudit(view: AuditView, options: VerifyAuditOptions =
 class EventWalk {
   readonly #head: AuditHead
   readonly #findings: AuditFindings
-  readonly #marks: CheckpointMarks
+  readonly #expected: ExpectedRoots
   readonly #subtrees: SubtreeCheck
   readonly #frontier = new Frontier()
   readonly #root = () => this.#frontier.root()
   /** The sequence that comes next. It leaves the frontier behind once an event is missing: no tree goes over a gap. */
   #next = 0
 
-  constructor(head: AuditHead, findings: AuditFindings, marks: CheckpointMarks, subtrees: SubtreeCheck) {
+  constructor(head: AuditHead, findings: AuditFindings, expected: ExpectedRoots, subtrees: SubtreeCheck) {
     this.#head = head
     this.#findings = findings
-    this.#marks = marks
+    this.#expected = expected
     this.#subtrees = subtrees
     // No tree is of such a size, so nothing below would ever come to compare it.
     if (!Number.isSafeInteger(head.treeSize) || head.treeSize < 0) findings.add({ code: 'head_wrong' })
@@ -115,7 +115,7 @@ class EventWalk {
 
   #compareTree(): void {
     const { size } = this.#frontier
-    this.#marks.compare(size, this.#root)
+    this.#expected.compare(size, this.#root)
     if (size !== this.#head.treeSize) return
     const { subtreeRoots } = this.#frontier
     const stored = this.#head.subtreeRoots
@@ -133,7 +133,7 @@ async function checkSearchIndex(view: AuditView, findings: AuditFindings): Promi
     const detail = `${missing} entries missing, ${surplus} too many`
     findings.add({ code: 'search_index_wrong', count: missing + surplus, detail })
   } catch (error) {
-    // An event that is no text: append_audit takes none, so somebody went round it.
+    // An event that is not text: append_audit refuses those, so somebody went round it.
     if (!(error instanceof TokenvaultError) || error.code !== 'store_refused') throw error
     findings.add({ code: 'search_index_wrong', detail: 'an event cannot be read as text' })
   }

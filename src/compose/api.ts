@@ -1,4 +1,4 @@
-import type { Config } from '../config/load.ts'
+import type { Config } from '../config/variables.ts'
 import { type App, createApp } from '../http/app.ts'
 import { clearProperties } from '../ingest/events/login-event.ts'
 import type { Log } from '../log.ts'

@@ -1,4 +1,4 @@
-import type { Config } from '../config/load.ts'
+import type { Config } from '../config/variables.ts'
 import type { Log } from '../log.ts'
 import { type OpenSink, openCheckpointSink } from '../publish/open-sink.ts'
 import { followLog, startCheckpoints } from '../publish/schedules.ts'

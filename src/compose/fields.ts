@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import type { Config } from '../config/load.ts'
+import type { Config } from '../config/variables.ts'
 import { TokenvaultError } from '../errors.ts'
 import { type FieldSchema, loginFields } from '../vault/fields/fields.ts'
 import { parseFieldsFile } from '../vault/files/fields-file.ts'

@@ -1,4 +1,4 @@
-import type { Config } from '../config/load.ts'
+import type { Config } from '../config/variables.ts'
 import { openLocalKek } from '../kms/local.ts'
 import type { KeyEncryptionKey } from '../vault/keys/ports.ts'
 

@@ -1,4 +1,5 @@
-import type { Config, Environment } from '../config/load.ts'
+import type { Environment } from '../config/load.ts'
+import type { Config } from '../config/variables.ts'
 import type { Log } from '../log.ts'
 import { openDeadLetterQueue, type SqsDeadLetterQueue } from '../queue/dead-letters.ts'
 import type { OpenFirstIdentity } from '../queue/message.ts'

@@ -1,4 +1,5 @@
-import type { Config, Environment } from '../config/load.ts'
+import type { Environment } from '../config/load.ts'
+import type { Config } from '../config/variables.ts'
 import { createFirstIdentitySeal } from '../ingest/first-identity.ts'
 import { type Observe, startDepthWatch } from '../ingest/metrics/observe.ts'
 import { createRedriver } from '../ingest/redrive/quarantine.ts'

@@ -5,7 +5,8 @@ import t from 'tap'
 import { parse } from 'yaml'
 import { makeSecrets } from '../../deploy/make-secrets.ts'
 import { createProgram } from '../../src/cli/program.ts'
-import { configVariables, loadConfig, type ProcessName } from '../../src/config/load.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { type ProcessName, processNames, variablesOf } from '../../src/config/variables.ts'
 import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 
 interface Service {
@@ -35,7 +36,9 @@ const compose: { services: Record<string, Service>; volumes: Record<string, unkn
 )
 const services = Object.entries(compose.services)
 const ours = services.filter(([, { build }]) => build !== undefined)
-const processes = ours.flatMap(([name, service]) => (name in configVariables ? [[name as ProcessName, service]] : []))
+const processes = ours.flatMap(([name, service]) =>
+  processNames.includes(name as ProcessName) ? [[name as ProcessName, service]] : [],
+)
 const dockerfile = read('deploy/Dockerfile')
 const copied = [...dockerfile.matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(([, sources]) => sources!.split(' '))
 
@@ -54,7 +57,7 @@ t.test('each process starts with the environment and the secrets that it is give
   makeSecrets(secrets, 'postgres:5432')
   t.equal(processes.length, 3)
   for (const [name, { environment = {}, volumes = [] }] of processes as [ProcessName, Service][]) {
-    const known = Object.keys(configVariables[name])
+    const known = [...variablesOf(name).keys()]
     for (const variable of Object.keys(environment)) {
       t.ok(known.includes(variable) || known.includes(variable.replace(/_FILE$/, '')), `${name} knows ${variable}`)
     }

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
-import { type Config, loadConfig } from '../../config/load.ts'
+import { loadConfig } from '../../config/load.ts'
+import type { Config } from '../../config/variables.ts'
 import type { WorkerTotals } from '../../ingest/worker/worker.ts'
 import { createLog, type Log } from '../../log.ts'
 import { runAlone, runSupervised } from '../process/run-worker.ts'

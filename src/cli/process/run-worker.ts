@@ -1,5 +1,5 @@
 import { composeWorker } from '../../compose/worker.ts'
-import type { Config } from '../../config/load.ts'
+import type { Config } from '../../config/variables.ts'
 import { createIngestMetrics } from '../../ingest/metrics/prometheus.ts'
 import type { IngestTotals, WorkerTotals } from '../../ingest/worker/worker.ts'
 import type { Log } from '../../log.ts'

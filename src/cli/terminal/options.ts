@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander'
-import { configVariables, type ProcessName } from '../../config/load.ts'
+import { type ProcessName, variablesOf } from '../../config/variables.ts'
 import { defaultDataDir } from '../local/state.ts'
 
 /** Option `--data-dir`. An empty text, as of a variable that is not set, would mean the current directory. */
@@ -32,9 +32,8 @@ export function collect(value: string, earlier: readonly string[] = []): string[
 
 /** The variables of a process, for its --help. */
 export function environmentHelp(processName: ProcessName): string {
-  const lines = Object.entries(configVariables[processName]).map(([name, schema]) => {
-    const { description = '', default: fallback } = schema as { description?: string; default?: unknown }
-    return `  ${name.padEnd(34)} ${description}${fallback === undefined ? '' : ` (default ${String(fallback)})`}`
+  const lines = [...variablesOf(processName)].map(([name, { description, defaultValue }]) => {
+    return `  ${name.padEnd(34)} ${description}${defaultValue === undefined ? '' : ` (default ${defaultValue})`}`
   })
   return `\nEnvironment (any text can also be given in a file, by NAME_FILE):\n${lines.join('\n')}`
 }

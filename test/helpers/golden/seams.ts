@@ -3,8 +3,9 @@
  * what watches the code is not edited together with it.
  */
 
+import { processNames, variablesOf } from '../../../src/config/variables.ts'
+
 export { reportFailure } from '../../../src/cli/terminal/failure.ts'
-export { configVariables } from '../../../src/config/load.ts'
 export { type ErrorCode, errorCatalogue, TokenvaultError } from '../../../src/errors.ts'
 export { appearance } from '../../../src/http/problems/problem.ts'
 export { createFirstIdentitySeal } from '../../../src/ingest/first-identity.ts'
@@ -26,6 +27,14 @@ export {
 } from '../http/jwks-server.ts'
 export { createVaultDatabase, type VaultDatabase } from '../postgres/vault-database.ts'
 export { startQueue } from '../queue/server.ts'
+
+/** Schemas of the variables, by process and name. */
+export const configVariables = Object.fromEntries(
+  processNames.map(processName => {
+    const schemas = [...variablesOf(processName)].map(([name, { schema }]) => [name, schema] as const)
+    return [processName, Object.fromEntries(schemas)]
+  }),
+)
 
 /** Paths of the API that the golden tests call. They may change; what a call leaves in the evidence may not. */
 export const routes = {

@@ -1,0 +1,316 @@
+import { isIP } from 'node:net'
+import Type, { type Static, type TObject, type TSchema } from 'typebox'
+
+/** Who reads variables: the commands of the same names, and the function on AWS Lambda. */
+export const processNames = ['migrate', 'worker', 'api', 'lambda', 'dlq', 'reconcile', 'policy', 'audit'] as const
+export type ProcessName = (typeof processNames)[number]
+
+/** What a schema cannot say of a text. Whoever reads the text later would throw, at worst with the text in its message. */
+type TextCheck = (text: string) => string | undefined
+
+/** One environment variable. */
+export interface Variable {
+  /** Who reads it. */
+  readonly readBy: readonly ProcessName[]
+  /** Optional, or required unless it has a default. */
+  readonly schema: TSchema
+  readonly description: string
+  readonly defaultValue: string | number | undefined
+  readonly check: TextCheck | undefined
+}
+
+function variable<const P extends readonly ProcessName[], S extends TSchema>(readBy: P, schema: S, check?: TextCheck) {
+  const { description = '', default: defaultValue } = schema as { description?: string; default?: string | number }
+  return { readBy, schema, description, defaultValue, check }
+}
+
+/** The processes that open the vault. */
+const vaultProcesses = ['migrate', 'worker', 'api', 'lambda'] as const
+
+/** Every variable, once, in the order in which --help and docs/configuration.md list them. */
+const declared = {
+  // A socket's directory is given as ?host=, and its URL then has a user and no host.
+  DATABASE_URL: variable(
+    ['migrate', 'worker', 'api', 'lambda', 'reconcile', 'audit'],
+    Type.String({
+      pattern: '^postgres(ql)?://',
+      description: 'Postgres connection URL, one role a process',
+    }),
+    text => (isUrl(text.replace('@/', '@localhost/')) ? undefined : 'is no URL'),
+  ),
+  DATABASE_POOL_MAX: variable(
+    vaultProcesses,
+    Type.Integer({ minimum: 1, maximum: 200, default: 10, description: 'Connections held at most' }),
+  ),
+  TENANT: variable(
+    vaultProcesses,
+    Type.String({
+      pattern: '^[a-z0-9][a-z0-9_-]{0,62}$',
+      default: 'default',
+      description: 'Bound into every token; never change it once tokens exist',
+    }),
+  ),
+  KEK_PROVIDER: variable(
+    vaultProcesses,
+    Type.Enum(['local'], { default: 'local', description: 'Who holds the key-encryption key' }),
+  ),
+  KEK_FILE: variable(
+    vaultProcesses,
+    Type.String({ minLength: 1, description: 'File of 32 random bytes, mode 0600: the key-encryption key' }),
+  ),
+  AUDIT_ORIGIN: variable(
+    ['migrate', 'api'],
+    Type.Optional(
+      Type.String({
+        pattern: '^[!-*,-~]{1,200}$',
+        description:
+          'Name of the audit log in checkpoints and receipts; never change it; tokenvault/<TENANT> without it',
+      }),
+    ),
+  ),
+  FIELDS_FILE: variable(
+    [...vaultProcesses, 'reconcile', 'policy'],
+    Type.Optional(
+      Type.String({
+        minLength: 1,
+        description:
+          'YAML or JSON file that names the fields to tokenize, the same for all processes; ip and device_id without it',
+      }),
+    ),
+  ),
+  POLICY_FILE: variable(
+    ['api', 'policy'],
+    Type.Optional(
+      Type.String({
+        minLength: 1,
+        description:
+          'YAML or JSON file that says who may reveal what; read again when it changes. deploy/policy.yaml without it',
+      }),
+    ),
+  ),
+  ROLE_PASSWORDS_DIR: variable(
+    ['migrate'],
+    Type.Optional(
+      Type.String({
+        minLength: 1,
+        description: 'Directory with one file a login role, named as the role, holding its password',
+      }),
+    ),
+  ),
+  CHECKPOINT_URL: variable(
+    ['api'],
+    Type.Optional(
+      Type.String({
+        pattern: '^(stdout:$|file:///|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/|$))',
+        description:
+          'Where signed checkpoints are kept besides the database: stdout:, file:///directory/ or s3://bucket/prefix',
+      }),
+    ),
+    text => (isPlainUrl(text) ? undefined : 'is no plain URL'),
+  ),
+  CHECKPOINT_SECONDS: variable(
+    ['api'],
+    Type.Integer({
+      minimum: 1,
+      maximum: 86_400,
+      default: 60,
+      description: 'Seconds between checkpoints of a log that grows',
+    }),
+  ),
+  SQS_QUEUE_URL: variable(
+    ['worker', 'dlq'],
+    Type.String({ pattern: '^https?://', description: 'URL of the queue of login events' }),
+    checkUrl,
+  ),
+  AWS_REGION: variable(
+    ['worker', 'api', 'dlq'],
+    Type.String({ minLength: 1, default: 'us-east-1', description: 'Region of queue and bucket' }),
+  ),
+  AWS_ENDPOINT_URL_S3: variable(
+    ['api'],
+    Type.Optional(Type.String({ pattern: '^https?://', description: 'Endpoint of S3-compatible storage' })),
+    checkUrl,
+  ),
+  AWS_ENDPOINT_URL_SQS: variable(
+    ['worker', 'dlq'],
+    Type.Optional(Type.String({ pattern: '^https?://', description: 'SQS endpoint, for emulators' })),
+    checkUrl,
+  ),
+  SQS_PROTOCOL: variable(
+    ['worker', 'dlq'],
+    Type.Enum(['json', 'query'], {
+      default: 'json',
+      description: 'What is spoken to SQS; query for emulators that know no JSON, such as LocalStack before 2024',
+    }),
+  ),
+  WORKER_RECEIVERS: variable(
+    ['worker'],
+    Type.Integer({ minimum: 1, maximum: 64, default: 4, description: 'Receive calls in flight' }),
+  ),
+  WORKER_BATCH_MESSAGES: variable(
+    ['worker'],
+    Type.Integer({
+      minimum: 1,
+      maximum: 10_000,
+      default: 1000,
+      description: 'Messages a commit, at most',
+    }),
+  ),
+  WORKER_BATCH_MILLISECONDS: variable(
+    ['worker'],
+    Type.Integer({
+      minimum: 1,
+      maximum: 60_000,
+      default: 250,
+      description: 'Milliseconds a batch waits to fill',
+    }),
+  ),
+  WORKER_VISIBILITY_TIMEOUT_SECONDS: variable(
+    ['worker'],
+    Type.Integer({
+      minimum: 10,
+      maximum: 43_200,
+      default: 60,
+      description: 'Seconds a received message stays hidden from other workers',
+    }),
+  ),
+  METRICS_HOST: variable(
+    ['worker'],
+    Type.String({ minLength: 1, default: '127.0.0.1', description: 'Address that serves /metrics' }),
+  ),
+  METRICS_PORT: variable(
+    ['worker'],
+    Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 65_535,
+        description: 'Port that serves Prometheus metrics; 0 picks a free one, none serves nothing',
+      }),
+    ),
+  ),
+  HOST: variable(
+    ['api'],
+    Type.String({ minLength: 1, default: '127.0.0.1', description: 'Address the API listens on' }),
+  ),
+  PORT: variable(
+    ['api'],
+    Type.Integer({
+      minimum: 0,
+      maximum: 65_535,
+      default: 3000,
+      description: 'Port the API listens on; 0 picks a free one',
+    }),
+  ),
+  TRUST_PROXY: variable(
+    ['api'],
+    Type.Optional(Type.String({ description: 'Comma-separated CIDRs of proxies whose X-Forwarded-For is believed' })),
+    text => (text.split(',').every(isNetwork) ? undefined : 'holds something that is no CIDR and no address'),
+  ),
+  RATE_LIMIT_PER_MINUTE: variable(
+    ['api'],
+    Type.Integer({
+      minimum: 1,
+      default: 6000,
+      description: 'Requests a minute for one client address',
+    }),
+  ),
+  JWT_ISSUER: variable(['api'], Type.String({ minLength: 1, description: 'The only accepted iss' })),
+  JWT_AUDIENCE: variable(['api'], Type.String({ minLength: 1, description: 'The only accepted aud' })),
+  JWKS_URL: variable(
+    ['api'],
+    Type.String({ pattern: '^https?://', description: 'Where the issuer publishes its public keys' }),
+    checkUrl,
+  ),
+  JWT_ALGORITHMS: variable(
+    ['api'],
+    Type.String({
+      pattern: '^((RS|ES|PS)(256|384|512)|EdDSA)(,((RS|ES|PS)(256|384|512)|EdDSA))*$',
+      default: 'ES256,RS256',
+      description: 'Comma-separated asymmetric algorithms that are accepted',
+    }),
+  ),
+  JWT_MAX_LIFETIME_SECONDS: variable(
+    ['api'],
+    Type.Integer({
+      minimum: 60,
+      maximum: 86_400,
+      default: 43_200,
+      description: 'Longest exp − iat that is accepted, in seconds',
+    }),
+  ),
+  APPROVAL_WEBHOOK_URL: variable(
+    ['api'],
+    Type.Optional(
+      Type.String({ pattern: '^https?://', description: 'Where approvers are told of requests for approval' }),
+    ),
+    checkWebhookUrl,
+  ),
+  APPROVAL_WEBHOOK_SECRET: variable(
+    ['api'],
+    Type.Optional(
+      Type.String({
+        pattern: '^whsec_[A-Za-z0-9+/]{32,86}={0,2}$',
+        description: 'Signs what is told: whsec_ and the base64 of 24 to 64 bytes (Standard Webhooks)',
+      }),
+    ),
+  ),
+  LOG_LEVEL: variable(
+    vaultProcesses,
+    Type.Enum(['fatal', 'error', 'warn', 'info', 'debug'], {
+      default: 'info',
+      description: 'Least severe level written',
+    }),
+  ),
+}
+
+/** Every variable by its name. */
+export const variables: Readonly<Record<string, Variable>> = declared
+
+type NameReadBy<P extends ProcessName> = {
+  [N in keyof typeof declared]: P extends (typeof declared)[N]['readBy'][number] ? N : never
+}[keyof typeof declared]
+
+/** One process's configuration: every variable by its own name, checked, frozen, with defaults filled in. */
+export type Config<P extends ProcessName> = Readonly<
+  Static<TObject<{ [N in NameReadBy<P>]: (typeof declared)[N]['schema'] }>>
+>
+
+/** The variables that one process reads, by name. */
+export function variablesOf(processName: ProcessName): ReadonlyMap<string, Variable> {
+  return new Map<string, Variable>(Object.entries(variables).filter(([, { readBy }]) => readBy.includes(processName)))
+}
+
+function checkUrl(text: string): string | undefined {
+  return isUrl(text) ? undefined : 'is no URL'
+}
+
+function checkWebhookUrl(text: string): string | undefined {
+  if (!isUrl(text)) return 'is no URL'
+  const { username, password } = new URL(text)
+  return username === '' && password === '' ? undefined : 'holds a login, which is never sent'
+}
+
+/** A URL whose login also has no broken escapes. */
+function isUrl(text: string): boolean {
+  try {
+    const { username, password, pathname } = new URL(text)
+    for (const part of [username, password, pathname]) decodeURIComponent(part)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** A URL that says where, and no more: a login or a query in it would be taken for something that it is not. */
+function isPlainUrl(text: string): boolean {
+  if (!isUrl(text)) return false
+  const { username, port, search, hash } = new URL(text)
+  return username === '' && port === '' && search === '' && hash === ''
+}
+
+function isNetwork(text: string): boolean {
+  const [address = '', prefix, ...rest] = text.split('/')
+  const bits = { 0: 0, 4: 32, 6: 128 }[isIP(address)] ?? 0
+  if (bits === 0 || address.includes('%') || rest.length > 0) return false
+  return prefix === undefined || (/^[1-9]\d{0,2}$/.test(prefix) && Number(prefix) <= bits)
+}

@@ -78,14 +78,17 @@ export async function startSqs(options: {
   }
 }
 
-/** An optional package, as only this machine's queue needs it. */
+/**
+ * A package for development, as production has an SQS of its own. Not an optional one: npm on Node 20, which brings Node 24
+ * along, leaves out optional packages that want a newer Node than its own.
+ */
 async function loadFauxqs(): Promise<typeof import('fauxqs')> {
   try {
     return await import('fauxqs')
   } catch (cause) {
     throw new TokenvaultError(
       'embedded_failed',
-      'The package fauxqs is not installed; run `npm ci` without --omit=optional, or use an SQS of your own',
+      'The package fauxqs is not installed; run `npm ci` without --omit=dev, or use an SQS of your own',
       { cause },
     )
   }

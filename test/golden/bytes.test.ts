@@ -3,21 +3,17 @@ import { join } from 'node:path'
 import t from 'tap'
 import { matchGolden, readGolden } from '../helpers/golden/golden.ts'
 import {
-  audience,
   createFirstIdentitySeal,
-  createIssuerKey,
   createNoteSigner,
   createNoteVerifier,
-  issuer,
   openReceipt,
   runInProcess,
   signReceipt,
   startCommand,
-  startJwksServer,
   startQueue,
   temporaryDirectory,
 } from '../helpers/golden/seams.ts'
-import { createGoldenDatabase, goldenKeys, loggedPort, materialOf } from '../helpers/golden/world.ts'
+import { createGoldenDatabase, goldenKeys, loggedPort, materialOf, startGoldenApi } from '../helpers/golden/world.ts'
 
 t.test('tokens, sealed originals, rows and metrics of a worker', { timeout: 100_000 }, async t => {
   const { vault, admin } = await createGoldenDatabase(t)
@@ -112,18 +108,8 @@ t.test('the tree of events, its signed checkpoint and its proofs', { timeout: 10
   const { rows: leaves } = await admin.query(
     `SELECT encode(leaf_hash, 'base64') AS hash FROM pii_vault.audit_log ORDER BY sequence`,
   )
-  const key = await createIssuerKey('key-1')
   const published = temporaryDirectory(t)
-  const api = startCommand(t, ['api'], {
-    DATABASE_URL: vault.urlFor('tokenvault_api'),
-    KEK_FILE: vault.kekFile,
-    JWT_ISSUER: issuer,
-    JWT_AUDIENCE: audience,
-    JWKS_URL: (await startJwksServer(t, key.publicJwk)).url,
-    CHECKPOINT_URL: `file://${published}/`,
-    PORT: '0',
-  })
-  await loggedPort(api, 'api_listening')
+  const { api } = await startGoldenApi(t, vault, { CHECKPOINT_URL: `file://${published}/` })
   // Whatever was recorded is in a checkpoint when a process ends.
   api.process.kill('SIGTERM')
   t.match(await api.ended, { code: 0 })

@@ -3,19 +3,8 @@ import { join } from 'node:path'
 import type pg from 'pg'
 import t, { type Test } from 'tap'
 import { matchGolden, readGolden } from '../helpers/golden/golden.ts'
-import {
-  audience,
-  createIssuerKey,
-  decideApproval,
-  issuer,
-  routes,
-  runInProcess,
-  signJwt,
-  startCommand,
-  startJwksServer,
-  temporaryDirectory,
-} from '../helpers/golden/seams.ts'
-import { createGoldenDatabase, loggedPort } from '../helpers/golden/world.ts'
+import { decideApproval, issuer, routes, runInProcess, signJwt, temporaryDirectory } from '../helpers/golden/seams.ts'
+import { createGoldenDatabase, startGoldenApi } from '../helpers/golden/world.ts'
 
 /** Roles by what they run into. */
 const policy = `
@@ -86,20 +75,9 @@ async function fillDatabase(admin: pg.Client) {
 async function startApi(t: Test) {
   const { vault, admin } = await createGoldenDatabase(t)
   const kept = await fillDatabase(admin)
-  const key = await createIssuerKey('key-1')
   const policyFile = join(temporaryDirectory(t), 'policy.yaml')
   writeFileSync(policyFile, policy)
-  const api = startCommand(t, ['api'], {
-    DATABASE_URL: vault.urlFor('tokenvault_api'),
-    KEK_FILE: vault.kekFile,
-    JWT_ISSUER: issuer,
-    JWT_AUDIENCE: audience,
-    JWKS_URL: (await startJwksServer(t, key.publicJwk)).url,
-    POLICY_FILE: policyFile,
-    CHECKPOINT_SECONDS: '86400',
-    PORT: '0',
-  })
-  const origin = `http://127.0.0.1:${await loggedPort(api, 'api_listening')}`
+  const { key, origin } = await startGoldenApi(t, vault, { POLICY_FILE: policyFile, CHECKPOINT_SECONDS: '86400' })
   const call = async (who: string, [method, path]: Route, body?: object): Promise<Reply> => {
     const [sub, ...roles] = who.split(' ')
     const reply = await fetch(`${origin}${path}`, {

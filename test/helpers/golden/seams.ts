@@ -58,5 +58,5 @@ export const routes = {
 
 /** The call that decides about a request for approval: method and path, and its body. */
 export function decideApproval(id: string, decision: string): [readonly [string, string], object] {
-  return [['POST', '/v1/approvals'], { id, decision }]
+  return [['POST', `/v1/approvals/${id}/decision`], { decision }]
 }

@@ -2,7 +2,18 @@ import { createSecretKey, hash } from 'node:crypto'
 import { chmodSync, writeFileSync } from 'node:fs'
 import type { Test } from 'tap'
 import { readGolden } from './golden.ts'
-import { type Command, createVaultDatabase, FieldKeys, Keyset } from './seams.ts'
+import {
+  audience,
+  type Command,
+  createIssuerKey,
+  createVaultDatabase,
+  FieldKeys,
+  issuer,
+  Keyset,
+  startCommand,
+  startJwksServer,
+  type VaultDatabase,
+} from './seams.ts'
 
 /** A keyset as a released version stored it: wrapped once, under a KEK that everybody may know. */
 interface KeptKeys {
@@ -48,6 +59,21 @@ export async function createGoldenDatabase(t: Test) {
   writeFileSync(vault.kekFile, Buffer.from(keptKeys.kek, 'base64'))
   chmodSync(vault.kekFile, 0o600)
   return { vault, admin }
+}
+
+/** `tokenvault api` over such a database, listening; `key` signs the access tokens that it accepts. */
+export async function startGoldenApi(t: Test, vault: VaultDatabase, environment: NodeJS.ProcessEnv) {
+  const key = await createIssuerKey('key-1')
+  const api = startCommand(t, ['api'], {
+    DATABASE_URL: vault.urlFor('tokenvault_api'),
+    KEK_FILE: vault.kekFile,
+    JWT_ISSUER: issuer,
+    JWT_AUDIENCE: audience,
+    JWKS_URL: (await startJwksServer(t, key.publicJwk)).url,
+    PORT: '0',
+    ...environment,
+  })
+  return { api, key, origin: `http://127.0.0.1:${await loggedPort(api, 'api_listening')}` }
 }
 
 /** The port that a process logs once it listens. */

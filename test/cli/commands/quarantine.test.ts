@@ -1,4 +1,3 @@
-import { startFauxqs } from 'fauxqs'
 import t from 'tap'
 import { createQuarantineStore } from '../../../src/store/quarantine.ts'
 import { runCommand, startCommand } from '../../helpers/cli/cli.ts'
@@ -6,6 +5,7 @@ import { runInProcess } from '../../helpers/cli/cli-in-process.ts'
 import { temporaryDirectory } from '../../helpers/embedded/embedded-directory.ts'
 import { createVaultDatabase } from '../../helpers/postgres/vault-database.ts'
 import { loginBodies } from '../../helpers/queue/events.ts'
+import { startQueue } from '../../helpers/queue/server.ts'
 import { quarantine, readState } from '../../helpers/vault/quarantine.ts'
 
 t.test('an operator’s first look at what is no event, from the shell', { timeout: 90_000 }, async t => {
@@ -52,9 +52,7 @@ t.test('an operator’s first look at what is no event, from the shell', { timeo
 
 t.test('two workers redrive at once and one is killed: every event is stored once', { timeout: 90_000 }, async t => {
   const vault = await createVaultDatabase(t)
-  const server = await startFauxqs({ port: 0, logger: false })
-  t.teardown(() => server.stop())
-  const { queueUrl } = server.createQueue('logins')
+  const { server, queueUrl } = await startQueue(t)
   const count = 3000
   const store = createQuarantineStore(vault.database('tokenvault_api', 1))
   await store.requestRedrive(await quarantine(vault, loginBodies(count)))
@@ -79,9 +77,7 @@ t.test('two workers redrive at once and one is killed: every event is stored onc
 
 t.test('a drain sums up its redrives, in one process and in several', { timeout: 60_000 }, async t => {
   const vault = await createVaultDatabase(t)
-  const server = await startFauxqs({ port: 0, logger: false })
-  t.teardown(() => server.stop())
-  const { queueUrl } = server.createQueue('logins')
+  const { server, queueUrl } = await startQueue(t)
   const store = createQuarantineStore(vault.database('tokenvault_api', 1))
   const environment = {
     DATABASE_URL: vault.urlFor('tokenvault_worker'),

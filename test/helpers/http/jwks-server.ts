@@ -1,7 +1,6 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { exportJWK, type GenerateKeyPairResult, generateKeyPair, type JWK, SignJWT } from 'jose'
 import type { Test } from 'tap'
+import { keySet, startTroubledIssuer } from './troubled-issuer.ts'
 
 export interface IssuerKey {
   readonly alg: string
@@ -30,21 +29,14 @@ export async function createIssuerKey(kid: string, alg = 'ES256'): Promise<Issue
 /** A JWK Set over HTTP, as an issuer publishes it; ends with the test. */
 export async function startJwksServer(t: Test, ...keys: readonly JWK[]): Promise<JwksServer> {
   let published = keys
-  let fetches = 0
   let down = false
-  const server = createServer((request, response) => {
-    fetches += 1
-    if (down) return void request.socket.destroy()
-    response.setHeader('content-type', 'application/jwk-set+json').end(JSON.stringify({ keys: published }))
-  })
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
+  const { url, fetches } = await startTroubledIssuer(t, (response, request) => {
+    if (down) request.socket.destroy()
+    else keySet(...published)(response, request)
   })
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks.json`,
-    fetches: () => fetches,
+    url,
+    fetches,
     publish: (...next) => {
       published = next
     },

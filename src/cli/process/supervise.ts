@@ -47,50 +47,18 @@ export function createSupervisor(options: {
   readonly onTotals: (totals: WorkerTotals) => void
 }): Supervisor {
   const { drain, log } = options
-  const children = new Set<ChildProcess>()
-  const told = new Map<ChildProcess, WorkerTotals>()
-  const waiting = new Map<number, (snapshot: MetricsSnapshot) => void>()
   const metrics = createSupervisorMetrics()
   const stopping = new AbortController()
   const stop = stopping.signal
+  const children = createChildren({ drain, onTotals: options.onTotals, onCount: metrics.running })
+  stop.addEventListener('abort', () => children.stop())
   let exitCode: Supervised['exitCode'] = 0
   let failure: TokenvaultError | undefined
-  let requests = 0
-
-  const send = (child: ChildProcess, request: SupervisorRequest) => {
-    // It may end at this very moment; its end is seen elsewhere.
-    if (child.connected) child.send(request, () => {})
-  }
-  stop.addEventListener('abort', () => {
-    for (const child of children) send(child, { kind: 'stop' })
-  })
-
-  const runOnce = async (worker: number) => {
-    const args = ['worker', '--supervised', String(worker), ...(drain ? ['--drain'] : [])]
-    const child = fork(entry, args, {
-      execArgv: [...process.execArgv, ...youngGenerationFlags('worker')],
-      serialization: 'advanced',
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    })
-    child.on('message', (report: WorkerReport) => {
-      if (report.kind === 'metrics') return waiting.get(report.request)?.(report.snapshot)
-      told.set(child, report.totals)
-      options.onTotals(sum(told.values()))
-    })
-    children.add(child)
-    metrics.running(children.size)
-    const disconnected = once(child, 'disconnect')
-    const [code, signal]: [number | null, NodeJS.Signals | null] = (await once(child, 'exit')) as never
-    await disconnected
-    children.delete(child)
-    metrics.running(children.size)
-    return { pid: child.pid, code, signal }
-  }
 
   const keepRunning = async (worker: number) => {
     for (let quickEnds = 0; !stop.aborted; ) {
       const startedAtMs = performance.now()
-      const { pid, code, signal } = await runOnce(worker)
+      const { pid, code, signal } = await children.runOnce(worker)
       if (code === 0 && (stop.aborted || drain)) return
       quickEnds = performance.now() - startedAtMs < quickMilliseconds ? quickEnds + 1 : 1
       const ended = { event: 'worker_ended', worker, pid, code, signal }
@@ -123,10 +91,62 @@ export function createSupervisor(options: {
       await Promise.all(Array.from({ length: options.processes }, (_, index) => keepRunning(index + 1)))
       options.signal.removeEventListener('abort', onAbort)
       if (failure !== undefined) throw failure
-      return { totals: sum(told.values()), exitCode }
+      return { totals: children.totals(), exitCode }
     },
     async snapshots() {
-      const answers = [...children].map(child => {
+      const answered = await children.snapshots()
+      return [await metrics.snapshot(), ...answered]
+    },
+  }
+}
+
+/** The worker processes that run, and what they tell. */
+function createChildren(options: {
+  readonly drain: boolean
+  readonly onTotals: (totals: WorkerTotals) => void
+  /** Takes how many run, whenever that changes. */
+  readonly onCount: (count: number) => void
+}) {
+  const running = new Set<ChildProcess>()
+  const told = new Map<ChildProcess, WorkerTotals>()
+  const waiting = new Map<number, (snapshot: MetricsSnapshot) => void>()
+  let requests = 0
+
+  const send = (child: ChildProcess, request: SupervisorRequest) => {
+    // It may end at this very moment; its end is seen elsewhere.
+    if (child.connected) child.send(request, () => {})
+  }
+
+  return {
+    totals: () => sum(told.values()),
+    stop() {
+      for (const child of running) send(child, { kind: 'stop' })
+    },
+    /** Runs one worker process to its end. */
+    async runOnce(worker: number) {
+      const args = ['worker', '--supervised', String(worker), ...(options.drain ? ['--drain'] : [])]
+      const child = fork(entry, args, {
+        execArgv: [...process.execArgv, ...youngGenerationFlags('worker')],
+        serialization: 'advanced',
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      })
+      child.on('message', (report: WorkerReport) => {
+        if (report.kind === 'metrics') return waiting.get(report.request)?.(report.snapshot)
+        told.set(child, report.totals)
+        options.onTotals(sum(told.values()))
+      })
+      running.add(child)
+      options.onCount(running.size)
+      const disconnected = once(child, 'disconnect')
+      const [code, signal]: [number | null, NodeJS.Signals | null] = (await once(child, 'exit')) as never
+      await disconnected
+      running.delete(child)
+      options.onCount(running.size)
+      return { pid: child.pid, code, signal }
+    },
+    /** Of those that answer in time. */
+    async snapshots(): Promise<MetricsSnapshot[]> {
+      const answers = [...running].map(child => {
         const request = ++requests
         const { promise, resolve } = Promise.withResolvers<MetricsSnapshot>()
         waiting.set(request, resolve)
@@ -134,8 +154,7 @@ export function createSupervisor(options: {
         const late = sleep(snapshotMilliseconds, undefined, { ref: false })
         return Promise.race([promise, late]).finally(() => waiting.delete(request))
       })
-      const answered = (await Promise.all(answers)).filter(answer => answer !== undefined)
-      return [await metrics.snapshot(), ...answered]
+      return (await Promise.all(answers)).filter(answer => answer !== undefined)
     },
   }
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { FieldKeys } from '../keys/field-keys.ts'
-import type { Decision, Limits } from '../policy/policy.ts'
+import type { Decision } from '../policy/policy.ts'
 import type { Change } from './ports.ts'
 
 /** All that an approval is for. */
@@ -9,18 +9,6 @@ export interface ApprovableCall {
   readonly tokens: readonly string[]
   readonly purpose: string
   readonly ticket?: string | undefined
-}
-
-/** What the policy decides about each field. */
-export type DecisionByField = ReadonlyMap<string, Pick<Decision, 'level' | 'needsApproval'>>
-
-/** @param asked distinct tokens of each field that may be revealed @returns whether a second person has to approve */
-export function needsApproval(
-  asked: ReadonlyMap<string, number>,
-  byField: DecisionByField,
-  { approvalAbove = Number.POSITIVE_INFINITY }: Pick<Limits, 'approvalAbove'>,
-): boolean {
-  return [...asked.keys()].some(field => byField.get(field)!.needsApproval) || sum(asked) > approvalAbove
 }
 
 /**
@@ -32,7 +20,7 @@ export function describeApproval(
   keys: FieldKeys,
   call: ApprovableCall,
   asked: ReadonlyMap<string, number>,
-  byField: DecisionByField,
+  byField: ReadonlyMap<string, Decision>,
 ): Omit<Extract<Change, { readonly kind: 'request_approval' }>, 'kind' | 'id'> {
   // What the policy gives now, and not what was asked: one that becomes more generous meanwhile voids the approval.
   const levels = new Map(
@@ -40,7 +28,13 @@ export function describeApproval(
   )
   const reveal = [...levels.values()].includes('full') ? 'full' : 'partial'
   const digest = digestCall(keys, call, levels)
-  return { digest, ticket: call.ticket, reveal, values: sum(asked), fields: Object.fromEntries(asked) }
+  return {
+    digest,
+    ticket: call.ticket,
+    reveal,
+    values: [...asked.values()].reduce((sum, count) => sum + count, 0),
+    fields: Object.fromEntries(asked),
+  }
 }
 
 /**
@@ -61,8 +55,4 @@ function digestCall(
   const hash = createHash('sha256').update(text).digest('hex')
   // A token never begins so: no digest of a call is that of a token.
   return keys.digest.digest([`tokenvault approval v1 ${hash}`])[0]!
-}
-
-function sum(asked: ReadonlyMap<string, number>): number {
-  return [...asked.values()].reduce((total, count) => total + count, 0)
 }

@@ -162,6 +162,20 @@ export function limitsOfCall(policy: Policy, decisions: Iterable<Decision>): Lim
   return { batchLimit: tightest('batchLimit'), ...Object.fromEntries(finite) }
 }
 
+/**
+ * Whether a second person has to approve a call.
+ *
+ * @param asked distinct values of each field that the call may reveal
+ */
+export function needsApproval(
+  asked: ReadonlyMap<string, number>,
+  byField: ReadonlyMap<string, Decision>,
+  { approvalAbove = Number.POSITIVE_INFINITY }: Limits,
+): boolean {
+  const values = [...asked.values()].reduce((sum, count) => sum + count, 0)
+  return values > approvalAbove || [...asked.keys()].some(field => byField.get(field)!.needsApproval)
+}
+
 function rolesOf(policy: Policy, roles: readonly string[]): RolePolicy[] {
   return [...new Set(roles)].flatMap(name => policy.roles.get(name) ?? [])
 }

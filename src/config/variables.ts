@@ -36,7 +36,7 @@ const declared = {
       pattern: '^postgres(ql)?://',
       description: 'Postgres connection URL, one role a process',
     }),
-    text => (isUrl(text.replace('@/', '@localhost/')) ? undefined : 'is no URL'),
+    text => (isUrl(text.replace('@/', '@localhost/')) ? undefined : 'is not a URL'),
   ),
   DATABASE_POOL_MAX: variable(
     vaultProcesses,
@@ -106,7 +106,7 @@ const declared = {
           'Where signed checkpoints are kept besides the database: stdout:, file:///directory/ or s3://bucket/prefix',
       }),
     ),
-    text => (isPlainUrl(text) ? undefined : 'is no plain URL'),
+    text => (isPlainUrl(text) ? undefined : 'is not a plain URL'),
   ),
   CHECKPOINT_SECONDS: variable(
     ['api'],
@@ -204,7 +204,7 @@ const declared = {
   TRUST_PROXY: variable(
     ['api'],
     Type.Optional(Type.String({ description: 'Comma-separated CIDRs of proxies whose X-Forwarded-For is believed' })),
-    text => (text.split(',').every(isNetwork) ? undefined : 'holds something that is no CIDR and no address'),
+    text => (text.split(',').every(isNetwork) ? undefined : 'holds something that is neither a CIDR nor an address'),
   ),
   RATE_LIMIT_PER_MINUTE: variable(
     ['api'],
@@ -281,11 +281,11 @@ export function variablesOf(processName: ProcessName): ReadonlyMap<string, Varia
 }
 
 function checkUrl(text: string): string | undefined {
-  return isUrl(text) ? undefined : 'is no URL'
+  return isUrl(text) ? undefined : 'is not a URL'
 }
 
 function checkWebhookUrl(text: string): string | undefined {
-  if (!isUrl(text)) return 'is no URL'
+  if (!isUrl(text)) return 'is not a URL'
   const { username, password } = new URL(text)
   return username === '' && password === '' ? undefined : 'holds a login, which is never sent'
 }

@@ -20,7 +20,7 @@ export interface DataDir {
  * the holder ends, so there is no stale lock, no recycled process id and no second holder in another container.
  * Nobody else may open and close that file in this process: POSIX would drop the lock.
  *
- * @throws TokenvaultError `already_running` when another holder has it; `config_invalid` when the path is no directory,
+ * @throws TokenvaultError `already_running` when another holder has it; `config_invalid` when the path is not a directory,
  *   may be written by other users, or cannot be used by this one
  */
 export function openDataDir(path: string): DataDir {

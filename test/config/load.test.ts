@@ -262,5 +262,5 @@ t.test('the approval webhook has both its address and its secret, or neither', a
   t.match(refused({ ...both, APPROVAL_WEBHOOK_URL: 'https://u:p@hooks.test/' }), [
     /^APPROVAL_WEBHOOK_URL holds a login/,
   ])
-  t.match(refused({ ...both, APPROVAL_WEBHOOK_URL: 'https://' }), [/^APPROVAL_WEBHOOK_URL is no URL/])
+  t.match(refused({ ...both, APPROVAL_WEBHOOK_URL: 'https://' }), [/^APPROVAL_WEBHOOK_URL is not a URL/])
 })

@@ -58,7 +58,7 @@ export function configure(audit: Command): void {
   audit
     .command('key')
     .addOption(dataDirOption())
-    .description('print the verifier key of the log, which outsiders need; it is no secret')
+    .description('print the verifier key of the log, which outsiders need; it is public')
     .addHelpText(
       'after',
       `\nNeeds what \`migrate\` or \`api\` needs, as it opens the signing key.\n${environmentHelp('migrate')}`,

@@ -39,7 +39,7 @@ function makeVerifier(text: string): NoteVerifier {
   try {
     return createNoteVerifier(text.trim())
   } catch (cause) {
-    throw new TokenvaultError('usage', 'that is no verifier key', { cause })
+    throw new TokenvaultError('usage', 'that is not a verifier key', { cause })
   }
 }
 
@@ -94,7 +94,7 @@ export function readJsonFile(path: string, what: string): unknown {
     return JSON.parse(readText(path === '-' ? 0 : path, what))
   } catch (cause) {
     if (cause instanceof TokenvaultError) throw cause
-    throw new TokenvaultError('usage', `${what} is no JSON`, { cause })
+    throw new TokenvaultError('usage', `${what} is not JSON`, { cause })
   }
 }
 

@@ -110,7 +110,7 @@ async function startIngest(stack: EmbeddedStack, log: Log, bodies: readonly stri
 }
 
 function sampleBodies(): string[] {
-  // One message is no event, so that the quarantine has something to show too.
+  // One message is not an event, so that the quarantine has something to show too.
   return [...sampleEvents(sampleCount, 1), { hello: 'no login event' }].map(bodyOf)
 }
 

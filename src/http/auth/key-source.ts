@@ -72,7 +72,7 @@ export function createKeySource(
         if (error instanceof TokenvaultError) throw error
         if (error instanceof errors.JWKSNoMatchingKey) throw refuse('no key of that kid and alg')
         if (error instanceof errors.JWKSMultipleMatchingKeys) throw refuse('kid names two keys')
-        // The set was read, so what is left is one entry of it that is no key. Its neighbours must not suffer for it.
+        // The set was read, so what is left is one entry of it that is not a key. Its neighbours must not suffer for it.
         throw refuse('the issuer’s key of that kid cannot be imported', error)
       }
     },

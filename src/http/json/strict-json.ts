@@ -18,7 +18,7 @@ const quote = 0x22
 const backslash = 0x5c
 const comma = 0x2c
 
-/** In text that is no JSON the scan may misread; JSON.parse refuses such text afterwards. */
+/** In text that is not JSON the scan may misread; JSON.parse refuses such text afterwards. */
 function checkStructure(text: string, maxDepth: number): void {
   // One entry for each open bracket: the names so far of an object, nothing for an array.
   const open: (Set<string> | undefined)[] = []

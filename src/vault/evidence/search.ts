@@ -37,7 +37,7 @@ export type FoundEvent = Partial<Omit<AuditEvent, 'tokens' | 'withheld' | 'quara
  * Who ever asked for a token, or for a value under any of its tokens: events that name it, newest first. A search is an event that
  * names what it looked for too, by keyed digest like all of them: neither token nor value is on record.
  *
- * @throws TokenvaultError `purpose_missing`, `purpose_invalid`, `request_invalid` where the text is no token, the field
+ * @throws TokenvaultError `purpose_missing`, `purpose_invalid`, `request_invalid` where the text is not a token, the field
  *   is not configured or the value not of its shape; `role_not_permitted`, `budget_exceeded`, `principal_suspended`,
  *   `audit_unavailable`, `store_unavailable`; `audit_invalid` where an event was altered
  */

@@ -1,6 +1,6 @@
 /** The quarantine, as operators and workers see it. */
 
-/** An event, or a whole message, that is no event. `sealed` opens under the quarantine data key. */
+/** A body, or an element of one, that is not an event. `sealed` opens under the quarantine data key. */
 export interface QuarantinedEvent {
   /** Random, 32 hexadecimal digits; bound into the seal. */
   readonly id: string

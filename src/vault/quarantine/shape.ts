@@ -3,7 +3,7 @@ export type JsonType = 'object' | 'array' | 'string' | 'number' | 'boolean' | 'n
 
 /** What can be told of a body without telling anything in it: property names of producers may be values, too. */
 export interface BodyShape {
-  /** `invalid`: it is no JSON. `unreadable`: its seal does not open. */
+  /** `invalid`: it is not JSON. `unreadable`: its seal does not open. */
   readonly json: Exclude<JsonType, 'missing'> | 'invalid' | 'unreadable'
   /** Elements of an array. */
   readonly elements?: number

@@ -33,7 +33,7 @@ export interface QuarantineVerbs {
    * @throws `purpose_missing`, `purpose_invalid`, `quarantine_unknown`, `quarantine_settled`, `quarantine_unreadable`
    */
   open(principal: Principal, request: { requestId: string; id: string; purpose: string }): Promise<string>
-  /** Asks the workers to try again; asking twice is no error. @throws `quarantine_unknown`, `quarantine_settled` */
+  /** Asks the workers to try again; asking twice changes nothing. @throws `quarantine_unknown`, `quarantine_settled` */
   redrive(principal: Principal, request: { requestId: string; id: string }): Promise<void>
   /**
    * The newest 1,000 entries, of those older than entry `before` where it is given.

@@ -124,7 +124,7 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
 /** Of no vault. */
 const decoy = 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQm3yTq9Zb1u'
 
-/** What is no token takes as long as one: how long a reply takes does not tell a malformed token from an unknown one. */
+/** What is not a token takes as long as one: how long a reply takes does not tell a malformed token from an unknown one. */
 function parse(token: string): ParsedToken | undefined {
   const parsed = parseToken(token)
   if (parsed === undefined) parseToken(decoy)

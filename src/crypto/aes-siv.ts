@@ -1,7 +1,6 @@
 import { TokenvaultError } from '../errors.ts'
-import { AesBlock, asBytes, blockBytes, blockWords } from './aes-block.ts'
+import { AesBlock, asBytes, blockBytes, blockWords, Cmac, doubled, layOut, xorBlock } from './aes-cmac.ts'
 import { type ByteColumn, columnLength, packBytes } from './byte-column.ts'
-import { Cmac, doubled, layOut, xorBlock } from './cmac.ts'
 
 /** 512 bits: shorter AES-SIV keys fall to attacks on many users at once. */
 export const sivKeyBytes = 64

@@ -1,7 +1,6 @@
-import { asBytes } from './aes-block.ts'
+import { asBytes, Cmac } from './aes-cmac.ts'
 import { encodeBase64url } from './base64url.ts'
 import { packText } from './byte-column.ts'
-import { Cmac } from './cmac.ts'
 
 /** Audit keys are AES-256 keys. */
 export const auditKeyBytes = 32

@@ -4,8 +4,7 @@ import { TokenvaultError } from '../errors.ts'
 import { leafHash } from '../tlog/merkle.ts'
 import type { Action, ActionLog, Admission, CommittedAction } from '../vault/admission/ports.ts'
 import { bytesArray } from './postgres/array-literal.ts'
-import type { TokenvaultDatabase } from './postgres/database.ts'
-import { namingFailures } from './postgres/errors.ts'
+import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** An action, and the bytes of its event where it is plain: admitted, and nothing more to say, as nearly every one is. */
 interface Waiting {

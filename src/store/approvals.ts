@@ -1,7 +1,6 @@
 import { type RawBuilder, sql } from 'kysely'
 import type { Approval, ApprovalReader, Suspension, SuspensionReader } from '../vault/admission/ports.ts'
-import type { TokenvaultDatabase } from './postgres/database.ts'
-import { namingFailures } from './postgres/errors.ts'
+import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 interface ApprovalRow {
   readonly id: string

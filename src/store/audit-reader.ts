@@ -8,8 +8,7 @@ import type {
   StoredCheckpoint,
   StoredEvent,
 } from '../vault/evidence/ports.ts'
-import type { TokenvaultDatabase } from './postgres/database.ts'
-import { namingFailures } from './postgres/errors.ts'
+import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** Most events of a page, and bytes of them; one event may be larger. */
 const pageEvents = 2000

@@ -1,8 +1,7 @@
 import { sql } from 'kysely'
 import type { AuditSearch } from '../vault/evidence/ports.ts'
 import { type EventRow, eventColumns, toEvent } from './audit-reader.ts'
-import type { TokenvaultDatabase } from './postgres/database.ts'
-import { namingFailures } from './postgres/errors.ts'
+import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** Most events that one statement indexes; a few ten milliseconds. */
 const indexedAtOnce = 1000

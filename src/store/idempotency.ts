@@ -1,7 +1,6 @@
 import { sql } from 'kysely'
 import type { IdempotencyStore } from '../vault/admission/ports.ts'
-import type { TokenvaultDatabase } from './postgres/database.ts'
-import { namingFailures } from './postgres/errors.ts'
+import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 type Claim = Awaited<ReturnType<IdempotencyStore['claim']>>
 

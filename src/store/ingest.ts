@@ -3,8 +3,7 @@ import type { IngestStore, LoginRow, StoredCounts, TokenizedMessage } from '../i
 import type { FieldSchema } from '../vault/fields/fields.ts'
 import type { SealedOriginal } from '../vault/tokens/ports.ts'
 import { bytesArray, plainArray, textArray } from './postgres/array-literal.ts'
-import type { TokenvaultDatabase } from './postgres/database.ts'
-import { namingFailures } from './postgres/errors.ts'
+import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 import type { UserLoginsTable } from './postgres/schema.ts'
 
 /**

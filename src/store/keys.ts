@@ -1,7 +1,6 @@
 import { sql } from 'kysely'
 import type { KeyReader, KeyWriter } from '../vault/keys/ports.ts'
-import type { TokenvaultDatabase } from './postgres/database.ts'
-import { namingFailures } from './postgres/errors.ts'
+import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** Wrapped keys, for processes that may only read them. */
 export function createKeyReader(database: TokenvaultDatabase): KeyReader {

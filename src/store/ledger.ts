@@ -1,7 +1,6 @@
 import { sql } from 'kysely'
 import type { Ledger, Unmatched } from '../vault/ledger/ports.ts'
-import type { TokenvaultDatabase } from './postgres/database.ts'
-import { namingFailures } from './postgres/errors.ts'
+import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** Counts come as bigint, which pg gives as text. */
 interface DayRow {

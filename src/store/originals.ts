@@ -1,8 +1,7 @@
 import { sql } from 'kysely'
 import { coalesce } from '../concurrency/coalesce.ts'
 import type { OriginalReader, SealedOriginal, TokenId } from '../vault/tokens/ports.ts'
-import type { TokenvaultDatabase } from './postgres/database.ts'
-import { namingFailures } from './postgres/errors.ts'
+import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 type Found = ReadonlyMap<TokenId, SealedOriginal>
 

@@ -1,7 +1,6 @@
 import { type RawBuilder, sql } from 'kysely'
 import type { QuarantineEntry, QuarantineState, QuarantineStore } from '../vault/quarantine/ports.ts'
-import type { TokenvaultDatabase } from './postgres/database.ts'
-import { namingFailures } from './postgres/errors.ts'
+import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** A sealed body is 16 bytes (its SIV) longer than the body. */
 const sealOverheadBytes = 16

@@ -2,8 +2,7 @@ import { sql } from 'kysely'
 import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../ingest/ports.ts'
 import type { FieldSchema } from '../vault/fields/fields.ts'
 import { insertOriginals, insertQuarantined, insertRows } from './ingest.ts'
-import type { TokenvaultDatabase } from './postgres/database.ts'
-import { namingFailures } from './postgres/errors.ts'
+import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 /**
  * The quarantine as the worker's role may use it: only what an operator asked for, and only while it holds it. The row

@@ -1,8 +1,7 @@
-import { Kysely, PostgresAdapter, PostgresDialect, sql } from 'kysely'
-import { Pool, types } from 'pg'
+import { Kysely, PostgresAdapter, PostgresDialect, type PostgresPool, type PostgresPoolClient, sql } from 'kysely'
+import { DatabaseError, Pool, types } from 'pg'
+import { TokenvaultError } from '../../errors.ts'
 import type { HealthCheck } from '../../vault/admission/ports.ts'
-import { withoutBroken } from './broken-connections.ts'
-import { namingFailures } from './errors.ts'
 import type { Database } from './schema.ts'
 
 export type TokenvaultDatabase = Kysely<Database>
@@ -56,6 +55,62 @@ export function createDatabase(options: DatabaseOptions): TokenvaultDatabase {
   // One that breaks in use says so to its statement. Unheard, its event would end the process: a failover would.
   pool.on('connect', client => client.on('error', () => {}))
   return new Kysely<Database>({ dialect: new Dialect({ pool: withoutBroken(pool) }) })
+}
+
+/**
+ * A connection on which a statement got no answer may still be at work on it, or dead without anyone having noticed:
+ * it is ended instead of being handed to the next caller, who would wait behind it.
+ */
+function withoutBroken(pool: Pool): PostgresPool {
+  const connect = async (): Promise<PostgresPoolClient> => {
+    const client = await pool.connect()
+    let failure: unknown
+    const query = async (text: string, parameters: readonly unknown[]) => {
+      // The rollback that follows a failure would only wait once more, and then hide its cause.
+      if (failure !== undefined) throw failure
+      try {
+        return await client.query(text, [...parameters])
+      } catch (error) {
+        // Whether a commit that failed took effect is not known, nor what state it left behind.
+        if (isBroken(error) || text === 'commit') failure = error
+        throw error
+      }
+    }
+    return {
+      query: query as unknown as PostgresPoolClient['query'],
+      release: () => client.release(failure !== undefined),
+    }
+  }
+  return { connect, end: () => pool.end(), options: pool.options }
+}
+
+/** No answer of the server, or its last one: class 57P, operator intervention, and a transaction that idled too long. */
+function isBroken(error: unknown): boolean {
+  return !(error instanceof DatabaseError) || /^(57P|25P03$)/.test(error.code ?? '')
+}
+
+/** SQLSTATE classes that blame the data: data exception, integrity constraint violation, program limit exceeded. */
+const refusedClasses = new Set(['22', '23', '54'])
+
+/**
+ * Runs statements and names their failure. Only the SQLSTATE, or the name of a network error, goes on: a driver's
+ * message and detail repeat parameters.
+ *
+ * @throws TokenvaultError `store_refused` where the data is to blame, otherwise `store_unavailable`
+ */
+export async function namingFailures<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof TokenvaultError) throw error
+    // A fault of ours, which trying again does not mend; drivers and the network raise errors of other kinds.
+    if (error instanceof TypeError && !('code' in error)) throw error
+    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+    const sqlState = /^[0-9A-Z]{5}$/.test(code)
+    const refused = sqlState && refusedClasses.has(code.slice(0, 2))
+    const label = sqlState ? `SQLSTATE ${code}` : /^E[A-Z]+$/.test(code) ? code : 'connection lost'
+    throw new TokenvaultError(refused ? 'store_refused' : 'store_unavailable', `the database answered: ${label}`)
+  }
 }
 
 /** Whether a statement gets through to the database. */

@@ -1,6 +1,5 @@
 import { sql } from 'kysely'
-import { createDatabase } from '../postgres/database.ts'
-import { namingFailures } from '../postgres/errors.ts'
+import { createDatabase, namingFailures } from '../postgres/database.ts'
 
 /**
  * Creates a database of the server where it is missing.

@@ -1,8 +1,7 @@
 import { sql } from 'kysely'
 import { TokenvaultError } from '../../errors.ts'
 import type { FieldSchema } from '../../vault/fields/fields.ts'
-import type { TokenvaultDatabase } from '../postgres/database.ts'
-import { namingFailures } from '../postgres/errors.ts'
+import { namingFailures, type TokenvaultDatabase } from '../postgres/database.ts'
 
 /** The longest token that a column must take. */
 const tokenCharacters = 256

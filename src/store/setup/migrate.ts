@@ -2,8 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { type Kysely, sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import { TokenvaultError } from '../../errors.ts'
-import type { TokenvaultDatabase } from '../postgres/database.ts'
-import { namingFailures } from '../postgres/errors.ts'
+import { namingFailures, type TokenvaultDatabase } from '../postgres/database.ts'
 
 const migrationsDirectory = new URL('../../../migrations/', import.meta.url)
 

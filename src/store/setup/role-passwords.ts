@@ -1,7 +1,6 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto'
 import { sql } from 'kysely'
-import type { TokenvaultDatabase } from '../postgres/database.ts'
-import { namingFailures } from '../postgres/errors.ts'
+import { namingFailures, type TokenvaultDatabase } from '../postgres/database.ts'
 
 /** The roles that log in. */
 export const loginRoles = ['tokenvault_worker', 'tokenvault_api', 'tokenvault_analyst', 'tokenvault_auditor'] as const

@@ -1,4 +1,4 @@
-import { TokenvaultError } from '../../errors.ts'
+import { type ErrorCode, TokenvaultError } from '../../errors.ts'
 import { normalizationRules, type RuleName } from './rules/index.ts'
 
 /** One field that the vault tokenizes. */
@@ -85,3 +85,20 @@ export const loginFields: FieldSchema = createFieldSchema([
   { name: 'ip', rule: 'ip.v1', column: 'masked_ip' },
   { name: 'device_id', rule: 'device_id.v1', column: 'masked_device_id' },
 ])
+
+/** Why a value got no token. */
+export interface ValueRefused {
+  readonly code: Extract<ErrorCode, 'value_invalid' | 'value_too_long'>
+}
+
+/** The text that a value's token is minted from, or why it gets none. */
+export function normalizeValue(field: Field, value: string): string | ValueRefused {
+  const normalized = normalizationRules.get(field.rule)!.normalize(value)
+  if (normalized === undefined) return { code: 'value_invalid' }
+  return Buffer.byteLength(normalized, 'utf8') > maxValueBytes ? { code: 'value_too_long' } : normalized
+}
+
+/** What a partial reveal gives of a normalized value of the field. */
+export function revealPart(field: Field, value: string): string {
+  return normalizationRules.get(field.rule)!.revealPart(value)
+}

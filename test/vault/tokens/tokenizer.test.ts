@@ -1,7 +1,6 @@
 import t from 'tap'
 import { packBytes, unpackText } from '../../../src/crypto/byte-column.ts'
-import { maxValueBytes } from '../../../src/vault/fields/fields.ts'
-import { normalizeValue } from '../../../src/vault/fields/values.ts'
+import { maxValueBytes, normalizeValue } from '../../../src/vault/fields/fields.ts'
 import { FieldKeys } from '../../../src/vault/keys/field-keys.ts'
 import { Keyset } from '../../../src/vault/keys/keyset.ts'
 import { createTokenizer } from '../../../src/vault/tokens/tokenizer.ts'

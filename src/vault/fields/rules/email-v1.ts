@@ -1,5 +1,4 @@
-import { ellipsis, type NormalizationRule } from './rule.ts'
-import { textV1 } from './text-v1.ts'
+import { ellipsis, textV1 } from './text.ts'
 
 /**
  * One `@`; before it neither white space, control characters nor what only a quoted local part may hold (RFC 5322,
@@ -12,15 +11,15 @@ const emailAddress = /^[^@\s\p{C}()<>[\]:;,\\"]+@[\p{L}\p{M}\p{N}-]+(?:\.[\p{L}\
  * knows whether case, dots or +tags mean something there (RFC 5321, 2.4). No IDNA: its mapping changes between Unicode
  * versions. Its part is the domain.
  */
-export const emailV1: NormalizationRule = {
-  normalize(value) {
+export const emailV1 = {
+  normalize(value: string): string | undefined {
     const text = textV1.normalize(value)
     if (text === undefined || !emailAddress.test(text)) return undefined
     const domain = text.indexOf('@') + 1
     return text.slice(0, domain) + text.slice(domain).toLowerCase().normalize('NFC')
   },
 
-  revealPart(value) {
+  revealPart(value: string): string {
     return `${ellipsis}${value.slice(value.indexOf('@'))}`
   },
 }

@@ -1,8 +1,21 @@
-import { deviceIdV1 } from './device-id-v1.ts'
 import { emailV1 } from './email-v1.ts'
 import { ipV1 } from './ip-v1.ts'
-import type { NormalizationRule } from './rule.ts'
-import { textV1 } from './text-v1.ts'
+import { deviceIdV1, textV1 } from './text.ts'
+
+/**
+ * A versioned rule about the values of a field. It never changes, not even to mend it: equal values must stay equal for
+ * ever, so a better rule gets a new version and stands beside it.
+ */
+export interface NormalizationRule {
+  /**
+   * The one text that tokens of equal values are made from.
+   *
+   * @returns undefined where the value is not of the rule's shape
+   */
+  normalize(value: string): string | undefined
+  /** What a partial reveal gives. @param value as normalize gave it */
+  revealPart(value: string): string
+}
 
 /** Every rule, by the name that FIELDS_FILE gives it; docs/normalization.md holds vectors of each. */
 const rules = {

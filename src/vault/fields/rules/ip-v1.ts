@@ -1,13 +1,12 @@
 import { isIPv4, isIPv6 } from 'node:net'
-import type { NormalizationRule } from './rule.ts'
 
 /** An IPv4 or IPv6 address. Its part is its network. */
-export const ipV1: NormalizationRule = {
+export const ipV1 = {
   /**
    * RFC 5952 text without surrounding white space; an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) becomes its IPv4
    * address. Zones, ports, prefixes and octets with leading zeros are refused.
    */
-  normalize(value) {
+  normalize(value: string): string | undefined {
     const text = value.trim()
     if (isIPv4(text)) return text
     // isIPv6 takes zones (fe80::1%eth0), which mean something on one host only.
@@ -23,7 +22,7 @@ export const ipV1: NormalizationRule = {
   },
 
   /** CIDR text (RFC 4632, 3.1; RFC 5952): the /24 of an IPv4 address, the /48 of an IPv6 one. */
-  revealPart(address) {
+  revealPart(address: string): string {
     if (isIPv4(address)) return `${address.slice(0, address.lastIndexOf('.'))}.0/24`
     const network = expandIpv6(address)
       .slice(0, 3)

@@ -3,7 +3,15 @@ import { join } from 'node:path'
 import type pg from 'pg'
 import t, { type Test } from 'tap'
 import { matchGolden, readGolden } from '../helpers/golden/golden.ts'
-import { decideApproval, issuer, routes, runInProcess, signJwt, temporaryDirectory } from '../helpers/golden/seams.ts'
+import {
+  decideApproval,
+  fetchCalmly,
+  issuer,
+  routes,
+  runInProcess,
+  signJwt,
+  temporaryDirectory,
+} from '../helpers/golden/seams.ts'
 import { createGoldenDatabase, startGoldenApi } from '../helpers/golden/world.ts'
 
 /** Roles by what they run into. */
@@ -36,10 +44,6 @@ interface Original {
 }
 
 type World = Awaited<ReturnType<typeof startWorld>>
-interface Reply {
-  readonly status: number
-  readonly json: Record<string, unknown>
-}
 type Route = readonly [method: string, path: string]
 
 /** What an earlier version left: originals, quarantined entries, and a log with a signed checkpoint. */
@@ -78,9 +82,9 @@ async function startApi(t: Test) {
   const policyFile = join(temporaryDirectory(t), 'policy.yaml')
   writeFileSync(policyFile, policy)
   const { key, origin } = await startGoldenApi(t, vault, { POLICY_FILE: policyFile, CHECKPOINT_SECONDS: '86400' })
-  const call = async (who: string, [method, path]: Route, body?: object): Promise<Reply> => {
+  const call = async (who: string, [method, path]: Route, body?: object) => {
     const [sub, ...roles] = who.split(' ')
-    const reply = await fetch(`${origin}${path}`, {
+    const reply = await fetchCalmly(`${origin}${path}`, {
       method,
       headers: {
         authorization: `Bearer ${await signJwt(key, { sub, roles })}`,
@@ -88,9 +92,7 @@ async function startApi(t: Test) {
       },
       ...(body && { body: JSON.stringify(body) }),
     })
-    const json = (await reply.json()) as Record<string, unknown>
-    // A machine with much to do is no outcome of the call.
-    return json['code'] === 'overloaded' ? call(who, [method, path], body) : { status: reply.status, json }
+    return { status: reply.status, json: (await reply.json()) as Record<string, unknown> }
   }
   return { admin, key, origin, call, ...kept }
 }

@@ -29,7 +29,7 @@ async function build(
   return (...args: string[]) => runCommand(t, args, environment)
 }
 
-t.test('the dead-letter queue from the shell', { timeout: 60_000 }, async t => {
+t.test('the dead-letter queue from the shell', { timeout: 150_000 }, async t => {
   const run = await build(t, 12)
   const status = await run('dlq', 'status')
   t.equal(status.code, 0, status.stderr)
@@ -44,7 +44,7 @@ t.test('the dead-letter queue from the shell', { timeout: 60_000 }, async t => {
   t.match(await run('dlq', 'redrive', '--rate', '0'), { code: 2 })
 })
 
-t.test('a redrive that the queue ends in its middle says what it moved', { timeout: 60_000 }, async t => {
+t.test('a redrive that the queue ends in its middle says what it moved', { timeout: 150_000 }, async t => {
   let receives = 0
   const run = await build(t, 80, async ({ action, forward }) =>
     action === 'ReceiveMessage' && ++receives % 7 === 0

@@ -8,7 +8,7 @@ import { loginBodies } from '../../helpers/queue/events.ts'
 import { startQueue } from '../../helpers/queue/server.ts'
 import { quarantine, readState } from '../../helpers/vault/quarantine.ts'
 
-t.test('an operator’s first look at what is no event, from the shell', { timeout: 90_000 }, async t => {
+t.test('an operator’s first look at what is no event, from the shell', { timeout: 150_000 }, async t => {
   const dataDir = temporaryDirectory(t)
   const up = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
   await up.printed(/ operator +eyJ/)
@@ -50,7 +50,7 @@ t.test('an operator’s first look at what is no event, from the shell', { timeo
     t.equal((await run(...args)).code, 2, args.join(' '))
 })
 
-t.test('two workers redrive at once and one is killed: every event is stored once', { timeout: 90_000 }, async t => {
+t.test('two workers redrive at once and one is killed: every event is stored once', { timeout: 150_000 }, async t => {
   const vault = await createVaultDatabase(t)
   const { server, queueUrl } = await startQueue(t)
   const count = 3000
@@ -75,7 +75,7 @@ t.test('two workers redrive at once and one is killed: every event is stored onc
   t.ok(states.every(({ state, redrives }) => state === 'redriven' && redrives === 1))
 })
 
-t.test('a drain sums up its redrives, in one process and in several', { timeout: 60_000 }, async t => {
+t.test('a drain sums up its redrives, in one process and in several', { timeout: 150_000 }, async t => {
   const vault = await createVaultDatabase(t)
   const { server, queueUrl } = await startQueue(t)
   const store = createQuarantineStore(vault.database('tokenvault_api', 1))

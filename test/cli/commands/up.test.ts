@@ -13,7 +13,7 @@ import { sampleInput } from '../../helpers/vault/login-input.ts'
 
 t.test(
   'a newcomer’s first minute: rows masked, one value given back, everything stops',
-  { timeout: 60_000 },
+  { timeout: 150_000 },
   async t => {
     const dataDir = temporaryDirectory(t)
     const up = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
@@ -74,7 +74,7 @@ t.test(
 
 t.test(
   'kill -9 of everything’s parent: the next start finds data, keys and the messages still queued',
-  { timeout: 90_000 },
+  { timeout: 150_000 },
   async t => {
     const dataDir = temporaryDirectory(t)
     const first = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
@@ -112,7 +112,7 @@ t.test(
   },
 )
 
-t.test('canary: originals stand nowhere but in replies', { timeout: 90_000 }, async t => {
+t.test('canary: originals stand nowhere but in replies', { timeout: 150_000 }, async t => {
   const dataDir = temporaryDirectory(t)
   const input = sampleInput(temporaryDirectory(t))
   const values = [...input.logins.flatMap(({ ip, device_id }) => [ip, device_id]), 'canary-no-event-7f3a']
@@ -165,7 +165,7 @@ t.test('canary: originals stand nowhere but in replies', { timeout: 90_000 }, as
 
 t.test(
   'a wrong key-encryption key: refused, and the key that does not unwrap is named',
-  { timeout: 60_000 },
+  { timeout: 150_000 },
   async t => {
     const dataDir = temporaryDirectory(t)
     const args = ['up', '--drain', '--json', '--port', '0', '--data-dir', dataDir]
@@ -213,7 +213,7 @@ t.test(
   },
 )
 
-t.test('a drain that is interrupted says so, is no success, and leaves no Postgres', { timeout: 60_000 }, async t => {
+t.test('a drain that is interrupted says so, is no success, and leaves no Postgres', { timeout: 150_000 }, async t => {
   const dataDir = temporaryDirectory(t)
   const input = sampleInput(temporaryDirectory(t))
   const drain = startCommand(t, ['up', '--drain', '--json', '--input', input.path, '--data-dir', dataDir])
@@ -229,7 +229,7 @@ t.test('a drain that is interrupted says so, is no success, and leaves no Postgr
 const isLinux = process.platform === 'linux'
 t.test(
   'who does not wait for a first start to stop leaves no process of it behind',
-  { timeout: 60_000, skip: !isLinux && 'looks into /proc' },
+  { timeout: 150_000, skip: !isLinux && 'looks into /proc' },
   async t => {
     const dataDir = temporaryDirectory(t)
     const up = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir])

@@ -17,6 +17,7 @@ export { Keyset } from '../../../src/vault/keys/keyset.ts'
 export { type Command, startCommand } from '../cli/cli.ts'
 export { runInProcess } from '../cli/cli-in-process.ts'
 export { temporaryDirectory } from '../embedded/embedded-directory.ts'
+export { fetchCalmly } from '../http/http-app.ts'
 export {
   audience,
   createIssuerKey,

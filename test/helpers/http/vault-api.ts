@@ -9,6 +9,7 @@ import { createIngestStore } from '../../../src/store/ingest.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
 import { temporaryDirectory } from '../embedded/embedded-directory.ts'
 import { createVaultDatabase, type VaultDatabase } from '../postgres/vault-database.ts'
+import { fetchCalmly } from './http-app.ts'
 import { audience, createIssuerKey, type IssuerKey, issuer, signJwt, startJwksServer } from './jwks-server.ts'
 
 /** A vault with originals, an issuer, and what an API process needs of the environment to serve both. */
@@ -94,7 +95,7 @@ export async function callAs(
   headers: Record<string, string> = {},
 ): Promise<Reply> {
   const authorization = `Bearer ${await signJwt(key, { sub, roles })}`
-  const response = await fetch(`${origin}${path}`, {
+  const response = await fetchCalmly(`${origin}${path}`, {
     method,
     headers: { authorization, ...(body && { 'content-type': 'application/json' }), ...headers },
     ...(body && { body: JSON.stringify(body) }),

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { repeat } from '../concurrency/repeat.ts'
+import { repeat } from '../concurrency/waiting.ts'
 import type { Config } from '../config/variables.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'

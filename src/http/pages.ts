@@ -1,5 +1,5 @@
 import Type from 'typebox'
-import { maxPageSize } from '../vault/admission/request-shape.ts'
+import { maxPageSize } from '../vault/admission/open-action.ts'
 
 /** Entries of a page where the caller names no `limit`. */
 export const usualPageSize = 100

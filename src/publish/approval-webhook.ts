@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import { backoff, pause } from '../concurrency/backoff.ts'
+import { backoff, pause } from '../concurrency/waiting.ts'
 import type { Log } from '../log.ts'
 import type { ApprovalNotice, NotifyApprovers } from '../vault/admission/ports.ts'
 

@@ -2,9 +2,8 @@ import type { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { TokenvaultError } from '../errors.ts'
 import type { CheckpointSink } from '../vault/evidence/ports.ts'
-import { createFileSink } from './file-sink.ts'
 import { createS3Sink, type S3SinkOptions } from './s3-sink.ts'
-import { createStdoutSink } from './stdout-sink.ts'
+import { createFileSink, createStdoutSink } from './sinks.ts'
 
 /** A sink, and how to let go of what it holds. */
 export interface OpenSink extends CheckpointSink {

@@ -1,6 +1,6 @@
 import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import type { CheckpointSink, StoredCheckpoint } from '../vault/evidence/ports.ts'
-import { checkpointName, conflictError, publishError } from './naming.ts'
+import { checkpointName, conflictError, publishError } from './sinks.ts'
 
 export interface S3SinkOptions {
   readonly bucket: string

@@ -1,5 +1,4 @@
-import { backoff, pause } from '../concurrency/backoff.ts'
-import { repeat, type Wait } from '../concurrency/repeat.ts'
+import { backoff, pause, repeat, type Wait } from '../concurrency/waiting.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { MakeCheckpoint } from '../vault/evidence/make-checkpoint.ts'

@@ -1,5 +1,5 @@
 import { ChangeMessageVisibilityBatchCommand, DeleteMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs'
-import { backoffMilliseconds, pause } from '../concurrency/backoff.ts'
+import { backoffMilliseconds, pause } from '../concurrency/waiting.ts'
 import { asIdentifier, identify } from './sqs-client.ts'
 
 /** What every SQS batch action answers; `Id` is the entry's place in the chunk. */

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { Wait } from '../../src/concurrency/repeat.ts'
+import type { Wait } from '../../src/concurrency/waiting.ts'
 import { TokenvaultError } from '../../src/errors.ts'
 import { followLog, startCheckpoints } from '../../src/publish/schedules.ts'
 import { MoodySink, startEvidence } from '../helpers/evidence/evidence.ts'

@@ -1,5 +1,4 @@
-import { pause } from '../../concurrency/backoff.ts'
-import { repeat } from '../../concurrency/repeat.ts'
+import { pause, repeat } from '../../concurrency/waiting.ts'
 
 /** One Ctrl-C can arrive twice: from the terminal, and passed on by npm. */
 const echoMilliseconds = 1_000

@@ -1,6 +1,6 @@
 import Type from 'typebox'
+import { approvalIdPattern, purposePattern, ticketPattern } from '../../vault/admission/open-action.ts'
 import type { Approval } from '../../vault/admission/ports.ts'
-import { approvalIdPattern, purposePattern, ticketPattern } from '../../vault/admission/request-shape.ts'
 
 export const approvalIdSchema = Type.String({
   format: 'uuid',

@@ -1,6 +1,6 @@
 import Type from 'typebox'
 import { TokenvaultError } from '../../errors.ts'
-import { maxPageSize } from '../../vault/admission/request-shape.ts'
+import { maxPageSize } from '../../vault/admission/open-action.ts'
 import type { SearchAudit, Sought } from '../../vault/evidence/search.ts'
 import { principalOf } from '../auth/authentication.ts'
 import { operation } from '../operation.ts'

@@ -1,5 +1,5 @@
 import Type from 'typebox'
-import { maxPageSize } from '../../vault/admission/request-shape.ts'
+import { maxPageSize } from '../../vault/admission/open-action.ts'
 import type { QuarantineVerbs } from '../../vault/quarantine/verbs.ts'
 import { principalOf } from '../auth/authentication.ts'
 import { idempotencyHeaders, idempotencyProblems } from '../idempotency/header.ts'

@@ -1,5 +1,5 @@
 import Type from 'typebox'
-import { maxPageSize } from '../../vault/admission/request-shape.ts'
+import { maxPageSize } from '../../vault/admission/open-action.ts'
 import type { SuspensionVerbs } from '../../vault/admission/suspensions.ts'
 import { principalOf } from '../auth/authentication.ts'
 import { operation } from '../operation.ts'

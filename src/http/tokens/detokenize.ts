@@ -1,6 +1,6 @@
 import Type from 'typebox'
 import type { BatchSemaphore } from '../../concurrency/batch-semaphore.ts'
-import { approvalIdPattern } from '../../vault/admission/request-shape.ts'
+import { approvalIdPattern } from '../../vault/admission/open-action.ts'
 import type { Detokenize } from '../../vault/tokens/detokenize.ts'
 import { principalOf } from '../auth/authentication.ts'
 import { operation } from '../operation.ts'

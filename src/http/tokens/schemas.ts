@@ -1,5 +1,5 @@
 import Type from 'typebox'
-import { maxBatchItems, purposePattern, ticketPattern } from '../../vault/admission/request-shape.ts'
+import { maxBatchItems, purposePattern, ticketPattern } from '../../vault/admission/open-action.ts'
 
 export const purposeSchema = Type.String({
   title: 'Purpose',

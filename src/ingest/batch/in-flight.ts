@@ -1,4 +1,4 @@
-import { repeat } from '../../concurrency/repeat.ts'
+import { repeat } from '../../concurrency/waiting.ts'
 import type { Log } from '../../log.ts'
 import type { Observe } from '../metrics/observe.ts'
 import type { MessageQueue, ReceivedMessage } from '../ports.ts'

@@ -1,4 +1,4 @@
-import { backoff, backoffMilliseconds, pause } from '../../concurrency/backoff.ts'
+import { backoff, backoffMilliseconds, pause } from '../../concurrency/waiting.ts'
 import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { Observe } from '../metrics/observe.ts'

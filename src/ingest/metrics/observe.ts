@@ -1,4 +1,4 @@
-import { repeat } from '../../concurrency/repeat.ts'
+import { repeat } from '../../concurrency/waiting.ts'
 import type { ErrorCode } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { MessageQueue } from '../ports.ts'

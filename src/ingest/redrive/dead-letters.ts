@@ -1,4 +1,4 @@
-import { pause } from '../../concurrency/backoff.ts'
+import { pause } from '../../concurrency/waiting.ts'
 import type { DeadLetterQueue, FirstIdentitySeal } from '../ports.ts'
 
 export interface DeadLetterRedrive {

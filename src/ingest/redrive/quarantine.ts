@@ -1,5 +1,4 @@
-import { backoffMilliseconds } from '../../concurrency/backoff.ts'
-import { repeat } from '../../concurrency/repeat.ts'
+import { backoffMilliseconds, repeat } from '../../concurrency/waiting.ts'
 import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { OpenQuarantined } from '../../vault/quarantine/sealed-bodies.ts'

@@ -1,4 +1,4 @@
-import { backoffMilliseconds, pause } from '../../concurrency/backoff.ts'
+import { backoffMilliseconds, pause } from '../../concurrency/waiting.ts'
 import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { Run } from '../batch/run.ts'

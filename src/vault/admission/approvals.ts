@@ -1,7 +1,6 @@
 import { may } from '../policy/policy.ts'
-import type { OpenAction } from './open-action.ts'
+import { maxPageSize, type OpenAction } from './open-action.ts'
 import type { Approval, ApprovalReader, Principal } from './ports.ts'
-import { maxPageSize } from './request-shape.ts'
 
 export type ApprovalDecision = 'approve' | 'refuse'
 

@@ -1,6 +1,5 @@
-import type { OpenAction } from './open-action.ts'
+import { maxPageSize, type OpenAction } from './open-action.ts'
 import type { Principal, Suspension, SuspensionReader } from './ports.ts'
-import { maxPageSize } from './request-shape.ts'
 
 /**
  * Who used up a daily budget, and giving them back what they may do. Both take the capability `suspensions`, and both are

@@ -3,8 +3,7 @@ import { type Checkpoint, openCheckpoint, signCheckpoint } from '../../tlog/chec
 import { foldRoots, verifyConsistency } from '../../tlog/merkle.ts'
 import { createNoteVerifier, type NoteSigner } from '../../tlog/signed-note.ts'
 import type { AuditHead, AuditReader, CheckpointSink, CheckpointStore, StoredCheckpoint } from './ports.ts'
-import { readConsistencyPath } from './prove.ts'
-import { readStoredCheckpoints, type StoredCheckpoints, signedOf } from './stored-checkpoints.ts'
+import { readConsistencyPath, readStoredCheckpoints, type StoredCheckpoints } from './prove.ts'
 
 /**
  * Signs the log as it stands, keeps the checkpoint and publishes it. A tree that did not grow gets no new one. The newest
@@ -110,6 +109,12 @@ function checkRemembered(remembered: Checkpoint | undefined, { placed }: StoredC
     throw new TokenvaultError('audit_invalid', `the checkpoint of size ${treeSize} was removed or replaced`)
   if (Buffer.compare(found.checkpoint.root, root) !== 0)
     throw new TokenvaultError('audit_invalid', `the checkpoint of size ${treeSize} was replaced`)
+}
+
+/** What this vault signed once, and the log must have grown out of. A smaller one that strayed says no more than these. */
+function signedOf({ placed, strayed }: StoredCheckpoints): readonly Checkpoint[] {
+  const signed = placed.map(({ checkpoint }) => checkpoint)
+  return strayed !== undefined && strayed.treeSize > (signed[0]?.treeSize ?? 0) ? [strayed, ...signed] : signed
 }
 
 /** @throws TokenvaultError `audit_invalid` for a head that belongs to no tree of its size */

@@ -4,8 +4,7 @@ import { createNoteVerifier, type NoteSigner } from '../../tlog/signed-note.ts'
 import type { OpenAction } from '../admission/open-action.ts'
 import type { Principal } from '../admission/ports.ts'
 import type { AuditReader } from './ports.ts'
-import type { Prover } from './prove.ts'
-import { findNewest } from './stored-checkpoints.ts'
+import { findNewest, type Prover } from './prove.ts'
 
 /** A checkpoint, and the key to check it with; a prudent reader compares that with the one it keeps. */
 export interface ShownCheckpoint {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Static } from 'typebox'
-import { maxBatchItems } from '../admission/request-shape.ts'
+import { maxBatchItems } from '../admission/open-action.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import { capabilities, every, type Policy, type RolePolicy } from '../policy/policy.ts'
 import { maxRoleName, policyFileSchema, roleNameMessage } from './policy-schema.ts'

@@ -1,5 +1,5 @@
 import { type Static, type TSchema, Type } from 'typebox'
-import { maxBatchItems, purposePattern } from '../admission/request-shape.ts'
+import { maxBatchItems, purposePattern } from '../admission/open-action.ts'
 
 /** Largest budget that may be written down; more is meant as no budget. */
 const maxBudget = 1_000_000_000

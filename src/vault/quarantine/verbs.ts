@@ -1,7 +1,6 @@
 import { TokenvaultError } from '../../errors.ts'
-import type { OpenAction } from '../admission/open-action.ts'
+import { maxPageSize, type OpenAction } from '../admission/open-action.ts'
 import type { Charge, Principal } from '../admission/ports.ts'
-import { maxPageSize } from '../admission/request-shape.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import { decideCall, limitsOfCall, type Policy } from '../policy/policy.ts'
 import type { QuarantineEntry, QuarantineFilter, QuarantineStore } from './ports.ts'

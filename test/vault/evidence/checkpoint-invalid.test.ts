@@ -2,8 +2,7 @@ import t, { type Test } from 'tap'
 import type { TokenvaultError } from '../../../src/errors.ts'
 import { openCheckpoint, signCheckpoint } from '../../../src/tlog/checkpoint.ts'
 import { createNoteSigner } from '../../../src/tlog/signed-note.ts'
-import { createProver } from '../../../src/vault/evidence/prove.ts'
-import { findNewest } from '../../../src/vault/evidence/stored-checkpoints.ts'
+import { createProver, findNewest } from '../../../src/vault/evidence/prove.ts'
 import { startEvidence } from '../../helpers/evidence/evidence.ts'
 
 /** Evidence, and what whoever has the API's password can do to its checkpoints. */

@@ -1,6 +1,5 @@
 import t from 'tap'
-import { backoff, backoffMilliseconds, pause } from '../../src/concurrency/backoff.ts'
-import { repeat } from '../../src/concurrency/repeat.ts'
+import { backoff, backoffMilliseconds, pause, repeat } from '../../src/concurrency/waiting.ts'
 
 t.test('waits double up to the longest, and chance takes off a half at most', async t => {
   const waits = Array.from({ length: 9 }, (_, n) => backoff(n + 1, { first: 10, longest: 900, jitter: 0 }))

@@ -1,3 +1,5 @@
+import type { Message } from '@aws-sdk/client-sqs'
+import { TokenvaultError } from '../errors.ts'
 import type { FirstIdentity, ReceivedMessage } from '../ingest/ports.ts'
 
 /** Message attribute that holds the mark of a message that was sent again; see FirstIdentitySeal. */
@@ -57,6 +59,22 @@ export function readMessage(
     // A message is not refused for a mark that does not open: it takes effect under its own id.
     ...(mark === undefined ? {} : { firstIdentity: openFirstIdentity?.(mark, body) }),
   }
+}
+
+/** One message of a ReceiveMessage reply. @throws TokenvaultError `queue_unavailable` for one that SQS would not give */
+export function readReply(message: Message, context: ReadContext): ReceivedMessage {
+  const read = readMessage(
+    {
+      messageId: message.MessageId,
+      receiptHandle: message.ReceiptHandle,
+      body: message.Body ?? '',
+      attributes: message.Attributes,
+      mark: message.MessageAttributes?.[firstIdentityAttribute]?.StringValue,
+    },
+    context,
+  )
+  if (typeof read !== 'string') return read
+  throw new TokenvaultError('queue_unavailable', `ReceiveMessage: the server gave a message without ${read}`)
 }
 
 function isText(value: unknown): value is string {

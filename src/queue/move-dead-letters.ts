@@ -8,8 +8,7 @@ import {
 import type { DeadLetterMove, FirstIdentitySeal } from '../ingest/ports.ts'
 import type { Log } from '../log.ts'
 import { callInChunks, chunk, deleteInChunks, hideInChunks, type NotDone } from './batch-calls.ts'
-import { firstIdentityAttribute, isFifo } from './message.ts'
-import { readReply } from './receive.ts'
+import { firstIdentityAttribute, isFifo, readReply } from './message.ts'
 import { queueError } from './sqs-client.ts'
 
 /** Time for a batch to be sent and deleted; what is not deleted by then may be received, and sent, again. */

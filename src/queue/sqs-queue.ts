@@ -1,12 +1,16 @@
 import { randomUUID } from 'node:crypto'
-import { SendMessageBatchCommand } from '@aws-sdk/client-sqs'
+import {
+  type MessageSystemAttributeName,
+  ReceiveMessageCommand,
+  SendMessageBatchCommand,
+  type SQSClient,
+} from '@aws-sdk/client-sqs'
 import { TokenvaultError } from '../errors.ts'
 import type { MessageQueue, OutgoingMessage, ReceivedMessage } from '../ingest/ports.ts'
 import type { Log } from '../log.ts'
 import { callInChunks, chunk, deleteInChunks, hideInChunks } from './batch-calls.ts'
-import { isFifo, type OpenFirstIdentity } from './message.ts'
-import { createReceive } from './receive.ts'
-import { createSqsClient, readDepth, type SqsClientOptions } from './sqs-client.ts'
+import { firstIdentityAttribute, isFifo, type OpenFirstIdentity, readReply } from './message.ts'
+import { createSqsClient, queueError, readDepth, type SqsClientOptions } from './sqs-client.ts'
 
 export interface SqsQueueOptions extends SqsClientOptions {
   readonly log: Log
@@ -18,6 +22,9 @@ export interface SqsQueueOptions extends SqsClientOptions {
 export interface SqsQueue extends MessageQueue {
   close(): void
 }
+
+/** The most that one ReceiveMessage gives. */
+const maxMessages = 10
 
 /** SQS takes 1 MiB a request today and took 256 KiB for years; emulators still do. */
 const maxBatchBytes = 256 * 1024
@@ -87,6 +94,52 @@ export function createSqsQueue(options: SqsQueueOptions): SqsQueue {
     close() {
       client.destroy()
     },
+  }
+}
+
+/**
+ * The `receive` verb over one client. An abort ends the long poll and gives no messages; it is not an error. What SQS had
+ * already put into an abandoned reply comes back by itself after the visibility timeout.
+ *
+ * @param callTimeoutMilliseconds what a call may take on top of its wait
+ * @param openFirstIdentity reads the mark of a message that was sent again; marks are ignored without it
+ */
+function createReceive(
+  client: SQSClient,
+  queueUrl: string,
+  callTimeoutMilliseconds: number,
+  openFirstIdentity?: OpenFirstIdentity,
+): MessageQueue['receive'] {
+  const inOrder = isFifo(queueUrl)
+  const attributes: MessageSystemAttributeName[] = [
+    'SentTimestamp',
+    'ApproximateReceiveCount',
+    ...(inOrder ? (['MessageGroupId'] as const) : []),
+  ]
+  return async ({ waitSeconds, visibilityTimeoutSeconds, signal }) => {
+    if (signal?.aborted) return []
+    try {
+      const reply = await client.send(
+        new ReceiveMessageCommand({
+          QueueUrl: queueUrl,
+          MaxNumberOfMessages: maxMessages,
+          WaitTimeSeconds: waitSeconds,
+          VisibilityTimeout: visibilityTimeoutSeconds,
+          // Never AttributeNames beside it: servers that know both take one or the other.
+          MessageSystemAttributeNames: attributes,
+          ...(openFirstIdentity === undefined ? {} : { MessageAttributeNames: [firstIdentityAttribute] }),
+        }),
+        {
+          requestTimeout: waitSeconds * 1000 + callTimeoutMilliseconds,
+          ...(signal === undefined ? {} : { abortSignal: signal }),
+        },
+      )
+      const receivedAtMs = performance.now()
+      return (reply.Messages ?? []).map(message => readReply(message, { receivedAtMs, inOrder, openFirstIdentity }))
+    } catch (error) {
+      if (signal?.aborted) return []
+      throw queueError('ReceiveMessage', error)
+    }
   }
 }
 

@@ -1,11 +1,24 @@
 import type { Log } from '../../log.ts'
 import type { Observe } from '../metrics/observe.ts'
-import type { IngestStore, ReceivedMessage, StoredCounts } from '../ports.ts'
+import type { IngestStore, MessageQueue, ReceivedMessage, StoredCounts } from '../ports.ts'
 import type { DrainWatch } from './drain.ts'
+import type { Heartbeat, MessagesInFlight } from './in-flight.ts'
 import { startRun } from './run.ts'
-import { type SettleContext, type Settled, settle } from './settle.ts'
-import { type BatchStoreContext, type BatchStored, storeBatch } from './store-batch.ts'
+import { type BatchStoreContext, type BatchStored, type Outcome, storeBatch } from './store-batch.ts'
 import type { TokenizeMessages } from './tokenize-messages.ts'
+
+export interface Settled {
+  readonly released: number
+  readonly undeleted: number
+}
+
+interface SettleContext {
+  readonly queue: Pick<MessageQueue, 'delete' | 'release'>
+  readonly inFlight: Pick<MessagesInFlight, 'claimForDelete' | 'claimForRelease' | 'remove'>
+  readonly heartbeat: Pick<Heartbeat, 'quiet'>
+  readonly log: Log
+  readonly observe?: Observe | undefined
+}
 
 export interface BatchContext {
   readonly storing: BatchStoreContext
@@ -38,6 +51,53 @@ function tellDrain(drainWatch: DrainWatch, { outcomes, unstorable, heldBack }: B
   drainWatch.done(outcomes.keys())
   const refusedGroups = new Set(unstorable.map(({ groupId }) => groupId))
   drainWatch.setAside([...unstorable, ...heldBack.filter(({ groupId }) => refusedGroups.has(groupId))])
+}
+
+/**
+ * Tells the queue the outcome of each message of a batch, with the newest receipt handle that is known.
+ *
+ * A delete follows the commit, so it is right whenever it happens, even with a handle whose time is over: at worst it does
+ * nothing, the message comes once more, finds its delivery record and is deleted with its new handle. That is why a message
+ * whose visibility ran out while it waited is stored all the same; dropping it would waste the work and, on a slow
+ * database, never get anywhere. A release is the opposite: with an expired handle it could end the hidden time of
+ * another worker, so only what is still hidden for us is released; the rest is left.
+ *
+ * Never throws: what could not be settled comes back by itself.
+ */
+async function settle(
+  batch: readonly ReceivedMessage[],
+  outcomes: ReadonlyMap<string, Outcome>,
+  { queue, inFlight, heartbeat, log, observe }: SettleContext,
+): Promise<Settled> {
+  const deletable = [...outcomes].flatMap(([messageId, { kind }]) => (kind === 'delete' ? [messageId] : []))
+  const delayed = [...outcomes].flatMap(([messageId, outcome]) =>
+    outcome.kind === 'delay' ? [{ messageId, ...outcome }] : [],
+  )
+  const byDelay = Map.groupBy(delayed, ({ delaySeconds }) => delaySeconds)
+
+  const deleting = inFlight.claimForDelete(deletable)
+  const nowMs = performance.now()
+  const releasing = [...byDelay].map(([delaySeconds, group]) => {
+    const messageIds = group.map(({ messageId }) => messageId)
+    return { delaySeconds, messages: inFlight.claimForRelease(messageIds, batch, nowMs) }
+  })
+  inFlight.remove(batch)
+
+  let undeleted = 0
+  let released = 0
+  try {
+    undeleted = (await queue.delete(deleting)).length
+    for (const { delaySeconds, messages } of releasing) {
+      if (messages.length === 0) continue
+      await heartbeat.quiet()
+      await queue.release(messages, delaySeconds)
+      released += messages.length
+    }
+  } catch (err) {
+    log.warn({ event: 'batch_not_settled', messages: batch.length, err })
+    observe?.({ kind: 'queue_failed', operation: 'settle' })
+  }
+  return { released, undeleted }
 }
 
 /** Tries before Lambda's event is given up where the store is away: about a second of waiting, and what each try takes. */

@@ -5,11 +5,19 @@ import type { Observe } from '../metrics/observe.ts'
 import type { IngestStore, ReceivedMessage, StoredCounts, TokenizedMessage } from '../ports.ts'
 import type { MessagesInFlight } from './in-flight.ts'
 import type { Run } from './run.ts'
-import type { Outcome } from './settle.ts'
 import type { TokenizeMessages } from './tokenize-messages.ts'
 
 /** Seconds for which a message that cannot be stored stays away; it doubles with each delivery. */
 const releaseDelaySeconds = { first: 10, longest: 900 }
+
+/** What becomes of a message once its batch is done; the only place where that is decided. */
+export type Outcome =
+  /** Its effect is committed. */
+  | { readonly kind: 'delete' }
+  /** It had no effect: someone may have it after the delay. */
+  | { readonly kind: 'delay'; readonly delaySeconds: number }
+  /** Nothing is known, or nothing can be done: its visibility timeout decides. */
+  | { readonly kind: 'leave' }
 
 export interface BatchStored {
   readonly counts: StoredCounts

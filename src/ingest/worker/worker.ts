@@ -1,16 +1,15 @@
+import { backoffMilliseconds, pause } from '../../concurrency/waiting.ts'
 import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { createDrainWatch } from '../batch/drain.ts'
 import { MessagesInFlight, startHeartbeat } from '../batch/in-flight.ts'
-import { processBatch } from '../batch/process-batch.ts'
+import { processBatch, type Settled } from '../batch/process-batch.ts'
 import { type Run, startRun } from '../batch/run.ts'
-import type { Settled } from '../batch/settle.ts'
 import type { TokenizeMessages } from '../batch/tokenize-messages.ts'
 import type { Observe } from '../metrics/observe.ts'
 import type { IngestStore, MessageQueue, ReceivedMessage, StoredCounts } from '../ports.ts'
 import type { Redriver, RedriveTotals } from '../redrive/quarantine.ts'
 import { type Batcher, createBatcher } from './batcher.ts'
-import { runReceiver } from './receiver.ts'
 
 export interface WorkerOptions {
   readonly queue: MessageQueue
@@ -135,6 +134,59 @@ async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSi
   await heartbeat.quiet()
   run.end()
   return { ...totals }
+}
+
+interface ReceiverOptions {
+  readonly queue: Pick<MessageQueue, 'receive'>
+  readonly waitSeconds: number
+  readonly visibilityTimeoutSeconds: number
+  readonly log: Log
+  /** Once it is stopped, no other receive starts; a failing queue ends it after its attempts. */
+  readonly run: Run
+  /** Ends the long poll under way. */
+  readonly endPoll: AbortSignal
+  /** Resolves when another receive may start. */
+  readonly room: () => Promise<void>
+  readonly onMessages: (messages: readonly ReceivedMessage[]) => void
+  /** Called after an empty receive. */
+  readonly onEmpty: () => Promise<void>
+  readonly isDone: () => boolean
+  readonly observe?: Observe | undefined
+}
+
+/** One long-polling loop: until stopped, done or failed. Never throws. */
+async function runReceiver(options: ReceiverOptions): Promise<void> {
+  const { queue, waitSeconds, visibilityTimeoutSeconds, log, run, observe } = options
+  const { stop } = run
+  let failures = 0
+  for (;;) {
+    await options.room()
+    if (stop.aborted || options.isDone()) return
+    try {
+      const messages = await queue.receive({ waitSeconds, visibilityTimeoutSeconds, signal: options.endPoll })
+      if (messages.length > 0) {
+        observe?.({ kind: 'received', messages: messages.length, oldestSentAtMs: oldestSentAtMs(messages) })
+        options.onMessages(messages)
+      } else if (!stop.aborted) {
+        observe?.({ kind: 'received_none' })
+        await options.onEmpty()
+      }
+      failures = 0
+    } catch (err) {
+      failures++
+      const retryInMs = backoffMilliseconds(failures)
+      log.warn({ event: 'receive_failed', attempt: failures, retryInMs, err })
+      observe?.({ kind: 'queue_failed', operation: 'receive' })
+      if (failures >= run.maxAttempts) {
+        return run.fail(err instanceof TokenvaultError ? err : new TokenvaultError('internal', 'a receiver failed'))
+      }
+      await pause(retryInMs, stop)
+    }
+  }
+}
+
+function oldestSentAtMs(messages: readonly ReceivedMessage[]): number {
+  return messages.reduce((oldest, { sentAtMs }) => Math.min(oldest, sentAtMs), Number.POSITIVE_INFINITY)
 }
 
 type Counts<Totals> = { -readonly [Name in keyof Totals]: number }

@@ -45,7 +45,6 @@ export async function composeApi(config: Config<'api'>, log: Log): Promise<Compo
   const openAction = createOpenAction({
     log: createActionLog(database),
     keys,
-    now: () => new Date(),
     policy,
     notifyApprovers: webhook?.notifyApprovers,
   })
@@ -70,7 +69,7 @@ export async function composeApi(config: Config<'api'>, log: Log): Promise<Compo
     idempotency: createIdempotencyStore(database),
     health: [createDatabaseHealth(database)],
     jwt: {
-      rolesClaims: () => policy().rolesClaims,
+      policy,
       jwksUrl: config.JWKS_URL,
       issuer: config.JWT_ISSUER,
       audience: config.JWT_AUDIENCE,

@@ -4,15 +4,14 @@ import { createBatchSemaphore } from '../concurrency/batch-semaphore.ts'
 import type { HealthCheck, IdempotencyStore } from '../vault/admission/ports.ts'
 import { authentication, type JwtOptions } from './auth/authentication.ts'
 import { idempotency } from './idempotency/plugin.ts'
-import { jsonBody } from './json/body-plugin.ts'
 import { openApi } from './openapi/plugin.ts'
 import { type NeedsOf, serve } from './operation.ts'
 import { guardedOperations, publicOperations } from './operations.ts'
 import { problems, sendProblem } from './problems/plugin.ts'
 import { adjustServer, type ClientTimeouts, connectionOptions } from './server/connections.ts'
 import { overload, rateLimiting } from './server/limits.ts'
-import { fixedHeaders, replyHeaders } from './server/reply-headers.ts'
-import { logRequest, type RequestLog, requestLog } from './server/request-log.ts'
+import { fixedHeaders, logRequest, type RequestLog, replyHeaders, requestLog } from './server/replies.ts'
+import { jsonBody } from './strict-json.ts'
 
 /** Every verb of the domain that an operation calls, by the name that the operation gives it. */
 export type Verbs = Omit<NeedsOf<typeof guardedOperations>, 'batches'>

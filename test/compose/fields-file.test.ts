@@ -91,7 +91,7 @@ t.test('a team tokenizes email tomorrow', async t => {
     ...api,
     originals: createOriginalReader(api.database),
     signer: api.keys.signer('tokenvault/test'),
-    openAction: createOpenAction({ log: new ListAudit(), keys: api.keys, now: () => new Date(), policy: () => policy }),
+    openAction: createOpenAction({ log: new ListAudit(), keys: api.keys, policy: () => policy }),
   })
   const principal = { issuer: 'https://issuer.test', subject: 'inv-1', roles: ['investigator'] }
   const request = { requestId: 'r-1', purpose: 'fraud_investigation', tokens: [rows[0].masked_email], atomic: false }

@@ -129,7 +129,6 @@ t.test('an event from decision to signed checkpoint', async t => {
   const openAction = createOpenAction({
     log: createActionLog(apiDatabase),
     keys,
-    now: () => new Date(),
     policy: () => worldPolicy,
   })
   const makeCheckpoint = async () => {

@@ -3,10 +3,10 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { TokenvaultError } from '../../errors.ts'
 import type { Principal } from '../../vault/admission/ports.ts'
-import { guardJwt, readBearer } from './jwt-guard.ts'
+import type { Policy } from '../../vault/policy/policy.ts'
+import { guardJwt, readBearer, VerifiedJwts } from './jwt-guard.ts'
 import { createKeySource, type JwksCooldown, type JwksPatience } from './key-source.ts'
 import { clockToleranceSeconds, readPrincipal } from './principal.ts'
-import { VerifiedJwts } from './verified-jwts.ts'
 
 /** Which access tokens are accepted. */
 export interface JwtOptions {
@@ -19,8 +19,8 @@ export interface JwtOptions {
   readonly maxLifetimeSeconds: number
   readonly jwksCooldown?: JwksCooldown
   readonly jwksPatience?: JwksPatience
-  /** Claims that carry roles, by name or path, as of now; `roles` when absent. */
-  readonly rolesClaims?: () => readonly string[]
+  /** The current policy, which names the claims that carry roles; `roles` when absent. */
+  readonly policy?: () => Pick<Policy, 'rolesClaims'>
 }
 
 declare module 'fastify' {
@@ -43,7 +43,7 @@ const asymmetric = /^(RS|ES|PS)(256|384|512)$|^EdDSA$/
 /**
  * Authenticates every request of the scope that it is registered in, before the body is read: form first
  * (jwt-guard), then key, signature and registered claims (@fastify/jwt), then what is left (principal). The first two are
- * done once for each access token and key (verified-jwts).
+ * done once for each access token and key (VerifiedJwts).
  *
  * @throws TokenvaultError `config_invalid` when an algorithm is not an asymmetric one
  */
@@ -86,7 +86,12 @@ export const authentication = fp<JwtOptions>(async (app, options) => {
   app.decorateRequest('principal', null)
   app.addHook('onRequest', async request => {
     const claims = await findClaims(request)
-    request.principal = readPrincipal(claims, options.maxLifetimeSeconds, Date.now() / 1000, options.rolesClaims?.())
+    request.principal = readPrincipal(
+      claims,
+      options.maxLifetimeSeconds,
+      Date.now() / 1000,
+      options.policy?.().rolesClaims,
+    )
   })
 })
 

@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { TokenvaultError } from '../../errors.ts'
 import type { IdempotencyStore, Principal } from '../../vault/admission/ports.ts'
 import { principalOf } from '../auth/authentication.ts'
-import type { RequestLog } from '../server/request-log.ts'
+import type { RequestLog } from '../server/replies.ts'
 import { idempotencyHeaders } from './header.ts'
 
 declare module 'fastify' {

@@ -1,6 +1,6 @@
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
-import type { FastifyHttpOptions, FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyHttpOptions, FastifyInstance } from 'fastify'
 import { TokenvaultError } from '../../errors.ts'
 
 /** How long clients may take, in milliseconds. Tests are less patient. */
@@ -69,15 +69,6 @@ export async function listen(app: FastifyInstance, { host, port }: { host: strin
   const [address] = app.addresses()
   if (typeof address !== 'object') throw new TokenvaultError('port_unavailable')
   return address.port
-}
-
-/** A signal that aborts when the client of the reply goes away, with a reason that this client never reads. */
-export function clientGone({ raw }: FastifyReply): AbortSignal {
-  const controller = new AbortController()
-  const abort = () => controller.abort(new TokenvaultError('overloaded', 'the client went away while its call waited'))
-  if (raw.destroyed) abort()
-  else raw.once('close', abort)
-  return controller.signal
 }
 
 /** What is not HTTP, comes too slowly or has too many header bytes gets a status and not a word. */

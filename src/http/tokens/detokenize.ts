@@ -7,7 +7,6 @@ import { operation } from '../operation.ts'
 import { privilegedProblems } from '../problems/by-operation.ts'
 import { BatchRefused } from '../problems/problem.ts'
 import { itemErrorSchema } from '../problems/schemas.ts'
-import { clientGone } from '../server/connections.ts'
 import { batchSize, purposeSchema, receiptSchema, ticketSchema } from './schemas.ts'
 
 const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w'
@@ -156,7 +155,7 @@ export const detokenize = operation({
   serve: (verbs: { detokenize: Detokenize; batches: BatchSemaphore }) => {
     return async (request, reply) => {
       const { atomic = false, ...asked } = request.body
-      const result = await verbs.batches.run(asked.tokens.length, clientGone(reply), () =>
+      const result = await verbs.batches.run(asked.tokens.length, reply.raw, () =>
         verbs.detokenize(principalOf(request), { ...asked, requestId: request.id, atomic }),
       )
       if (result.outcome === 'refused') throw new BatchRefused(result.failures)

@@ -5,7 +5,6 @@ import { principalOf } from '../auth/authentication.ts'
 import { operation } from '../operation.ts'
 import { privilegedProblems } from '../problems/by-operation.ts'
 import { itemErrorSchema } from '../problems/schemas.ts'
-import { clientGone } from '../server/connections.ts'
 import { batchSize, purposeSchema, ticketSchema } from './schemas.ts'
 
 const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w'
@@ -83,7 +82,7 @@ export const tokenize = operation({
   url: '/v1/tokenize',
   schema,
   serve: (verbs: { tokenize: Tokenize; batches: BatchSemaphore }) => async (request, reply) => {
-    const results = await verbs.batches.run(request.body.values.length, clientGone(reply), () =>
+    const results = await verbs.batches.run(request.body.values.length, reply.raw, () =>
       verbs.tokenize(principalOf(request), { ...request.body, requestId: request.id }),
     )
     return { results } as never

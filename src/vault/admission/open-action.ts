@@ -94,6 +94,7 @@ export class BudgetExceeded extends TokenvaultError {
 }
 
 /**
+ * @param deps.now what the clock says, for tests
  * @param deps.policy the current policy
  * @param deps.notifyApprovers is told of every new request for approval, once it is committed
  * @returns what opens actions; the log stands behind its port
@@ -101,11 +102,11 @@ export class BudgetExceeded extends TokenvaultError {
 export function createOpenAction(deps: {
   readonly log: ActionLog
   readonly keys: FieldKeys
-  readonly now: () => Date
+  readonly now?: () => Date
   readonly policy: () => Policy
   readonly notifyApprovers?: NotifyApprovers | undefined
 }): OpenAction {
-  const { log, keys, now, notifyApprovers } = deps
+  const { log, keys, now = () => new Date(), notifyApprovers } = deps
 
   return async call => {
     const { principal, purpose = '', ticket, requested, needs } = call

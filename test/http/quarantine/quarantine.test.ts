@@ -28,7 +28,6 @@ async function build(t: Test, change: (log: ActionLog) => ActionLog = log => log
     openAction: createOpenAction({
       log: change(createActionLog(database)),
       keys: vault.keys,
-      now: () => new Date(),
       policy,
     }),
   })

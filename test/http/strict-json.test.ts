@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
-import { parseStrictJson } from '../../../src/http/json/strict-json.ts'
-import { checkProperty } from '../../helpers/crypto/property.ts'
+import { parseStrictJson } from '../../src/http/strict-json.ts'
+import { checkProperty } from '../helpers/crypto/property.ts'
 
 t.test('what JSON.stringify writes is read as JSON.parse reads it', async t => {
   const withoutProto = (_: string, value: unknown) => value

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { readClaimRoles } from '../../../src/http/auth/claim-roles.ts'
+import { readClaimRoles, readPrincipal } from '../../../src/http/auth/principal.ts'
 import { checkProperty } from '../../helpers/crypto/property.ts'
 import { post, startApp } from '../../helpers/http/http-app.ts'
 import { signJwt } from '../../helpers/http/jwks-server.ts'
@@ -93,7 +93,7 @@ t.test('whatever the claims, there are few short roles or none', async t => {
 
 t.test('the API asks for the claims of the policy as it is now', async t => {
   let paths = ['realm_access.roles']
-  const running = await startApp(t, { jwtChange: { rolesClaims: () => paths } })
+  const running = await startApp(t, { jwtChange: { policy: () => ({ rolesClaims: paths }) } })
   const jwt = await signJwt(running.key, { roles: ['auditor'], realm_access: { roles: ['investigator'] } })
   const rolesOf = async () => {
     await post(running, '/v1/detokenize', { purpose: 'fraud', tokens: ['a'] }, { jwt })
@@ -102,4 +102,13 @@ t.test('the API asks for the claims of the policy as it is now', async t => {
   t.strictSame(await rolesOf(), ['investigator'])
   paths = ['roles']
   t.strictSame(await rolesOf(), ['auditor'])
+})
+
+t.test('what was verified before still runs out', t => {
+  const claims = { iss: 'i', aud: 'a', sub: 's', iat: 1_000_000, nbf: 1_000_000, exp: 1_003_600 }
+  t.equal(readPrincipal(claims, 3600, 1_000_000).subject, 's')
+  t.equal(readPrincipal(claims, 3600, 1_003_629).subject, 's', 'within the tolerance')
+  t.throws(() => readPrincipal(claims, 3600, 1_003_630), { code: 'unauthenticated' })
+  t.throws(() => readPrincipal(claims, 3600, 999_969), { code: 'unauthenticated' })
+  t.end()
 })

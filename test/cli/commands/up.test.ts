@@ -9,6 +9,7 @@ import { createSqsQueue } from '../../../src/queue/sqs-queue.ts'
 import { type Command, runCommand, startCommand } from '../../helpers/cli/cli.ts'
 import { findPlaintext, holdsAny } from '../../helpers/cli/find-plaintext.ts'
 import { temporaryDirectory } from '../../helpers/embedded/embedded-directory.ts'
+import { fetchCalmly } from '../../helpers/http/http-app.ts'
 import { sampleInput } from '../../helpers/vault/login-input.ts'
 
 t.test(
@@ -305,7 +306,7 @@ async function call(
   body: unknown,
   headers: Record<string, string> = {},
 ) {
-  const response = await fetch(welcome.apiUrl + path, {
+  const response = await fetchCalmly(welcome.apiUrl + path, {
     method: 'POST',
     headers: { authorization: `Bearer ${jwt}`, 'content-type': 'application/json', ...headers },
     body: JSON.stringify(body),

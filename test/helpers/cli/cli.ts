@@ -22,10 +22,12 @@ export interface Command {
 
 /** Starts a command; one that still runs at the end of the test is stopped, and with it the servers it started. */
 export function startCommand(t: Test, args: readonly string[], environment: NodeJS.ProcessEnv = {}): Command {
-  const child = spawn(process.execPath, [entry, ...args], {
-    env: { PATH: process.env['PATH'], TMPDIR: process.env['TMPDIR'], ...compiled, ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
+  const { PATH, TMPDIR } = process.env
+  const variables = Object.entries({ PATH, TMPDIR, ...compiled, ...environment })
+  const pairs = variables.flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]))
+  // `env -i`, because tap would load its own into every child.
+  const command = ['-i', ...pairs, process.execPath, entry, ...args]
+  const child = spawn('env', command, { stdio: ['ignore', 'pipe', 'pipe'] })
   let stdout = ''
   let stderr = ''
   child.stdout.setEncoding('utf8').on('data', text => {

@@ -45,7 +45,7 @@ export function createDatabase(options: DatabaseOptions): TokenvaultDatabase {
     connectionTimeoutMillis: 5_000,
     statement_timeout: statementTimeoutMilliseconds,
     // The server ends a statement first, unless it or the network hangs.
-    query_timeout: statementTimeoutMilliseconds * 1.3,
+    query_timeout: Math.max(statementTimeoutMilliseconds * 1.3, statementTimeoutMilliseconds + 2_000),
     idle_in_transaction_session_timeout: 60_000,
     keepAlive: true,
     types: dayTypes,

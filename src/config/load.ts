@@ -21,11 +21,11 @@ const pair = ['APPROVAL_WEBHOOK_URL', 'APPROVAL_WEBHOOK_SECRET'] as const
 export function loadConfig<P extends ProcessName>(processName: P, environment: Environment): Config<P> {
   const variables = variablesOf(processName)
   const problems: string[] = []
-  const given = new Set<string>()
+  const texts = new Map<string, string | typeof unreadable>()
   const config: Record<string, string | number> = {}
   for (const [name, variable] of variables) {
     const text = readText(name, environment, problems)
-    if (text !== undefined) given.add(name)
+    if (text !== undefined) texts.set(name, text)
     if (text === unreadable) continue
     const value = text === undefined ? variable.defaultValue : parse(variable, text)
     const problem =
@@ -33,7 +33,10 @@ export function loadConfig<P extends ProcessName>(processName: P, environment: E
     if (problem !== undefined) problems.push(describeProblem(name, problem, variable))
     else if (value !== undefined) config[name] = value
   }
-  const lone = pair.find((name, place) => variables.has(name) && !given.has(name) && given.has(pair[1 - place]!))
+  // One whose file cannot be read was given, and is told already.
+  const lone = pair.find((name, place) => {
+    return variables.has(name) && !texts.has(name) && typeof texts.get(pair[1 - place]!) === 'string'
+  })
   if (lone !== undefined) problems.push(describeProblem(lone, 'is not set', variables.get(lone)!))
   const directory = config['ROLE_PASSWORDS_DIR']
   if (directory !== undefined && !isDirectory(String(directory))) problems.push('ROLE_PASSWORDS_DIR is not a directory')

@@ -61,18 +61,20 @@ export function readMessage(
   }
 }
 
+/** What a ReceiveMessage reply says of one message. */
+export function partsOf(message: Message): MessageParts {
+  return {
+    messageId: message.MessageId,
+    receiptHandle: message.ReceiptHandle,
+    body: message.Body ?? '',
+    attributes: message.Attributes,
+    mark: message.MessageAttributes?.[firstIdentityAttribute]?.StringValue,
+  }
+}
+
 /** One message of a ReceiveMessage reply. @throws TokenvaultError `queue_unavailable` for one that SQS would not give */
 export function readReply(message: Message, context: ReadContext): ReceivedMessage {
-  const read = readMessage(
-    {
-      messageId: message.MessageId,
-      receiptHandle: message.ReceiptHandle,
-      body: message.Body ?? '',
-      attributes: message.Attributes,
-      mark: message.MessageAttributes?.[firstIdentityAttribute]?.StringValue,
-    },
-    context,
-  )
+  const read = readMessage(partsOf(message), context)
   if (typeof read !== 'string') return read
   throw new TokenvaultError('queue_unavailable', `ReceiveMessage: the server gave a message without ${read}`)
 }

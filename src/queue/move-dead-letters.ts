@@ -8,7 +8,7 @@ import {
 import type { DeadLetterMove, FirstIdentitySeal } from '../ingest/ports.ts'
 import type { Log } from '../log.ts'
 import { callInChunks, chunk, deleteInChunks, hideInChunks, type NotDone } from './batch-calls.ts'
-import { firstIdentityAttribute, isFifo, readReply } from './message.ts'
+import { firstIdentityAttribute, isFifo, partsOf, readMessage } from './message.ts'
 import { queueError } from './sqs-client.ts'
 
 /** Time for a batch to be sent and deleted; what is not deleted by then may be received, and sent, again. */
@@ -44,7 +44,11 @@ export async function moveDeadLetters(
   seal: FirstIdentitySeal,
   tried: Set<string>,
 ): Promise<DeadLetterMove> {
-  const letters = (await receive(queues, most)).map(message => toLetter(message, seal))
+  const received = await receive(queues, most)
+  const letters = received.flatMap(message => toLetter(message, seal) ?? [])
+  // They stay hidden until their time is over, so that this run does not meet them again.
+  const unreadable = received.length - letters.length
+  if (unreadable > 0) queues.log.warn({ event: 'dead_letters_unreadable', count: unreadable })
   // Back again within one run: it cannot be taken yet, and sending it once more would go on for ever.
   const back = letters.filter(({ firstId }) => tried.has(firstId))
   const fresh = letters.filter(letter => !back.includes(letter))
@@ -53,7 +57,7 @@ export async function moveDeadLetters(
   const sent = fresh.filter(letter => !notSent.includes(letter))
   const undeleted = await remove(queues, sent)
   await release(queues, [...back, ...notSent])
-  return { moved: sent.length, back: back.length, notSent: notSent.length, undeleted }
+  return { moved: sent.length, back: back.length, notSent: notSent.length + unreadable, undeleted }
 }
 
 async function receive(
@@ -78,16 +82,22 @@ async function receive(
   }
 }
 
-/** A letter that was sent again before goes on under its first identity, and the mark that it has. */
-function toLetter(message: Message, seal: FirstIdentitySeal): Letter {
-  const { messageId, receiptHandle, body, sentAtMs, firstIdentity } = readReply(message, {
+/**
+ * A letter that was sent again before goes on under its first identity, and the mark that it has.
+ *
+ * @returns undefined for one without an id or a time, which no mark could name: its neighbours go on without it
+ */
+function toLetter(message: Message, seal: FirstIdentitySeal): Letter | undefined {
+  const parts = partsOf(message)
+  const read = readMessage(parts, {
     receivedAtMs: performance.now(),
     inOrder: false,
     openFirstIdentity: (mark, body) => seal.open(mark, body, Date.now()),
   })
-  const mark = message.MessageAttributes?.[firstIdentityAttribute]?.StringValue
-  if (mark !== undefined && firstIdentity !== undefined)
-    return { message, receiptHandle, firstId: firstIdentity.messageId, mark }
+  if (typeof read === 'string') return undefined
+  const { messageId, receiptHandle, body, sentAtMs, firstIdentity } = read
+  if (parts.mark !== undefined && firstIdentity !== undefined)
+    return { message, receiptHandle, firstId: firstIdentity.messageId, mark: parts.mark }
   return { message, receiptHandle, firstId: messageId, mark: seal.seal({ messageId, sentAtMs }, body) }
 }
 

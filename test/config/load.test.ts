@@ -263,4 +263,7 @@ t.test('the approval webhook has both its address and its secret, or neither', a
     /^APPROVAL_WEBHOOK_URL holds a login/,
   ])
   t.match(refused({ ...both, APPROVAL_WEBHOOK_URL: 'https://' }), [/^APPROVAL_WEBHOOK_URL is not a URL/])
+  t.strictSame(refused({ APPROVAL_WEBHOOK_SECRET_FILE: '/nowhere/at/all' }), [
+    'APPROVAL_WEBHOOK_SECRET_FILE cannot be read (ENOENT)',
+  ])
 })

@@ -123,6 +123,23 @@ t.test('a queue without a redrive policy has no dead-letter queue', async t => {
   await t.rejects(openDeadLetterQueue({ ...options, queueUrl: `${queueUrl}-gone` }), { code: 'queue_unavailable' })
 })
 
+t.test('a dead letter that the server gives without a time is left, and its neighbours go back', async t => {
+  let spoilt = 0
+  const { source, fail, redrive, logged } = await build(t, {
+    intercept: async ({ action, forward }) => {
+      const output = await forward()
+      const [first] = action === 'ReceiveMessage' ? (output.Messages ?? []) : []
+      if (first !== undefined && spoilt++ === 0) delete first.Attributes.SentTimestamp
+      return { output }
+    },
+  })
+  await source.send(loginBodies(3))
+  await fail()
+  t.strictSame(await redrive(), { moved: 2, back: 0, notSent: 1, undeleted: 0 })
+  const told = logged.map(line => JSON.parse(line)).filter(({ event }) => event === 'dead_letters_unreadable')
+  t.match(told, [{ count: 1 }])
+})
+
 for (const fifo of ['', '.fifo'] as const) {
   t.test(`dead letters go back to the source and are stored once, under their first id${fifo}`, async t => {
     const { source, queue, store, fail, work, redrive } = await build(t, { fifo })

@@ -71,9 +71,9 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
   const { fields, keys, signer, openAction } = deps
   return async (principal, request) => {
     const { requestId, purpose, tokens, atomic, ticket, reveal, approvalId } = request
-    checkApprovalId(approvalId)
     const call = { operation: 'detokenize', principal, requestId, purpose, ticket, requested: tokens.length } as const
     const { policy, record, refuse } = await openAction(call)
+    checkApprovalId(approvalId)
     const hasTicket = ticket !== undefined
     const question = { roles: principal.roles, operation: 'detokenize', purpose, reveal, hasTicket } as const
     const { byField, refusal } = decideCall(policy, fields, question)

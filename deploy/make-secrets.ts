@@ -1,6 +1,7 @@
 import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { keepSecret, readOrCreatePassword, readOrCreateSecret } from '../src/embedded/secret-file.ts'
+import { kekBytes } from '../src/kms/local.ts'
 import { loginRoles } from '../src/store/setup/role-passwords.ts'
 
 /**
@@ -33,7 +34,7 @@ export function makeSecrets(root: string, server: string): void {
     mkdirSync(at(directory), { recursive: true, mode: 0o750 })
   }
 
-  const kek = readOrCreateSecret(at('migrate', 'kek'), 32)
+  const kek = readOrCreateSecret(at('migrate', 'kek'), kekBytes)
   for (const reader of ['migrate', 'worker', 'api']) keep(at(reader, 'kek'), kek)
   keep(at('migrate', 'database-url'), urlOf('postgres', keepPassword(at('postgres', 'password'))))
   const passwords = new Map(loginRoles.map(role => [role, keepPassword(at('migrate', 'passwords', role))]))

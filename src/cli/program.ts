@@ -20,6 +20,16 @@ const commands: readonly ListedCommand[] = [
     load: () => import('./commands/up.ts'),
   },
   {
+    name: 'key',
+    description: 'make a key-encryption key',
+    load: () => import('./commands/key.ts'),
+  },
+  {
+    name: 'passwords',
+    description: 'make passwords for the database roles that log in',
+    load: () => import('./commands/passwords.ts'),
+  },
+  {
     name: 'migrate',
     usage: options,
     description: 'apply missing migrations, make the first keys, and set passwords of roles; safe to run at any time',

@@ -3,7 +3,8 @@ import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
 import { TokenvaultError } from '../errors.ts'
 import type { KeyEncryptionKey } from '../vault/keys/ports.ts'
 
-const kekBytes = 32
+/** Bytes of a KEK file. */
+export const kekBytes = 32
 const nonceBytes = 12
 const tagBytes = 16
 

@@ -7,6 +7,8 @@ import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 
 const commands = [
   'up',
+  'key',
+  'passwords',
   'migrate',
   'worker',
   'api',

@@ -102,7 +102,7 @@ async function helpOf(t: Test, path: readonly string[]): Promise<CommandHelp> {
 /** The commands of a shell's text: words behind `tokenvault`, to the end of that command. */
 function tokenvaultCommands(shell: string): string[][] {
   const lines = shell.replaceAll('\\\n', ' ')
-  return [...lines.matchAll(/(?<![\w/.'-])tokenvault +([a-z][^\n)|>#;`]*)/g)].map(([, rest]) =>
+  return [...lines.matchAll(/(?<![\w/.'-])tokenvault +([a-z][^\n)|<>#;`]*)/g)].map(([, rest]) =>
     rest!.trim().split(/\s+/),
   )
 }
@@ -161,6 +161,13 @@ t.test('every command that a sentence names exists', async t => {
       if (!words.includes('…')) t.equal(await faultOf(t, words, false), undefined, `${page}: ${code}`)
     }
   }
+})
+
+t.test('no line that a page shows replaces a secret when it is pasted twice', async t => {
+  const replacing = /(?:urandom|openssl rand)[^\n]*>|>\s*\S*(?:kek|password|secret|-url)/
+  t.match('(umask 077 && head -c 32 /dev/urandom > kek)', replacing)
+  for (const { page, text } of fences.filter(({ language }) => language === 'sh'))
+    for (const line of text.split('\n')) t.notMatch(line, replacing, `${page}: ${line}`)
 })
 
 t.test('every npm script that a page names exists', async t => {

@@ -1,5 +1,4 @@
-import { randomBytes } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Client } from 'pg'
 import t from 'tap'
@@ -20,7 +19,6 @@ t.test('the documented lines for take-home images, against a queue that speaks Q
   const { endpoint, close } = await startQueryOnlySqs(`http://127.0.0.1:${server.port}`)
   t.teardown(close)
   const directory = temporaryDirectory(t)
-  writeFileSync(join(directory, 'kek'), randomBytes(32), { mode: 0o600 })
   const environment = {
     DATABASE_URL: adminUrl,
     KEK_FILE: join(directory, 'kek'),
@@ -38,9 +36,11 @@ t.test('the documented lines for take-home images, against a queue that speaks Q
     'the page sets what the commands take, and no more',
   )
   const commands = [...lines.matchAll(/^npx tokenvault (.*?) *#/gm)].map(([, args]) => args!.split(' '))
-  t.strictSame(commands, [['migrate'], ['worker', '--drain']])
+  t.strictSame(commands, [['key', 'new', 'kek'], ['migrate'], ['worker', '--drain']])
 
-  const migrated = await runCommand(t, commands[0]!, environment)
+  const [keyNew, migrate, worker] = commands.map(args => args.map(arg => (arg === 'kek' ? environment.KEK_FILE : arg)))
+  t.match(await runCommand(t, keyNew!), { code: 0, stderr: '' })
+  const migrated = await runCommand(t, migrate!, environment)
   t.equal(migrated.code, 0, migrated.stderr)
 
   const client = await connectTo(t, adminUrl)
@@ -49,7 +49,7 @@ t.test('the documented lines for take-home images, against a queue that speaks Q
       const bodies = await readInputBodies(path)
       for (const body of bodies) server.sendMessage('login-queue', body)
       const before = await countLogins(client)
-      const { code, stdout, stderr } = await runCommand(t, [...commands[1]!, '--json'], environment)
+      const { code, stdout, stderr } = await runCommand(t, [...worker!, '--json'], environment)
       t.equal(code, 0, stderr)
       t.match(JSON.parse(stdout.trim().split('\n').at(-1)!), {
         received: bodies.length,

@@ -8,6 +8,7 @@ import { type EmbeddedPostgres, startPostgres } from '../../embedded/postgres.ts
 import { readOrCreatePassword, readOrCreateSecret } from '../../embedded/secret-file.ts'
 import { type EmbeddedSqs, startSqs } from '../../embedded/sqs.ts'
 import { TokenvaultError } from '../../errors.ts'
+import { kekBytes } from '../../kms/local.ts'
 import type { Log } from '../../log.ts'
 import { ensureDatabase } from '../../store/setup/ensure-database.ts'
 import { type LoginRole, loginRoles } from '../../store/setup/role-passwords.ts'
@@ -73,7 +74,7 @@ export async function startStack(options: {
       url.password = passwords.get(role)!
       return url.href
     }
-    readOrCreateSecret(dataDir.file('kek'), 32)
+    readOrCreateSecret(dataDir.file('kek'), kekBytes)
     const environment = {
       KEK_FILE: dataDir.file('kek'),
       SQS_QUEUE_URL: sqs.queueUrl,

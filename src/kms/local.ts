@@ -1,5 +1,6 @@
 import { createCipheriv, createDecipheriv, createHash, createSecretKey, randomBytes } from 'node:crypto'
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync, realpathSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { TokenvaultError } from '../errors.ts'
 import type { KeyEncryptionKey } from '../vault/keys/ports.ts'
 
@@ -12,7 +13,7 @@ const tagBytes = 16
  * A key-encryption key in a file of 32 random bytes. Keys are wrapped as nonce ‖ ciphertext ‖ tag by AES-256-GCM
  * (NIST SP 800-38D); a KEK wraps a handful of keys in its life, far below what random nonces allow.
  *
- * @param path the file; nobody but its owner and group may have access to it
+ * @param path the file, or a link to it; nobody but its owner and group may be able to read or change it
  * @throws TokenvaultError `kek_unavailable`
  */
 export function openLocalKek(path: string): KeyEncryptionKey {
@@ -43,11 +44,14 @@ export function openLocalKek(path: string): KeyEncryptionKey {
 }
 
 function readKek(path: string): Buffer {
+  let place: string
   let mode: number
   let bytes: Buffer
   try {
+    // Without links, as Kubernetes makes two of them: the directories that are looked at are those of the file that is read.
+    place = realpathSync(path)
     // One descriptor, so that what is checked is what is read.
-    const file = openSync(path, 'r')
+    const file = openSync(place, 'r')
     try {
       mode = fstatSync(file).mode
       bytes = readFileSync(file)
@@ -58,12 +62,40 @@ function readKek(path: string): Buffer {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
     throw new TokenvaultError('kek_unavailable', `KEK_FILE cannot be read (${code})`)
   }
-  // A group may read: that is how an orchestrator hands a secret to a process that is not root.
-  if (process.platform !== 'win32' && (mode & 0o027) !== 0) {
-    throw new TokenvaultError('kek_unavailable', 'KEK_FILE is open to others; chmod 600 it')
-  }
+  if (process.getuid !== undefined) checkAccess(place, mode, process.getuid())
   if (bytes.length !== kekBytes) {
     throw new TokenvaultError('kek_unavailable', `KEK_FILE holds ${bytes.length} bytes, not ${kekBytes}`)
   }
   return bytes
+}
+
+/**
+ * The group may read: that is how an orchestrator hands a secret to a process that is not root. Everybody may read as far
+ * as the file's own mode goes, as secret mounts leave it (0444), where nobody else can come near it: to open a file, a
+ * process must be able to enter every directory above it.
+ */
+function checkAccess(place: string, mode: number, uid: number): void {
+  if ((mode & 0o027) === 0) return
+  const others = `KEK_FILE is open to others (mode ${(mode & 0o777).toString(8).padStart(4, '0')})`
+  if ((mode & 0o033) !== 0) {
+    throw new TokenvaultError('kek_unavailable', `${others}, who can do more than read it; chmod 600 it`)
+  }
+  if (!directoriesAbove(place).some(directory => isPrivate(directory, uid))) {
+    throw new TokenvaultError(
+      'kek_unavailable',
+      `${others}, and they can enter every directory above it. Chmod 600 it, or chmod 700 its directory. ` +
+        'A secret mount: give it mode 0440 and a group of this process (Kubernetes: defaultMode and fsGroup; Docker: mode and gid)',
+    )
+  }
+}
+
+function directoriesAbove(place: string): string[] {
+  const above = dirname(place)
+  return above === place ? [] : [above, ...directoriesAbove(above)]
+}
+
+/** Whether only root, this process's user and a group can enter the directory, and only these users change what it holds. */
+function isPrivate(directory: string, ownUid: number): boolean {
+  const { mode, uid } = statSync(directory)
+  return (uid === 0 || uid === ownUid) && (mode & 0o023) === 0
 }

@@ -2,7 +2,9 @@ import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { signWithDataDir } from '../embedded/issuer.ts'
 import { TokenvaultError } from '../errors.ts'
+import type { Problem } from '../http/problems/problem.ts'
 import { developmentAudience, readRunning } from './local/state.ts'
+import { describeUnreadable } from './terminal/failure.ts'
 import { dataDirOption } from './terminal/options.ts'
 import { printable } from './terminal/print.ts'
 
@@ -58,10 +60,36 @@ export async function callApi<T>(options: ApiOptions, call: ApiCall): Promise<T>
   }
   const answer = await readJson(response)
   if (response.ok && answer !== undefined) return answer as T
-  const { code, title, requestId } = (answer ?? {}) as { code?: string; title?: string; requestId?: string }
-  if (code === undefined)
+  const problem = (answer ?? {}) as Partial<Problem>
+  if (problem.code === undefined)
     throw new TokenvaultError('api_unavailable', `${response.status}, and no answer of tokenvault’s`)
-  throw new TokenvaultError('api_refused', printable(`${response.status} ${code}: ${title} (request ${requestId})`))
+  throw new ApiRefused(response.status, problem, response.headers.get('retry-after'))
+}
+
+/** The API’s problem details, told with everything in them that helps to go on. */
+class ApiRefused extends TokenvaultError {
+  readonly #remedy: string
+
+  /** @param retryAfter seconds, as the reply’s header has them */
+  constructor(status: number, problem: Partial<Problem>, retryAfter: string | null) {
+    const { code, title, detail, window, requestId, remedy } = problem
+    const notes = [
+      ...(detail === undefined ? [] : [asSentence(detail)]),
+      ...(window === undefined ? [] : [`It is the budget of a ${window}.`]),
+      ...(retryAfter === null ? [] : [`Retry-After: ${retryAfter} seconds.`]),
+    ]
+    super('api_refused', printable([`${status} ${code}: ${title} (request ${requestId}).`, ...notes].join(' ')))
+    this.#remedy = remedy === undefined ? super.remedy : printable(remedy)
+  }
+
+  /** The API’s own, which knows what was asked. */
+  override get remedy(): string {
+    return this.#remedy
+  }
+}
+
+function asSentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`
 }
 
 /** The URL may have a path of its own, where a proxy serves the API below it. */
@@ -80,7 +108,7 @@ async function findJwt({ jwtFile, dataDir }: ApiOptions, roles: readonly string[
   try {
     return readFileSync(jwtFile, 'utf8').trim()
   } catch (cause) {
-    throw new TokenvaultError('usage', '--jwt-file cannot be read', { cause })
+    throw new TokenvaultError('usage', `--jwt-file ${describeUnreadable(cause)}`, { cause })
   }
 }
 

@@ -72,6 +72,12 @@ const commands: readonly ListedCommand[] = [
     load: () => import('./commands/detokenize.ts'),
   },
   {
+    name: 'tokenize',
+    usage: options,
+    description: 'ask the API for the tokens of values on standard input; exit code 1 when one of them is refused',
+    load: () => import('./commands/tokenize.ts'),
+  },
+  {
     name: 'approval',
     description: 'see requests for approval, and decide about those of others',
     load: () => import('./commands/approval.ts'),
@@ -98,7 +104,7 @@ const commands: readonly ListedCommand[] = [
   },
   {
     name: 'audit',
-    description: 'verify the audit log, prove events of it, and check proofs',
+    description: 'verify and search the audit log, prove events of it, and check proofs',
     load: () => import('./commands/audit.ts'),
   },
   {

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { createNoteSigner } from '../../src/tlog/signed-note.ts'
 import { runCommand } from '../helpers/cli/cli.ts'
 import { runInProcess } from '../helpers/cli/cli-in-process.ts'
 import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
@@ -15,6 +16,7 @@ const commands = [
   'sample',
   'jwt',
   'detokenize',
+  'tokenize',
   'openapi',
   'reconcile',
   'policy',
@@ -34,6 +36,9 @@ t.test('every command has help, on standard output, with exit code 0', async t =
     t.match(stdout, new RegExp(`^Usage: tokenvault ${command}`))
   }
 })
+
+const typistPolicy = join(t.testdir({ 'policy.yaml': 'version: 1\nroles: { typist: {} }\n' }), 'policy.yaml')
+const { verifierKey: exampleKey } = createNoteSigner('tokenvault/test', new Uint8Array(32).fill(1))
 
 const mistakes: Record<string, { args: string[]; environment?: NodeJS.ProcessEnv; says: RegExp }> = {
   'no command': { args: [], says: /^Usage: tokenvault/ },
@@ -69,8 +74,45 @@ const mistakes: Record<string, { args: string[]; environment?: NodeJS.ProcessEnv
     args: ['detokenize', 'x', '--purpose', 'test', '--data-dir', 'nowhere'],
     says: /^tokenvault: usage: no API is known/,
   },
+  'a role that no policy knows': {
+    args: [
+      'jwt',
+      '--role',
+      'analyst',
+      '--role',
+      'analyts',
+      '--role',
+      'toString',
+      '--sub',
+      'b',
+      '--data-dir',
+      'nowhere',
+    ],
+    says: /^tokenvault: usage: no policy knows the role analyts, toString; known are investigator, support, .*administrator,/,
+  },
+  'a role that another policy knows': {
+    args: ['jwt', '--role', 'typist', '--sub', 'b', '--data-dir', 'nowhere'],
+    environment: { POLICY_FILE: typistPolicy },
+    says: /^tokenvault: usage: The data directory holds no issuer.jwk yet/,
+  },
+  'a policy that is not there': {
+    args: ['policy', 'check', 'nowhere.yaml'],
+    says: /^tokenvault: usage: nowhere.yaml does not exist \(ENOENT\)/,
+  },
+  'a proof that is not there': {
+    args: ['audit', 'check', 'nowhere.json', '--key', exampleKey],
+    says: /^tokenvault: usage: the proof does not exist \(ENOENT\)/,
+  },
+  'a search for nothing': {
+    args: ['audit', 'search', '--purpose', 'test'],
+    says: /^tokenvault: usage: give either --token, or --field/,
+  },
+  'a search for two things': {
+    args: ['audit', 'search', '--purpose', 'test', '--token', 'x', '--field', 'ip'],
+    says: /^tokenvault: usage: give either --token, or --field/,
+  },
   'no development issuer yet': {
-    args: ['jwt', '--role', 'a', '--sub', 'b', '--data-dir', 'nowhere'],
+    args: ['jwt', '--role', 'analyst', '--sub', 'b', '--data-dir', 'nowhere'],
     says: /^tokenvault: usage: /,
   },
 }

@@ -1,9 +1,10 @@
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
+import { createAuditReader } from '../../store/audit-reader.ts'
 import { type AuditFinding, auditFindingMeanings } from '../../vault/evidence/verify/findings.ts'
 import { type AuditVerification, verifyAudit } from '../../vault/evidence/verify/verify.ts'
-import { withAuditReader } from '../local/auditor-database.ts'
+import { withAuditorDatabase } from '../local/auditor-database.ts'
 import { readCheckpointFolder, readKeptCheckpoints, readVerifierKey } from '../local/evidence-files.ts'
 import { dataDirOption, environmentHelp } from '../terminal/options.ts'
 import { printable } from '../terminal/print.ts'
@@ -45,11 +46,13 @@ ${environmentHelp('audit')}`,
       if (options.checkpoint !== undefined && verifier === undefined)
         throw new TokenvaultError('usage', '--checkpoint goes with --key: without it anybody could have signed them')
       const given = readKeptCheckpoints(options.checkpoint ?? [])
-      const result = await withAuditReader(process.env, options.dataDir, (reader, isEmbedded) => {
+      const { dataDir } = options
+      const source = { applicationName: 'tokenvault audit', environment: process.env, dataDir }
+      const result = await withAuditorDatabase(source, ({ database, isEmbedded }) => {
         const kept = join(options.dataDir, 'checkpoints')
         const external = isEmbedded && options.checkpoint === undefined ? readCheckpointFolder(kept) : given
         const onProgress = createProgress()
-        return reader.snapshot(view => verifyAudit(view, { verifier, external, onProgress }))
+        return createAuditReader(database).snapshot(view => verifyAudit(view, { verifier, external, onProgress }))
       })
       const log = verifier?.name
       process.stdout.write(options.json ? `${JSON.stringify({ log, ...result })}\n` : describe(result, log))

@@ -4,10 +4,11 @@ import type { Command } from 'commander'
 import { openSigningVault } from '../../compose/vault.ts'
 import { loadConfig } from '../../config/load.ts'
 import { TokenvaultError } from '../../errors.ts'
+import { createAuditReader } from '../../store/audit-reader.ts'
 import { type Checkpoint, openCheckpoint } from '../../tlog/checkpoint.ts'
 import { checkProof, type Proven } from '../../tlog/proof.ts'
 import { createProver } from '../../vault/evidence/prove.ts'
-import { withAuditReader } from '../local/auditor-database.ts'
+import { withAuditorDatabase } from '../local/auditor-database.ts'
 import {
   needVerifierKey,
   readJsonFile,
@@ -17,6 +18,7 @@ import {
 } from '../local/evidence-files.ts'
 import { dataDirOption, environmentHelp, wholeNumber } from '../terminal/options.ts'
 import { printable } from '../terminal/print.ts'
+import { addAuditSearch } from './audit-search.ts'
 import { addAuditVerify } from './audit-verify.ts'
 
 interface ProveOptions {
@@ -35,6 +37,7 @@ const eventCount = wholeNumber(0, 999_999_999_999_999, 'It must be a number from
 /** `tokenvault audit …`: what auditors, and outsiders with a verifier key, do with the evidence. */
 export function configure(audit: Command): void {
   addAuditVerify(audit)
+  addAuditSearch(audit)
   audit
     .command('prove [sequence]')
     .addOption(dataDirOption())
@@ -73,13 +76,16 @@ async function prove(sequenceText: string | undefined, options: ProveOptions): P
   if ((from === undefined && to !== undefined) || (from !== undefined && size !== undefined))
     throw new TokenvaultError('usage', '--to goes with --from, and --size with a sequence')
   const verifier = readVerifierKey(options.key, dataDir)
-  const proof = await withAuditReader(process.env, dataDir, async reader => {
-    const prover = createProver(reader, verifier)
-    if (from !== undefined) return prover.proveConsistency(from, to)
-    const whole = await prover.proveInclusion(parseSequence(sequenceText!), size)
-    const { event: _, ...bare } = whole
-    return event ? whole : bare
-  })
+  const proof = await withAuditorDatabase(
+    { applicationName: 'tokenvault audit', environment: process.env, dataDir },
+    async ({ database }) => {
+      const prover = createProver(createAuditReader(database), verifier)
+      if (from !== undefined) return prover.proveConsistency(from, to)
+      const whole = await prover.proveInclusion(parseSequence(sequenceText!), size)
+      const { event: _, ...bare } = whole
+      return event ? whole : bare
+    },
+  )
   const text = `${JSON.stringify(proof)}\n`
   if (out === undefined) process.stdout.write(text)
   else writeOut(out, text)

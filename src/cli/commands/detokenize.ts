@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
 import { print, printable } from '../terminal/print.ts'
+import { tellRefusedItems } from '../terminal/refused-items.ts'
 
 /** What the API answers for one token; see openapi/openapi.json. */
 interface Item {
@@ -57,7 +58,7 @@ async function detokenize(tokens: string[], options: Options): Promise<void> {
     for (const { token, value, error } of results ?? [])
       print(`${printable(token)}\t${printable(value ?? `error: ${error?.code}`)}`)
   }
-  if (results?.some(({ error }) => error !== undefined)) process.exitCode = 1
+  tellRefusedItems(results ?? [])
 }
 
 function tellHowToGoOn({ id, state, expiresAt }: OpenApproval): string {

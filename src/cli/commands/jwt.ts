@@ -1,12 +1,18 @@
 import type { Command } from 'commander'
+import { readFields } from '../../compose/fields.ts'
+import { policyPlace, readPolicy } from '../../compose/policy.ts'
+import { loadConfig } from '../../config/load.ts'
 import { signWithDataDir } from '../../embedded/issuer.ts'
+import { TokenvaultError } from '../../errors.ts'
+import { loginFields } from '../../vault/fields/fields.ts'
 import { developmentAudience, developmentJwtLifetimeSeconds } from '../local/state.ts'
 import { collect, dataDirOption, wholeNumber } from '../terminal/options.ts'
+import { printable } from '../terminal/print.ts'
 
 /** Options and action of `tokenvault jwt`. */
 export function configure(command: Command): void {
   command
-    .requiredOption('--role <role>', 'role in it; repeat for several', collect)
+    .requiredOption('--role <role>', 'role in it, which a policy knows; repeat for several', collect)
     .requiredOption('--sub <subject>', 'whom it speaks for')
     .option(
       '--lifetime <seconds>',
@@ -16,7 +22,27 @@ export function configure(command: Command): void {
     )
     .addOption(dataDirOption())
     .action(async (options: { role: string[]; sub: string; lifetime: number; dataDir: string }) => {
+      checkRoles(options.role)
       const claims = { subject: options.sub, roles: options.role, lifetimeSeconds: options.lifetime }
       process.stdout.write(`${await signWithDataDir(options.dataDir, developmentAudience, claims)}\n`)
     })
+}
+
+/**
+ * A misspelt role would be refused by every call, long after this one. Known are the roles of the policy that tokenvault
+ * ships with, which `up` takes, and those of POLICY_FILE, which an API with another policy takes.
+ *
+ * @throws TokenvaultError `usage` for a role that neither knows; `config_invalid`, `policy_invalid`
+ */
+function checkRoles(roles: readonly string[]): void {
+  const config = loadConfig('policy', process.env)
+  const places = [[policyPlace({}), loginFields] as const]
+  if (config.POLICY_FILE !== undefined) places.push([policyPlace(config), readFields(config)])
+  const known = new Set(places.flatMap(([place, fields]) => [...readPolicy(place, fields).roles.keys()]))
+  const unknown = roles.filter(role => !known.has(role))
+  if (unknown.length > 0)
+    throw new TokenvaultError(
+      'usage',
+      `no policy knows the role ${unknown.map(printable).join(', ')}; known are ${[...known].join(', ')}, and those of a policy that POLICY_FILE names`,
+    )
 }

@@ -1,13 +1,16 @@
+import { accessSync, constants } from 'node:fs'
 import { type Command, Option } from 'commander'
 import { readFields } from '../../compose/fields.ts'
 import { policyPlace, readPolicy } from '../../compose/policy.ts'
 import { loadConfig } from '../../config/load.ts'
-import { errorCatalogue } from '../../errors.ts'
+import { errorCatalogue, TokenvaultError } from '../../errors.ts'
 import { checkPurpose } from '../../vault/admission/open-action.ts'
 import type { FieldSchema } from '../../vault/fields/fields.ts'
 import { listMatrix, type MatrixRow } from '../../vault/policy/matrix.ts'
 import { type Decision, decide, type Limits, limitsOf, type Operation, type Policy } from '../../vault/policy/policy.ts'
+import { describeUnreadable } from '../terminal/failure.ts'
 import { collect, environmentHelp } from '../terminal/options.ts'
+import { printable } from '../terminal/print.ts'
 import { formatTextTable } from '../terminal/text-table.ts'
 
 export function configure(policy: Command): void {
@@ -109,6 +112,7 @@ function addCheck(parent: Command): void {
     .description('read a policy file as the API would; exit code 2 where it is wrong')
     .option('--json', 'print one JSON line', false)
     .action((file: string, { json }: { json: boolean }) => {
+      checkReadable(file)
       const { digest, roles } = readPolicy({ path: file, name: file }, readFields(loadConfig('policy', process.env)))
       const names = [...roles.keys()]
       const told = json
@@ -116,6 +120,15 @@ function addCheck(parent: Command): void {
         : `policy ${digest} is right: ${names.join(', ')}`
       process.stdout.write(`${told}\n`)
     })
+}
+
+/** A file that is not there is no wrong policy. @throws TokenvaultError `usage` */
+function checkReadable(file: string): void {
+  try {
+    accessSync(file, constants.R_OK)
+  } catch (cause) {
+    throw new TokenvaultError('usage', `${printable(file)} ${describeUnreadable(cause)}`, { cause })
+  }
 }
 
 function load(): { policy: Policy; fields: FieldSchema } {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { TokenvaultError } from '../../errors.ts'
 import { createNoteVerifier, type NoteVerifier } from '../../tlog/signed-note.ts'
 import type { ExternalCheckpoint } from '../../vault/evidence/verify/expected-roots.ts'
+import { describeUnreadable } from '../terminal/failure.ts'
 
 /** Where `tokenvault up` keeps the verifier key of its log, in its data directory. */
 export const verifierKeyFile = 'audit.vkey'
@@ -103,7 +104,7 @@ function readText(path: string | number, what: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(readFileSync(path))
   } catch (cause) {
-    throw new TokenvaultError('usage', `${what} cannot be read`, { cause })
+    throw new TokenvaultError('usage', `${what} ${describeUnreadable(cause)}`, { cause })
   }
 }
 

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { TokenvaultError } from '../../errors.ts'
+import { describeUnreadable } from '../terminal/failure.ts'
 
 /** What the embedded queue takes as one message. */
 const maxBodyBytes = 1024 * 1024
@@ -11,8 +12,8 @@ const maxBodyBytes = 1024 * 1024
  * @throws TokenvaultError `input_invalid`
  */
 export async function readInputBodies(path: string): Promise<string[]> {
-  const file = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    throw new TokenvaultError('input_invalid', `the input file cannot be read (${error.code})`)
+  const file = await readFile(path).catch((error: unknown) => {
+    throw new TokenvaultError('input_invalid', `the input file ${describeUnreadable(error)}`)
   })
   const text = attempt('is not UTF-8', () => new TextDecoder('utf-8', { fatal: true }).decode(file))
   const events: unknown = attempt('is not JSON', () => JSON.parse(text))

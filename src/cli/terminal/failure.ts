@@ -33,3 +33,16 @@ export function reportFailure(error: unknown, write: (text: string) => void): nu
   write(`tokenvault: ${error.code}: ${error.message}${separator}${remedy}\n`)
   return mendableCodes.has(error.code) ? 2 : 1
 }
+
+const unreadable = new Map([
+  ['ENOENT', 'does not exist'],
+  ['EACCES', 'may not be read by this user'],
+  ['EISDIR', 'is a directory'],
+  ['ERR_ENCODING_INVALID_ENCODED_DATA', 'is not UTF-8'],
+])
+
+/** Why a file cannot be read, to stand behind what it is called: `does not exist (ENOENT)`. Never quotes what it holds. */
+export function describeUnreadable(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
+  return `${unreadable.get(code) ?? 'cannot be read'} (${code})`
+}

@@ -86,7 +86,7 @@ t.test('check reads a file as the API would', async t => {
     stdout: '',
     stderr: /^tokenvault: policy_invalid: .*\n {2}policy line 1, column 1: .*\n {2}policy line 2, column 3: this key/,
   })
-  await t.rejects(print(t, ['check', 'nowhere']), { code: 'policy_invalid', message: /cannot be read \(ENOENT\)/ })
+  await t.rejects(print(t, ['check', 'nowhere']), { code: 'usage', message: 'nowhere does not exist (ENOENT)' })
 })
 
 t.test('without POLICY_FILE the one that ships holds', async t => {

@@ -20,14 +20,25 @@ export interface Command {
   ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>
 }
 
-/** Starts a command; one that still runs at the end of the test is stopped, and with it the servers it started. */
-export function startCommand(t: Test, args: readonly string[], environment: NodeJS.ProcessEnv = {}): Command {
+/**
+ * Starts a command; one that still runs at the end of the test is stopped, and with it the servers it started.
+ *
+ * @param input all of its standard input, none unless given
+ */
+export function startCommand(
+  t: Test,
+  args: readonly string[],
+  environment: NodeJS.ProcessEnv = {},
+  input: string | Uint8Array = '',
+): Command {
   const { PATH, TMPDIR } = process.env
   const variables = Object.entries({ PATH, TMPDIR, ...compiled, ...environment })
   const pairs = variables.flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]))
   // `env -i`, because tap would load its own into every child.
   const command = ['-i', ...pairs, process.execPath, entry, ...args]
-  const child = spawn('env', command, { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn('env', command, { stdio: ['pipe', 'pipe', 'pipe'] })
+  // Who reads none of it may have ended before it is written.
+  child.stdin.on('error', () => {}).end(input)
   let stdout = ''
   let stderr = ''
   child.stdout.setEncoding('utf8').on('data', text => {
@@ -54,8 +65,13 @@ export function startCommand(t: Test, args: readonly string[], environment: Node
 }
 
 /** Runs a command to its end. */
-export async function runCommand(t: Test, args: readonly string[], environment?: NodeJS.ProcessEnv) {
-  const command = startCommand(t, args, environment)
+export async function runCommand(
+  t: Test,
+  args: readonly string[],
+  environment?: NodeJS.ProcessEnv,
+  input?: string | Uint8Array,
+) {
+  const command = startCommand(t, args, environment, input)
   const { code } = await command.ended
   return { code, stdout: command.stdout(), stderr: command.stderr() }
 }

@@ -1,0 +1,70 @@
+import type { Command } from 'commander'
+import { TokenvaultError } from '../../errors.ts'
+import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
+import { readValues } from '../local/read-values.ts'
+import { wholeNumber } from '../terminal/options.ts'
+import { print } from '../terminal/print.ts'
+import { formatTextTable } from '../terminal/text-table.ts'
+
+type Options = ApiOptions & {
+  readonly purpose: string
+  readonly token?: string
+  readonly field?: string
+  readonly limit: number
+  readonly before?: number
+}
+
+/** An event, as far as the table shows it; see openapi/openapi.json. */
+interface FoundEvent {
+  readonly sequence: number
+  readonly at?: string
+  readonly subject?: string
+  readonly type?: string
+  readonly purpose?: string
+  readonly decision?: string
+  readonly requested?: number
+  readonly granted?: number
+}
+
+/** Adds `tokenvault audit search`. */
+export function addAuditSearch(audit: Command): void {
+  const search = audit
+    .command('search')
+    .description('list who asked for one value or its token, when and why, newest first; the search is an event too')
+    .requiredOption('--purpose <purpose>', 'why you search, e.g. data_subject_request; it goes into the evidence')
+    .option('--token <token>', 'the token, as it stands in user_logins')
+    .option('--field <field>', 'field of the value, e.g. ip, instead of --token; standard input holds the value')
+    .option('--limit <count>', 'events a page, 1 to 1000', wholeNumber(1, 1000), 100)
+    .option('--before <sequence>', 'the page of events before this one', wholeNumber(0, 999_999_999_999_999))
+    .addHelpText(
+      'after',
+      '\nReads the value of --field from standard input, as an argument would stand in the list of processes.',
+    )
+  addApiOptions(search, 'an auditor').action(searchAudit)
+}
+
+async function searchAudit({ purpose, token, field, limit, before, ...options }: Options): Promise<void> {
+  if ((token === undefined) === (field === undefined))
+    throw new TokenvaultError('usage', 'give either --token, or --field and a value on standard input')
+  const page = await callApi<{ events: readonly FoundEvent[]; next?: number }>(options, {
+    method: 'POST',
+    path: '/v1/audit/search',
+    body: { purpose, token, field, value: field && (await readOneValue()), limit, before },
+    roles: ['auditor'],
+  })
+  if (options.json) return print(JSON.stringify(page))
+  const header = ['sequence', 'at', 'subject', 'type', 'purpose', 'decision', 'requested', 'granted']
+  const rows = page.events.map(event => [
+    ...[event.sequence, event.at, event.subject, event.type, event.purpose],
+    ...[event.decision, event.requested, event.granted],
+  ])
+  const cells = rows.map(row => row.map(cell => String(cell ?? '')))
+  print(cells.length === 0 ? 'no event names it' : formatTextTable(header, cells))
+  if (page.next !== undefined) print(`more: --before ${page.next}`)
+}
+
+async function readOneValue(): Promise<string> {
+  const [value, ...others] = await readValues(process.stdin)
+  if (others.length > 0) throw new TokenvaultError('usage', 'standard input holds several values; a search is for one')
+  return value!
+}

@@ -1,0 +1,82 @@
+import t from 'tap'
+import { runCommand, startCommand } from '../../helpers/cli/cli.ts'
+import { runInProcess } from '../../helpers/cli/cli-in-process.ts'
+import { temporaryDirectory } from '../../helpers/embedded/embedded-directory.ts'
+import { sampleInput } from '../../helpers/vault/login-input.ts'
+
+t.test(
+  'under `npm start`: from a value to its token, to who asked for it, and the books',
+  { timeout: 150_000 },
+  async t => {
+    const dataDir = temporaryDirectory(t)
+    const { path, logins } = sampleInput(temporaryDirectory(t))
+    const up = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir, '--input', path])
+    await up.printed(/ operator +eyJ/)
+    const here = ['--purpose', 'test_case', '--data-dir', dataDir]
+    const values = logins.slice(0, 3).map(({ ip }) => ip)
+    const input = `${values.join('\n')}\n`
+
+    const tokenize = ['tokenize', '--field', 'ip', ...here]
+    const { code, stdout, stderr } = await runCommand(t, tokenize, {}, input)
+    t.strictSame({ code, stderr }, { code: 0, stderr: '' })
+    const tokens = stdout.trimEnd().split('\n')
+    const back = await runInProcess(['detokenize', ...tokens, ...here])
+    t.equal(
+      back.stdout,
+      tokens.map((token, n) => `${token}\t${values[n]}\n`).join(''),
+      'the tokens of these values, in order',
+    )
+
+    const mixed = await runCommand(t, tokenize, {}, `no address\r\n${values[0]}`)
+    t.match(mixed, {
+      code: 1,
+      stdout: `error: value_invalid\n${tokens[0]}\n`,
+      stderr: /^tokenvault: value_invalid: [^\n]*\n$/,
+    })
+    t.notMatch(mixed.stdout + mixed.stderr, 'no address', 'no value is repeated')
+    const json = JSON.parse((await runCommand(t, [...tokenize, '--json'], {}, input)).stdout)
+    t.strictSame(json, { results: tokens.map(token => ({ field: 'ip', token })) })
+
+    const search = ['audit', 'search', ...here]
+    const byValue = await runCommand(t, [...search, '--field', 'ip'], {}, values[1])
+    t.match(byValue, {
+      code: 0,
+      stderr: '',
+      stdout: /^sequence +at +subject +type +purpose +decision +requested +granted\n-/,
+    })
+    t.equal(byValue.stdout.match(/dev-investigator +detokenize +test_case +permitted +3 +3$/gm)?.length, 1)
+    const byToken = await runInProcess([...search, '--token', tokens[1]!, '--limit', '2', '--json'])
+    const page = JSON.parse(byToken.stdout)
+    t.match(page.events, [{ type: 'audit_search', subject: 'dev-auditor' }, {}])
+    const older = await runInProcess([...search, '--token', tokens[1]!, '--before', String(page.next), '--json'])
+    t.ok(JSON.parse(older.stdout).events.every(({ sequence }: { sequence: number }) => sequence < page.next))
+    const unseen = await runCommand(t, [...search, '--field', 'ip'], {}, '203.0.113.250\n')
+    t.match(unseen, { code: 0, stdout: 'no event names it\n' })
+
+    const reconciled = await runInProcess(['reconcile', '--data-dir', dataDir])
+    t.match(reconciled, { code: 0, stderr: '', stdout: /\nconsistent\n$/ })
+    const jwt = await runInProcess([
+      'jwt',
+      '--role',
+      'operator',
+      '--role',
+      'auditor',
+      '--sub',
+      'a',
+      '--data-dir',
+      dataDir,
+    ])
+    t.match(jwt, { code: 0, stdout: /^eyJ/ })
+  },
+)
+
+t.test('without a value, or with what is not UTF-8, nothing is asked and nothing repeated', async t => {
+  const tokenize = ['tokenize', '--field', 'ip', '--purpose', 'test_case', '--url', 'http://127.0.0.1:1']
+  t.match(await runCommand(t, tokenize), { code: 2, stderr: /^tokenvault: usage: standard input holds no value/ })
+  const latin = await runCommand(t, tokenize, {}, Buffer.from('m\u00fcller', 'latin1'))
+  t.match(latin, { code: 2, stderr: /^tokenvault: usage: standard input is not UTF-8/ })
+  const search = ['audit', 'search', '--purpose', 'test_case', '--field', 'ip', '--url', 'http://127.0.0.1:1']
+  const several = await runCommand(t, search, {}, 'secret-1\nsecret-2\n')
+  t.match(several, { code: 2, stdout: '', stderr: /^tokenvault: usage: standard input holds several values/ })
+  t.notMatch(several.stderr, /secret/)
+})

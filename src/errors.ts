@@ -122,6 +122,10 @@ export const errorCatalogue = {
     meaning: 'The value is longer than its field allows.',
     remedy: 'Send at most as many bytes as the field allows.',
   },
+  value_is_token: {
+    meaning: 'The value is a token already.',
+    remedy: 'Send the original value. A token of a token would equal nothing and lead to no value.',
+  },
   token_malformed: {
     meaning: 'The text is not a token.',
     remedy: 'Send tokens exactly as user_logins holds them: <field>_v<version>_<base64url>.',

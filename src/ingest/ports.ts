@@ -6,9 +6,9 @@ import type { TokenizedValue } from '../vault/tokens/ports.ts'
 /** One row of user_logins; `tokens` stand in the order of the configured fields. */
 export interface LoginRow {
   readonly userId: string
-  readonly deviceType: string
+  readonly deviceType: string | null
   readonly locale: string | null
-  readonly appVersion: number
+  readonly appVersion: number | null
   /** UTC day on which the producer sent the message, YYYY-MM-DD. */
   readonly createDate: string
   readonly tokens: readonly TokenizedValue[]

@@ -96,7 +96,7 @@ export async function insertRows(
       ${textArray(rows.map(({ userId }) => userId))}::text[],
       ${textArray(rows.map(({ deviceType }) => deviceType))}::text[],
       ${textArray(rows.map(({ locale }) => locale))}::text[],
-      ${plainArray(rows.map(({ appVersion }) => appVersion))}::int[],
+      ${plainArray(rows.map(({ appVersion }) => appVersion ?? 'NULL'))}::int[],
       ${plainArray(rows.map(({ createDate }) => createDate))}::date[], ${sql.join(tokens)})`.execute(transaction)
 }
 

@@ -61,7 +61,11 @@ t.test('a message takes effect once, also when it is delivered again after midni
 
 t.test('a row is stored as it was given, in the partition of its month', async t => {
   const { store, tokenizer, admin } = await startStore(t)
-  const rows = [loginRow(tokenizer, 3), loginRow(tokenizer, 4, { createDate: day(-29) })]
+  const rows = [
+    loginRow(tokenizer, 3),
+    loginRow(tokenizer, 4, { createDate: day(-29) }),
+    loginRow(tokenizer, 5, { deviceType: null, locale: null, appVersion: null }),
+  ]
   await store.storeMessages(rows.map((row, n) => messageOf(`m-${n}`, row)))
   const stored =
     await admin.query(`SELECT tableoid::regclass::text AS partition, user_id, device_type, locale, app_version,

@@ -34,6 +34,7 @@ export const appearance = {
   field_unknown: 'item',
   value_invalid: 'item',
   value_too_long: 'item',
+  value_is_token: 'item',
   token_malformed: 'item',
   token_unknown: 'item',
   token_field_mismatch: 'item',

@@ -27,7 +27,7 @@ const schema = {
   'x-problems': [...capabilityProblems, ...idempotencyProblems, ...bodyProblems],
   'x-request-examples': {
     all: { summary: 'Whatever the reason', value: {} },
-    reason: { summary: 'Of one reason, after a fix', value: { reason: 'app_version_invalid' } },
+    reason: { summary: 'Of one reason, after a fix', value: { reason: 'ip_invalid' } },
     older: { summary: 'The entries older than those of the call before', value: { before: exampleEntry.id } },
   },
   'x-reply-examples': {

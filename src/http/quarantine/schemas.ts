@@ -25,7 +25,7 @@ const entryProperties = {
   state: stateSchema,
   reason: reasonSchema,
   messageId: Type.String({ description: 'Id that the queue gave the message.' }),
-  eventIndex: Type.Integer({ minimum: 0, description: 'Place in the message’s array of events.' }),
+  eventIndex: Type.Integer({ minimum: 0, description: 'Place among all that the message holds, from 0.' }),
   sentOn: Type.String({ format: 'date', description: 'UTC day on which the message was sent.' }),
   bodyBytes: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()], { description: 'Size of the sealed body.' }),
   redrives: Type.Integer({ minimum: 0, description: 'How often a worker tried again.' }),

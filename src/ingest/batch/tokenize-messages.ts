@@ -1,3 +1,4 @@
+import type { ValueRefused } from '../../vault/fields/fields.ts'
 import type { QuarantinedEvent } from '../../vault/quarantine/ports.ts'
 import type { SealQuarantined } from '../../vault/quarantine/sealed-bodies.ts'
 import type { TokenizedValue } from '../../vault/tokens/ports.ts'
@@ -88,7 +89,7 @@ function addRows(candidates: readonly Candidate[], tokenizer: Tokenizer, fields:
     for (const [place, field] of fields.entries()) {
       const result = columns[place]![index]!
       if ('token' in result) tokens.push(result)
-      else reason ??= result.code === 'value_too_long' ? `${field}_too_long` : `${field}_invalid`
+      else reason ??= rejectReason(field, result)
     }
     if (reason !== undefined) {
       rejects.push({ draft, eventIndex, reason, text: textOf(eventIndex) })
@@ -98,6 +99,11 @@ function addRows(candidates: readonly Candidate[], tokenizer: Tokenizer, fields:
     draft.rows.push({ userId, deviceType, locale, appVersion, createDate: draft.sentOn, tokens })
   }
   return rejects
+}
+
+function rejectReason(field: string, { code }: ValueRefused): RejectReason {
+  if (code === 'value_is_token') return code
+  return code === 'value_too_long' ? `${field}_too_long` : `${field}_invalid`
 }
 
 /**

@@ -2,12 +2,12 @@
 export interface LoginEvent {
   /** 1 to 128 characters. */
   readonly userId: string
-  /** At most 32 characters. */
-  readonly deviceType: string
-  /** At most 32 characters. */
+  /** At most 32 characters; null where the event has none that the column can hold. */
+  readonly deviceType: string | null
+  /** At most 32 characters; null where the event has none that the column can hold. */
   readonly locale: string | null
-  /** The first number of the version: "2.3.0" → 2, "0.96" → 0. Fits Postgres integer. */
-  readonly appVersion: number
+  /** The first number of the version: "2.3.0" → 2, "v0.96" → 0, 7 → 7; null where it has none, or one beyond Postgres integer. */
+  readonly appVersion: number | null
   /** Raw values to tokenize, in the order of the configured fields. */
   readonly values: readonly string[]
 }
@@ -17,35 +17,45 @@ export const clearProperties = ['user_id', 'device_type', 'locale', 'app_version
 
 /**
  * Why something is not an event. Closed, and free of any text of the message: `<name>` is a name of ours, that is
- * `user_id`, `device_type`, `locale`, `app_version` or a configured field.
+ * `user_id` or a configured field. The other properties never decide whether a login exists.
  *
- * - `json_invalid`: the body is not JSON
- * - `array_empty`: the body is an array without elements
+ * - `json_invalid`: the body, or a JSON text in it, is not JSON
+ * - `array_empty`: an array without elements
+ * - `layers_too_many`: more arrays, envelopes and JSON texts inside one another than are opened
+ * - `payload_in_s3`: the message says where in S3 its body is, and is nothing else
  * - `rejects_many`: elements of an array, kept together as an array, because those before them filled the message's share
- * - `event_not_object`: the body, or an element of its array, is not a JSON object
- * - `<name>_missing`: the property is absent or null (`locale` may be)
+ * - `event_not_object`: what stands in the place of an event is not a JSON object
+ * - `name_repeated`: a name stands twice in one object, so that two readers may see two values
+ * - `<name>_missing`: the property is absent or null
  * - `<name>_invalid`: another type, another shape, U+0000 or a lone surrogate; for a field, refused by its rule
  * - `<name>_too_long`: more characters than the column or the field's rule takes
+ * - `value_is_token`: the value of a field is a token already
  */
 export type RejectReason =
   | 'json_invalid'
   | 'array_empty'
+  | 'layers_too_many'
+  | 'payload_in_s3'
   | 'rejects_many'
   | 'event_not_object'
+  | 'name_repeated'
+  | 'value_is_token'
   | `${string}_missing`
   | `${string}_invalid`
   | `${string}_too_long`
 
-/** A version begins with its first number; what follows is kept apart by `.`, `-` or `+` (semver) and plain. */
-const versionShape = /^([0-9]{1,10})(?:[.+-][0-9A-Za-z.+-]*)?$/
-const maxVersionCharacters = 64
+/** Characters of varchar columns. */
+const maxUserId = 128
+const maxDeviceType = 32
+const maxLocale = 32
 
 /** Largest Postgres integer. */
 const maxInteger = 2_147_483_647
 
 /**
  * Checks one parsed JSON value. Properties that we do not know are ignored and dropped: producers add some over time,
- * and a worker must not stop at that.
+ * and a worker must not stop at that. Nor does it stop at what a producer makes of the properties that only describe a login:
+ * one that cannot be stored is null.
  *
  * @param fields names of the properties to tokenize; their values are only checked to be text, the rest is the rule's
  * @returns the event, or the first reason why it is none
@@ -57,28 +67,35 @@ export function readLoginEvent(candidate: unknown, fields: readonly string[]): L
     (Object.hasOwn(candidate, name) ? (candidate as Record<string, unknown>)[name] : undefined) ?? null
 
   const userId = read('user_id')
-  const deviceType = read('device_type')
-  const locale = read('locale')
-  const version = read('app_version')
   const values = fields.map(read)
-  const reason =
-    textProblem('user_id', userId, 128) ??
-    textProblem('device_type', deviceType, 32) ??
-    (locale === null ? undefined : textProblem('locale', locale, 32)) ??
-    textProblem('app_version', version, maxVersionCharacters) ??
-    firstProblem(fields, values)
+  const reason = textProblem('user_id', userId, maxUserId) ?? firstProblem(fields, values)
   if (reason !== undefined) return reason
   if (userId === '') return 'user_id_invalid'
-  const appVersion = Number(versionShape.exec(version as string)?.[1] ?? Number.NaN)
-  if (!(appVersion <= maxInteger)) return 'app_version_invalid'
   // Each was found to be text above.
   return {
     userId: userId as string,
-    deviceType: deviceType as string,
-    locale: locale as string | null,
-    appVersion,
+    deviceType: textOrNull(read('device_type'), maxDeviceType),
+    locale: textOrNull(read('locale'), maxLocale),
+    appVersion: firstNumber(read('app_version')),
     values: values as string[],
   }
+}
+
+function textOrNull(value: unknown, maxCharacters: number): string | null {
+  return isText(value) && !isLongerThan(value, maxCharacters) ? value : null
+}
+
+/** Digits of every script, so that those of another one are not skipped to take the minor version for the major one. */
+const digits = /\p{Nd}+/u
+const negative = /^\s*-\p{Nd}/u
+
+/** The first number of a version, wherever it stands. A negative one is no version: producers write -1 for "unknown". */
+function firstNumber(version: unknown): number | null {
+  let number = Number.NaN
+  if (typeof version === 'number' && version >= 0) number = Math.trunc(version)
+  else if (typeof version === 'string' && !negative.test(version))
+    number = Number(digits.exec(version)?.[0] ?? Number.NaN)
+  return number <= maxInteger ? number : null
 }
 
 function firstProblem(fields: readonly string[], values: readonly unknown[]): RejectReason | undefined {
@@ -91,9 +108,13 @@ function firstProblem(fields: readonly string[], values: readonly unknown[]): Re
 
 function textProblem(name: string, value: unknown, maxCharacters: number): RejectReason | undefined {
   if (value === null) return `${name}_missing`
-  // Postgres text holds no U+0000, and a lone surrogate has no UTF-8: encoding it would make two values one.
-  if (typeof value !== 'string' || value.includes('\0') || !value.isWellFormed()) return `${name}_invalid`
+  if (!isText(value)) return `${name}_invalid`
   return isLongerThan(value, maxCharacters) ? `${name}_too_long` : undefined
+}
+
+/** Postgres text holds no U+0000, and a lone surrogate has no UTF-8: encoding it would make two values one. */
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && !value.includes('\0') && value.isWellFormed()
 }
 
 /** In code points, as varchar counts; UTF-16 units decide most cases without a walk. */

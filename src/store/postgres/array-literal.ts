@@ -15,7 +15,7 @@ export function textArray(values: readonly (string | null)[]): string {
   return `{${quoted.join(',')}}`
 }
 
-/** Elements that need no quotes: numbers, days, uuids, tokens and names of ours; never text that came in. */
+/** Elements that need no quotes: numbers, days, uuids, tokens, names of ours and `NULL`; never text that came in. */
 export function plainArray(values: readonly (string | number)[]): string {
   return `{${values.join(',')}}`
 }

@@ -19,11 +19,11 @@ type SetLater<T> = ColumnType<T, never, never>
 
 export interface UserLoginsTable {
   user_id: string
-  device_type: string
+  device_type: string | null
   masked_ip: string
   masked_device_id: string
   locale: string | null
-  app_version: number
+  app_version: number | null
   create_date: Day
 }
 

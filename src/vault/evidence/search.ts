@@ -94,9 +94,12 @@ function tokensOf(sought: Sought, fields: FieldSchema, keys: FieldKeys): readonl
   }
   const field = fields.get(sought.field)
   if (field === undefined) throw new TokenvaultError('request_invalid', 'field is not one that this vault tokenizes')
-  const normalized = normalizeValue(field, sought.value)
-  if (typeof normalized !== 'string')
+  const normalized = normalizeValue(field, sought.value, fields)
+  if (typeof normalized !== 'string') {
+    if (normalized.code === 'value_is_token')
+      throw new TokenvaultError('request_invalid', 'value is a token: send it as token, without field and value')
     throw new TokenvaultError('request_invalid', 'value is not of the shape that its field asks for')
+  }
   return keys.mints(field.name).flatMap(mint => mint.mint(packText([normalized])).tokens)
 }
 

@@ -1,3 +1,4 @@
+import { parseToken } from '../../crypto/token.ts'
 import { type ErrorCode, TokenvaultError } from '../../errors.ts'
 import { normalizationRules, type RuleName } from './rules/index.ts'
 
@@ -88,14 +89,27 @@ export const loginFields: FieldSchema = createFieldSchema([
 
 /** Why a value got no token. */
 export interface ValueRefused {
-  readonly code: Extract<ErrorCode, 'value_invalid' | 'value_too_long'>
+  readonly code: Extract<ErrorCode, 'value_invalid' | 'value_too_long' | 'value_is_token'>
 }
 
-/** The text that a value's token is minted from, or why it gets none. */
-export function normalizeValue(field: Field, value: string): string | ValueRefused {
+/**
+ * The text that a value's token is minted from, or why it gets none.
+ *
+ * @param fields all fields of the vault: a token of any of them is not a value
+ */
+export function normalizeValue(field: Field, value: string, fields: FieldSchema): string | ValueRefused {
+  if (isToken(value, fields)) return { code: 'value_is_token' }
   const normalized = normalizationRules.get(field.rule)!.normalize(value)
   if (normalized === undefined) return { code: 'value_invalid' }
   return Buffer.byteLength(normalized, 'utf8') > maxValueBytes ? { code: 'value_too_long' } : normalized
+}
+
+/** Rules trim values, so white space around a token makes no value of it. */
+function isToken(value: string, fields: FieldSchema): boolean {
+  // Few values hold these two letters, and looking for them takes a fraction of the rest.
+  if (!value.includes('_v')) return false
+  const token = parseToken(value.trim())
+  return token !== undefined && fields.has(token.field)
 }
 
 /** What a partial reveal gives of a normalized value of the field. */

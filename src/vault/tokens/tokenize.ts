@@ -72,7 +72,7 @@ function mintTokens(
   for (const [index, { field: name, value }] of values.entries()) {
     const decision = byField.get(name)
     const code = decision === undefined ? 'field_unknown' : decision.code
-    const normalized = code === undefined ? normalizeValue(fields.get(name)!, value) : { code }
+    const normalized = code === undefined ? normalizeValue(fields.get(name)!, value, fields) : { code }
     if (typeof normalized !== 'string') {
       items[index] = { field: name, error: normalized }
       continue

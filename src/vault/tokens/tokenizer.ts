@@ -40,17 +40,21 @@ export function createTokenizer(keys: FieldKeys, fields: FieldSchema): Tokenizer
     tokenizeValues(fieldName, values) {
       const state = states.get(fieldName)
       if (state === undefined) throw new TokenvaultError('field_unknown')
-      return tokenizeValues(state, values)
+      return tokenizeValues(state, values, fields)
     },
   }
 }
 
-function tokenizeValues(state: FieldState, values: readonly string[]): (TokenizedValue | ValueRefused)[] {
+function tokenizeValues(
+  state: FieldState,
+  values: readonly string[],
+  fields: FieldSchema,
+): (TokenizedValue | ValueRefused)[] {
   const results: (TokenizedValue | ValueRefused)[] = new Array(values.length)
   const accepted: string[] = []
   const places: number[] = []
   for (const [index, value] of values.entries()) {
-    const normalized = normalizeValue(state.field, value)
+    const normalized = normalizeValue(state.field, value, fields)
     if (typeof normalized !== 'string') {
       results[index] = normalized
       continue

@@ -67,7 +67,13 @@ export const poison: readonly { readonly body: string; readonly reason: string }
   { body: JSON.stringify(loginEvent(1, { user_id: 'canary-\0' })), reason: 'user_id_invalid' },
   { body: JSON.stringify(loginEvent(1, { ip: 'canary-999.1.1.1' })), reason: 'ip_invalid' },
   { body: JSON.stringify(loginEvent(1, { device_id: `canary-${'d'.repeat(200)}` })), reason: 'device_id_too_long' },
-  { body: JSON.stringify(loginEvent(1, { app_version: 'canary-version' })), reason: 'app_version_invalid' },
-  { body: JSON.stringify(loginEvent(1, { locale: ['canary-locale'] })), reason: 'locale_invalid' },
-  { body: `${'['.repeat(20_000)}"canary-deep"${']'.repeat(20_000)}`, reason: 'event_not_object' },
+  {
+    body: JSON.stringify(loginEvent(1)).replace('{', '{"user_id": "canary-first", '),
+    reason: 'name_repeated',
+  },
+  {
+    body: JSON.stringify(loginEvent(1, { device_id: `device_id_v1_canary-${'A'.repeat(17)}` })),
+    reason: 'value_is_token',
+  },
+  { body: `${'['.repeat(20_000)}"canary-deep"${']'.repeat(20_000)}`, reason: 'layers_too_many' },
 ]

@@ -19,6 +19,7 @@ t.test('each value is answered in its place, and no answer repeats a value', asy
       { field: 'phone', value: '+1 555 0100' },
       { field: '__proto__', value: 'x' },
       { field: 'device_id', value: 'x'.repeat(141) },
+      { field: 'device_id', value: ipToken },
       ip('203.0.113.7'),
     ],
   })
@@ -30,16 +31,17 @@ t.test('each value is answered in its place, and no answer repeats a value', asy
     { field: 'phone', error: { code: 'field_unknown' } },
     { field: '__proto__', error: { code: 'field_unknown' } },
     { field: 'device_id', error: { code: 'value_too_long' } },
+    { field: 'device_id', error: { code: 'value_is_token' } },
     { field: 'ip', token: ipToken },
   ])
   t.match(audit.events, [
     {
       type: 'tokenize',
       decision: 'permitted',
-      requested: 8,
+      requested: 9,
       granted: 3,
       tokens: { length: 2 },
-      withheld: { value_invalid: 1, field_not_permitted: 1, field_unknown: 2, value_too_long: 1 },
+      withheld: { value_invalid: 1, field_not_permitted: 1, field_unknown: 2, value_too_long: 1, value_is_token: 1 },
     },
   ])
   t.notMatch(

@@ -58,11 +58,33 @@ t.test('the same value has another token in another field, another tenant and an
 
 t.test('length is counted in bytes of the normalized value', async t => {
   const field = threeFields.get('device_id')!
-  t.equal(normalizeValue(field, ` ${'x'.repeat(maxValueBytes)} `), 'x'.repeat(maxValueBytes))
-  t.same(normalizeValue(field, 'x'.repeat(maxValueBytes + 1)), { code: 'value_too_long' })
-  t.same(normalizeValue(field, 'é'.repeat(maxValueBytes / 2)), 'é'.repeat(maxValueBytes / 2))
-  t.same(normalizeValue(field, `${'é'.repeat(maxValueBytes / 2)}x`), { code: 'value_too_long' })
-  t.same(normalizeValue(field, 'e\u0301'.repeat(maxValueBytes / 2)), 'é'.repeat(maxValueBytes / 2), 'after composing')
+  const normalize = (value: string) => normalizeValue(field, value, threeFields)
+  t.equal(normalize(` ${'x'.repeat(maxValueBytes)} `), 'x'.repeat(maxValueBytes))
+  t.same(normalize('x'.repeat(maxValueBytes + 1)), { code: 'value_too_long' })
+  t.same(normalize('é'.repeat(maxValueBytes / 2)), 'é'.repeat(maxValueBytes / 2))
+  t.same(normalize(`${'é'.repeat(maxValueBytes / 2)}x`), { code: 'value_too_long' })
+  t.same(normalize('e\u0301'.repeat(maxValueBytes / 2)), 'é'.repeat(maxValueBytes / 2), 'after composing')
+})
+
+t.test('a token is not a value, of whichever field it is and into whichever it is put', async t => {
+  const { tokenizer } = createWorld()
+  for (const source of ['ip', 'device_id']) {
+    const { token } = tokenized(tokenizer.tokenizeValues(source, ['203.0.113.7'])[0])
+    for (const field of threeFields.keys()) {
+      for (const value of [token, ` ${token}\n`, `\ufeff${token}`, token.replace('_v1_', '_v7_')]) {
+        t.same(tokenizer.tokenizeValues(field, [value]), [{ code: 'value_is_token' }], `${value} as ${field}`)
+      }
+    }
+    for (const value of [
+      token.slice(0, -10),
+      `${token}=`,
+      token.toUpperCase(),
+      token.replace(source, 'phone'),
+      `x ${token}`,
+    ]) {
+      t.match(tokenizer.tokenizeValues('device_id', [value]), [{ token: String }], `${value} is a text like others`)
+    }
+  }
 })
 
 t.test('an unknown field is refused, be its name what it may', async t => {

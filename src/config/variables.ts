@@ -215,7 +215,20 @@ const declared = {
     }),
   ),
   JWT_ISSUER: variable(['api'], Type.String({ minLength: 1, description: 'The only accepted iss' })),
-  JWT_AUDIENCE: variable(['api'], Type.String({ minLength: 1, description: 'The only accepted aud' })),
+  JWT_AUDIENCE: variable(
+    ['api'],
+    Type.String({ minLength: 1, description: 'Comma-separated accepted values of aud; a JWT needs one of them' }),
+    checkNames,
+  ),
+  JWT_CLIENT_IDS: variable(
+    ['api'],
+    Type.Optional(
+      Type.String({
+        description: 'Comma-separated client_id values accepted from JWTs without aud, with token_use access (Cognito)',
+      }),
+    ),
+    checkNames,
+  ),
   JWKS_URL: variable(
     ['api'],
     Type.String({ pattern: '^https?://', description: 'Where the issuer publishes its public keys' }),
@@ -236,6 +249,29 @@ const declared = {
       maximum: 86_400,
       default: 43_200,
       description: 'Longest exp − iat that is accepted, in seconds',
+    }),
+  ),
+  JWT_CLOCK_TOLERANCE_SECONDS: variable(
+    ['api'],
+    Type.Integer({
+      minimum: 0,
+      maximum: 300,
+      default: 30,
+      description: 'Seconds by which the clocks of issuer and API may differ',
+    }),
+  ),
+  JWT_TYP: variable(
+    ['api'],
+    Type.Enum(['any', 'at+jwt'], {
+      default: 'any',
+      description: 'Accepted typ of a JWT: at+jwt (RFC 9068), or any, which also takes JWT and none',
+    }),
+  ),
+  JWT_SUBJECT_CASE: variable(
+    ['api'],
+    Type.Enum(['exact', 'ignore'], {
+      default: 'exact',
+      description: 'Whether subjects that differ only in case are two people (exact) or one (ignore)',
     }),
   ),
   APPROVAL_WEBHOOK_URL: variable(
@@ -306,6 +342,13 @@ function isPlainUrl(text: string): boolean {
   if (!isUrl(text)) return false
   const { username, port, search, hash } = new URL(text)
   return username === '' && port === '' && search === '' && hash === ''
+}
+
+/** Names are compared as they are, so a space beside a comma would refuse every JWT. */
+function checkNames(text: string): string | undefined {
+  return text.split(',').every(name => /^\S(.*\S)?$/.test(name))
+    ? undefined
+    : 'holds an empty name, or one with spaces around it'
 }
 
 function isNetwork(text: string): boolean {

@@ -148,6 +148,11 @@ t.test('wrong URLs, numbers and words are refused by name', async t => {
     ],
     ['api', 'JWT_ALGORITHMS', ['HS256', 'none', 'RS256,HS256', 'RS256, ES256', 'RS256,', 'rs256']],
     ['api', 'JWT_MAX_LIFETIME_SECONDS', ['59', '86401']],
+    ['api', 'JWT_CLOCK_TOLERANCE_SECONDS', ['-1', '301', '0.5']],
+    ['api', 'JWT_TYP', ['JWT', 'AT+JWT']],
+    ['api', 'JWT_SUBJECT_CASE', ['lower']],
+    ['api', 'JWT_AUDIENCE', [',', 'a,', ',a', 'a, b', ' a', 'a,,b']],
+    ['api', 'JWT_CLIENT_IDS', ['a,', 'a ,b']],
   ]
   for (const [processName, name, values] of wrong) {
     const right = processName === 'api' ? api : worker

@@ -8,89 +8,125 @@ export interface GuardedHeader {
   readonly kid: string
 }
 
-const maxJwtLength = 8192
+/** Every way in which an access token is refused; docs/production.md says what each means. */
+export const refusalReasons = [
+  ...['authorization_missing', 'authorization_repeated', 'authorization_malformed', 'jwt_too_long'],
+  ...['header_malformed', 'payload_malformed', 'signature_malformed', 'signature_invalid'],
+  ...['missing', 'malformed', 'mismatch', 'not_accepted', 'unknown', 'ambiguous', 'key_too_weak', 'key_unusable'],
+  ...['expired', 'in_future', 'before_iat', 'lifetime_over_JWT_MAX_LIFETIME_SECONDS'],
+] as const
+
+export type RefusalReason = (typeof refusalReasons)[number]
+
+/**
+ * An access token was refused. The caller learns no more than that; our log has the reason and, by a name that is
+ * ours, the claim or the header parameter concerned, never its value.
+ */
+export class JwtRefused extends TokenvaultError {
+  readonly place: { readonly claim?: string; readonly parameter?: string }
+
+  constructor(reason: RefusalReason, place: JwtRefused['place'] = {}, options?: { cause?: unknown }) {
+    super('unauthenticated', reason, options)
+    this.place = place
+  }
+}
+
+/** Tokens of people in 150 groups are that long. */
+const maxJwtLength = 16_384
 const maxDepth = 8
 const credentials = /^bearer ([\w-]+\.[\w-]+\.[\w-]+)$/i
-const headerNames: ReadonlySet<string> = new Set(['alg', 'kid', 'typ'])
+/** What would choose the key, or give the token another meaning than the one that is checked. */
+const steeringParameters = ['crit', 'jku', 'jwk', 'x5u', 'x5c', 'b64', 'zip'] as const
 const acceptedTypes: ReadonlySet<string> = new Set(['jwt', 'at+jwt'])
 // A byte-order mark is kept, so that JSON.parse refuses it.
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** What the JOSE header has to say. */
+export interface HeaderRules {
+  /** Accepted `alg` values, asymmetric ones only. */
+  readonly algorithms: ReadonlySet<string>
+  /** `at+jwt`: only tokens that say they are access tokens (RFC 9068 section 4). `any`: also `JWT`, and no `typ`. */
+  readonly typ: 'any' | 'at+jwt'
+}
 
 /**
  * Refuses everything about an access token that JWT libraries are known to read leniently, before any of them sees
  * it. It checks form only; signature and claims come after it.
  *
  * Accepted: one Authorization header, `Bearer` in any case, one space, a compact JWS (RFC 7515 section 7.1) of at
- * most 8,192 characters whose three segments are canonical base64url, header and payload UTF-8 JSON objects at most
- * 8 levels deep without repeated names, the header holding `alg` of the allow-list, `kid`, perhaps `typ`, and
- * nothing else, so that `crit`, `jku`, `jwk`, `x5u`, `x5c`, `b64` and `zip` are all refused.
+ * most 16,384 characters whose three segments are canonical base64url, header and payload UTF-8 JSON objects at most
+ * 8 levels deep without repeated names, the header holding `alg` of the allow-list, `kid`, perhaps `typ`, and none of
+ * the parameters that steer the key or the meaning. Others, such as the `x5t` of Entra, are not read, as RFC 7515
+ * section 4 demands of what is not understood.
  *
  * @param rawHeaders names and values in turn, as `IncomingMessage.rawHeaders`: only there do repeats show
- * @param algorithms accepted `alg` values, asymmetric ones only
  * @returns the JOSE header
- * @throws TokenvaultError `unauthenticated`; its message is for our log, not for the caller
+ * @throws JwtRefused
  */
-export function guardJwt(rawHeaders: readonly string[], algorithms: ReadonlySet<string>): GuardedHeader {
+export function guardJwt(rawHeaders: readonly string[], rules: HeaderRules): GuardedHeader {
   const jwt = readBearer(rawHeaders)
   // readBearer matched exactly three segments.
   const [header, payload, signature] = jwt.split('.') as [string, string, string]
-  decode(signature)
-  readObject(payload)
-  return checkHeader(readObject(header), algorithms)
+  decode(signature, 'signature_malformed')
+  readObject(payload, 'payload_malformed')
+  return checkHeader(readObject(header, 'header_malformed'), rules)
 }
 
 /**
  * @param rawHeaders names and values in turn, as `IncomingMessage.rawHeaders`
  * @returns the one access token, of three segments and not yet decoded
- * @throws TokenvaultError `unauthenticated`
+ * @throws JwtRefused
  */
 export function readBearer(rawHeaders: readonly string[]): string {
   const values = rawHeaders.filter(
     (_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === 'authorization',
   )
   const [value] = values
-  if (value === undefined) throw refuse('no Authorization header')
-  if (values.length > 1) throw refuse('more than one Authorization header')
-  if (value.length > maxJwtLength + 'Bearer '.length) throw refuse('access token too long')
+  if (value === undefined) throw new JwtRefused('authorization_missing')
+  if (values.length > 1) throw new JwtRefused('authorization_repeated')
+  if (value.length > maxJwtLength + 'Bearer '.length) throw new JwtRefused('jwt_too_long')
   const jwt = credentials.exec(value)?.[1]
-  if (jwt === undefined) throw refuse('Authorization is not Bearer and a compact JWS')
+  if (jwt === undefined) throw new JwtRefused('authorization_malformed')
   return jwt
 }
 
-function checkHeader(header: Record<string, unknown>, algorithms: ReadonlySet<string>): GuardedHeader {
+function checkHeader(header: Record<string, unknown>, { algorithms, typ: required }: HeaderRules): GuardedHeader {
+  const steering = steeringParameters.find(parameter => Object.hasOwn(header, parameter))
+  if (steering !== undefined) throw refuse(steering, 'not_accepted')
   const { alg, kid, typ } = header
-  if (!Object.keys(header).every(name => headerNames.has(name))) throw refuse('header parameter not on the allow-list')
-  if (typeof alg !== 'string' || !algorithms.has(alg)) throw refuse('alg not on the allow-list')
-  if (typeof kid !== 'string' || !/^[\x21-\x7e]{1,256}$/.test(kid))
-    throw refuse('kid missing or not short printable text')
+  if (alg === undefined) throw refuse('alg', 'missing')
+  if (typeof alg !== 'string' || !algorithms.has(alg)) throw refuse('alg', 'not_accepted')
+  if (kid === undefined) throw refuse('kid', 'missing')
+  if (typeof kid !== 'string' || !/^[\x21-\x7e]{1,256}$/.test(kid)) throw refuse('kid', 'malformed')
+  if (typ === undefined && required !== 'any') throw refuse('typ', 'missing')
   // RFC 7519 section 5.1 compares typ without case; RFC 9068 section 2.1 adds at+jwt.
-  const type = typeof typ === 'string' ? typ.toLowerCase().replace(/^application\//, '') : typ
-  if (type !== undefined && !(typeof type === 'string' && acceptedTypes.has(type)))
-    throw refuse('typ is not JWT or at+jwt')
+  const type = typeof typ === 'string' ? typ.toLowerCase().replace(/^application\//, '') : ''
+  const accepted = required === 'any' ? acceptedTypes.has(type) : type === required
+  if (typ !== undefined && !accepted) throw refuse('typ', 'not_accepted')
   return { alg, kid }
 }
 
-function readObject(segment: string): Record<string, unknown> {
-  const bytes = decode(segment)
+function readObject(segment: string, reason: RefusalReason): Record<string, unknown> {
+  const bytes = decode(segment, reason)
   let value: unknown
   try {
     value = parseStrictJson(utf8.decode(bytes), maxDepth)
   } catch {
-    throw refuse('segment is not strict JSON in UTF-8')
+    throw new JwtRefused(reason)
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw refuse('segment is not a JSON object')
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new JwtRefused(reason)
   return value as Record<string, unknown>
 }
 
 /** Unused trailing bits that are not zero would give one signature several spellings (RFC 4648 section 3.5). */
-function decode(segment: string): Buffer {
+function decode(segment: string, reason: RefusalReason): Buffer {
   const bytes = Buffer.from(segment, 'base64url')
-  if (bytes.toString('base64url') !== segment) throw refuse('segment is not canonical base64url')
+  if (bytes.toString('base64url') !== segment) throw new JwtRefused(reason)
   return bytes
 }
 
-function refuse(reason: string): TokenvaultError {
-  return new TokenvaultError('unauthenticated', reason)
+function refuse(parameter: string, reason: RefusalReason): JwtRefused {
+  return new JwtRefused(reason, { parameter })
 }
 
 /** What a signature was found to vouch for, and under which key. */
@@ -102,7 +138,7 @@ export interface VerifiedJwt {
   readonly claims: Readonly<Record<string, unknown>>
 }
 
-/** Each may be 8 KB long before it is parsed; what is kept of it is a fraction more. */
+/** Each may be 16 KB long before it is parsed; what is kept of it is a fraction more. */
 const maxKept = 1000
 
 /**

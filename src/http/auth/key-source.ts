@@ -1,6 +1,7 @@
 import { createRemoteJWKSet, customFetch, errors, exportSPKI } from 'jose'
 import { TokenvaultError } from '../../errors.ts'
 import { fetchKeySet } from './fetch-key-set.ts'
+import { JwtRefused, type RefusalReason } from './jwt-guard.ts'
 
 /** How long the issuer is left alone, in seconds. */
 export interface JwksCooldown {
@@ -20,7 +21,7 @@ export interface JwksPatience {
 export interface KeySource {
   /**
    * @returns the issuer's public key as SPKI PEM
-   * @throws TokenvaultError `unauthenticated` when the issuer has no such key for that algorithm, `jwks_unavailable`
+   * @throws JwtRefused when the issuer has no such key for that algorithm; TokenvaultError `jwks_unavailable`
    */
   find(alg: string, kid: string): Promise<string>
 }
@@ -64,16 +65,16 @@ export function createKeySource(
         const key = await remote({ alg, kid })
         const known = pems.get(key)
         if (known !== undefined) return known
-        if (isWeak(key.algorithm)) throw refuse('the issuer’s RSA key is under 2048 bits')
+        if (isWeak(key.algorithm)) throw refuse('key_too_weak')
         const pem = await exportSPKI(key)
         pems.set(key, pem)
         return pem
       } catch (error) {
         if (error instanceof TokenvaultError) throw error
-        if (error instanceof errors.JWKSNoMatchingKey) throw refuse('no key of that kid and alg')
-        if (error instanceof errors.JWKSMultipleMatchingKeys) throw refuse('kid names two keys')
+        if (error instanceof errors.JWKSNoMatchingKey) throw refuse('unknown')
+        if (error instanceof errors.JWKSMultipleMatchingKeys) throw refuse('ambiguous')
         // The set was read, so what is left is one entry of it that is not a key. Its neighbours must not suffer for it.
-        throw refuse('the issuer’s key of that kid cannot be imported', error)
+        throw refuse('key_unusable', error)
       }
     },
   }
@@ -83,8 +84,8 @@ function isWeak(algorithm: object): boolean {
   return 'modulusLength' in algorithm && Number(algorithm.modulusLength) < minRsaBits
 }
 
-function refuse(reason: string, cause?: unknown): TokenvaultError {
-  return new TokenvaultError('unauthenticated', reason, { cause })
+function refuse(reason: RefusalReason, cause?: unknown): JwtRefused {
+  return new JwtRefused(reason, { parameter: 'kid' }, { cause })
 }
 
 function unavailable(cause?: unknown): TokenvaultError {

@@ -1,71 +1,135 @@
-import { TokenvaultError } from '../../errors.ts'
 import type { Principal } from '../../vault/admission/ports.ts'
+import { JwtRefused, type RefusalReason } from './jwt-guard.ts'
 
-/** Seconds by which the issuer's clock and ours may differ. */
-export const clockToleranceSeconds = 30
+/** What the claims of an access token have to say. */
+export interface ClaimRules {
+  /** The only accepted `iss`. */
+  readonly issuer: string
+  /** Accepted `aud` values; a token needs one of them. */
+  readonly audiences: readonly string[]
+  /** Accepted `client_id` values of access tokens without `aud`, as Amazon Cognito issues them; usually none. */
+  readonly clientIds: readonly string[]
+  /** Longest `exp` − `iat`. */
+  readonly maxLifetimeSeconds: number
+  /** Seconds by which the issuer's clock and ours may differ. */
+  readonly clockToleranceSeconds: number
+  /** Whether subjects that differ only in case are two people (`exact`) or one (`ignore`). */
+  readonly subjectCase: 'exact' | 'ignore'
+}
 
-/** Most roles of one caller; all of them stand in every audit event. */
-const maxRoles = 32
-const maxRoleLength = 64
-/** Longest claim that is a text of roles, such as `scope`. */
-const maxTextLength = 4096
+/** What is asked of the policy about roles. */
+export interface KnownRoles {
+  /** Claims that carry roles, by name or path; all that are present add up. */
+  readonly rolesClaims: readonly string[]
+  /** The roles that the policy permits something; it knows no others. */
+  readonly roles: { has(name: string): boolean }
+}
+
+/** Claims whose text is a list of words between spaces: RFC 8693 section 4.2, and Entra's name for the same. */
+const wordClaims: ReadonlySet<string> = new Set(['scope', 'scp'])
 
 /**
- * Makes the principal from claims whose signature, `iss` and `aud` the library has checked, and checks what changes from
- * one request to the next or what the library does not: that times are whole seconds and this is one of them, that the
- * token does not live too long or come from the future, and that `sub` and the roles are safe to write into evidence.
+ * Makes the principal from claims whose signature was checked. Every claim is looked at each time, also those of a
+ * remembered token: what is true of them changes with the clock and the policy.
  *
  * @param claims the JWT's payload
- * @param maxLifetimeSeconds longest `exp` − `iat` accepted
  * @param nowSeconds seconds since 1970
- * @param rolesClaims claims that carry roles, by name or path
- * @returns a frozen principal; a JWT without any of these gives one that may do nothing
- * @throws TokenvaultError `unauthenticated`; its message is for our log, not for the caller
+ * @returns a frozen principal; a JWT without roles that the policy knows gives one that may do nothing
+ * @throws JwtRefused
  */
 export function readPrincipal(
   claims: Readonly<Record<string, unknown>>,
-  maxLifetimeSeconds: number,
+  rules: ClaimRules,
   nowSeconds: number,
-  rolesClaims: readonly string[] = ['roles'],
+  policy: KnownRoles,
 ): Principal {
-  const { iss, aud, sub, exp, iat, nbf } = claims
-  if (!isTime(exp) || !isTime(iat) || !(nbf === undefined || isTime(nbf)))
-    throw refuse('a time claim is not whole seconds')
-  if (exp + clockToleranceSeconds <= nowSeconds) throw refuse('exp is past')
-  if (nbf !== undefined && nbf > nowSeconds + clockToleranceSeconds) throw refuse('nbf is in the future')
-  if (iat > nowSeconds + clockToleranceSeconds) throw refuse('iat is in the future')
-  if (exp <= iat || exp - iat > maxLifetimeSeconds) throw refuse('lifetime is not within the limit')
-  if (!isText(iss, 1024)) throw refuse('iss is not short text')
-  if (!isText(sub, 256)) throw refuse('sub is not short text')
-  if (!(typeof aud === 'string' || (Array.isArray(aud) && aud.length <= 32)))
-    throw refuse('aud is not text or a short list')
-  const roles = readClaimRoles(claims, rolesClaims)
-  if (roles === undefined) throw refuse('roles are not a short list of short text')
-  return Object.freeze({ issuer: iss, subject: sub, roles })
+  const { iss } = claims
+  if (typeof iss !== 'string') throw refuse('iss', missingOr('malformed', iss))
+  if (iss !== rules.issuer) throw refuse('iss', 'mismatch')
+  checkAudience(claims, rules)
+  checkTimes(claims, rules, nowSeconds)
+  const subject = readSubject(claims['sub'], rules.subjectCase)
+  return Object.freeze({ issuer: iss, subject, roles: readClaimRoles(claims, policy) })
+}
+
+function checkAudience(
+  { aud, token_use: use, client_id: client }: Readonly<Record<string, unknown>>,
+  { audiences, clientIds }: ClaimRules,
+): void {
+  if (aud === undefined && clientIds.length > 0) {
+    // Cognito's ID tokens differ in token_use alone.
+    if (use !== 'access') throw refuse('token_use', missingOr('mismatch', use))
+    if (typeof client !== 'string') throw refuse('client_id', missingOr('malformed', client))
+    if (!clientIds.includes(client)) throw refuse('client_id', 'mismatch')
+    return
+  }
+  const named: unknown[] = Array.isArray(aud) ? aud : [aud]
+  const texts = named.filter(name => typeof name === 'string')
+  if (texts.length < named.length) throw refuse('aud', missingOr('malformed', aud))
+  if (!texts.some(name => audiences.includes(name))) throw refuse('aud', 'mismatch')
+}
+
+function checkTimes(
+  claims: Readonly<Record<string, unknown>>,
+  { maxLifetimeSeconds, clockToleranceSeconds }: ClaimRules,
+  nowSeconds: number,
+): void {
+  const exp = readTime(claims, 'exp')
+  const iat = readTime(claims, 'iat')
+  const nbf = claims['nbf'] === undefined ? 0 : readTime(claims, 'nbf')
+  if (exp + clockToleranceSeconds <= nowSeconds) throw refuse('exp', 'expired')
+  if (nbf > nowSeconds + clockToleranceSeconds) throw refuse('nbf', 'in_future')
+  if (iat > nowSeconds + clockToleranceSeconds) throw refuse('iat', 'in_future')
+  if (exp <= iat) throw refuse('exp', 'before_iat')
+  if (exp - iat > maxLifetimeSeconds) throw refuse('exp', 'lifetime_over_JWT_MAX_LIFETIME_SECONDS')
+}
+
+/** Seconds since 1970, with a fraction where the issuer gives one (RFC 7519 section 2, NumericDate). */
+function readTime(claims: Readonly<Record<string, unknown>>, claim: 'exp' | 'iat' | 'nbf'): number {
+  const value = claims[claim]
+  if (typeof value !== 'number' || value < 0 || value > Number.MAX_SAFE_INTEGER)
+    throw refuse(claim, missingOr('malformed', value))
+  return value
 }
 
 /**
- * The roles of an access token.
+ * One spelling of subjects that people read alike, because two people are told apart by it: without white space around
+ * it, one space between words, composed (NFC), and nothing that shows nothing.
+ */
+function readSubject(sub: unknown, subjectCase: ClaimRules['subjectCase']): string {
+  if (typeof sub !== 'string' || !isPlain(sub) || /\p{Default_Ignorable_Code_Point}/u.test(sub))
+    throw refuse('sub', missingOr('malformed', sub))
+  // By upper case, ß and ſ and the two small sigmas become what they are read as.
+  const cased = subjectCase === 'ignore' ? sub.toUpperCase().toLowerCase() : sub
+  const subject = cased
+    .replace(/\p{Zs}+/gu, ' ')
+    .trim()
+    .normalize('NFC')
+  if (subject.length === 0 || subject.length > 256) throw refuse('sub', 'malformed')
+  return subject
+}
+
+/**
+ * The roles of an access token that the policy knows. Whatever else stands in these claims concerns others and is
+ * passed over: it neither gives a role nor refuses the caller.
  *
  * A path names a claim; where the token has none of exactly that name, its parts between dots lead through objects, as
- * `realm_access.roles` does. A list of texts, or a text whose words stand between spaces (as RFC 8693, 4.2 has `scope`), gives
- * roles; of a text, words too long for a role are passed over. A claim that is absent gives none.
+ * `realm_access.roles` does. What the claim is decides how it is read:
+ * - a list: each text in it is one role;
+ * - a text: one role as a whole, except that of `scope` and `scp`, whose words between spaces are one role each;
+ * - an object: each name whose value is an object of texts is one role. So Zitadel has it, with the organizations that
+ *   grant the role; `{"investigator": false}` must not be taken for one;
+ * - anything else, such as null: none.
  *
  * @param claims the JWT's payload
- * @param paths claims that carry roles; all that are present add up
- * @returns different roles in order; undefined where a claim that is there has no such shape, or there are too many
+ * @returns different roles in order, frozen
  */
 export function readClaimRoles(
   claims: Readonly<Record<string, unknown>>,
-  paths: readonly string[],
-): readonly string[] | undefined {
-  const roles = new Set<string>()
-  for (const path of paths) {
-    const found = readRoles(findClaim(claims, path))
-    if (found === undefined) return undefined
-    for (const role of found) roles.add(role)
-  }
-  return roles.size > maxRoles ? undefined : Object.freeze([...roles])
+  { rolesClaims, roles }: KnownRoles,
+): readonly string[] {
+  const named = rolesClaims.flatMap(path => readRoles(findClaim(claims, path), wordClaims.has(path)))
+  return Object.freeze([...new Set(named)].filter(name => roles.has(name)))
 }
 
 /** Own properties only, and of plain objects only: no path leads into a prototype, a list or a text. */
@@ -73,25 +137,27 @@ function findClaim(claims: Readonly<Record<string, unknown>>, path: string): unk
   if (Object.hasOwn(claims, path)) return claims[path]
   let value: unknown = claims
   for (const part of path.split('.')) {
-    if (typeof value !== 'object' || value === null || Array.isArray(value) || !Object.hasOwn(value, part))
-      return undefined
-    value = (value as Record<string, unknown>)[part]
+    if (!isObject(value) || !Object.hasOwn(value, part)) return undefined
+    value = value[part]
   }
   return value
 }
 
-function readRoles(claim: unknown): readonly string[] | undefined {
-  if (claim === undefined) return []
-  if (typeof claim === 'string') {
-    if (claim.length > maxTextLength || !isPlain(claim)) return undefined
-    return claim.split(' ').filter(word => word.length > 0 && word.length <= maxRoleLength)
-  }
-  if (!Array.isArray(claim) || claim.length > maxRoles) return undefined
-  return claim.every(
-    role => typeof role === 'string' && role.length > 0 && role.length <= maxRoleLength && isPlain(role),
-  )
-    ? claim
-    : undefined
+function readRoles(claim: unknown, hasWords: boolean): string[] {
+  if (typeof claim === 'string') return hasWords ? claim.split(' ') : [claim]
+  if (Array.isArray(claim)) return claim.filter(role => typeof role === 'string')
+  if (!isObject(claim)) return []
+  return Object.keys(claim).filter(name => isGrant(claim[name]))
+}
+
+function isGrant(value: unknown): boolean {
+  if (!isObject(value)) return false
+  const grantors = Object.values(value)
+  return grantors.length > 0 && grantors.every(grantor => typeof grantor === 'string')
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** Text that is safe to write into evidence and logs: no control, format or line separating characters, no half pairs. */
@@ -99,14 +165,10 @@ export function isPlain(text: string): boolean {
   return !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(text)
 }
 
-function isTime(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0
+function missingOr(reason: RefusalReason, value: unknown): RefusalReason {
+  return value === undefined ? 'missing' : reason
 }
 
-function isText(value: unknown, maxLength: number): value is string {
-  return typeof value === 'string' && value.length > 0 && value.length <= maxLength && isPlain(value)
-}
-
-function refuse(reason: string): TokenvaultError {
-  return new TokenvaultError('unauthenticated', reason)
+function refuse(claim: string, reason: RefusalReason): JwtRefused {
+  return new JwtRefused(reason, { claim })
 }

@@ -37,7 +37,8 @@ export function connectionOptions({
       headersTimeout: headersMilliseconds,
       // Node looks for overdue connections so often, and every 30 seconds by itself: too seldom for a limit of 10.
       connectionsCheckingInterval: Math.min(1000, headersMilliseconds / 4),
-      maxHeaderSize: 16_384,
+      // An access token of 16 KB, and as much again for everything else.
+      maxHeaderSize: 32_768,
     },
     requestTimeout: requestMilliseconds,
     connectionTimeout: silenceMilliseconds,

@@ -2,6 +2,7 @@ import helmet from '@fastify/helmet'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Log } from '../../log.ts'
+import { JwtRefused } from '../auth/jwt-guard.ts'
 import { describeProblem } from '../problems/problem.ts'
 
 /** What replyHeaders gives a problem, for the one kind of reply that no hook sees: to a URL that does not decode. */
@@ -72,5 +73,9 @@ export function logRequest(log: RequestLog, request: FastifyRequest, reply: Fast
   }
   const { code, status } = describeProblem(failure, request.id)
   if (status >= 500) log.error({ ...line, code, err: failure })
-  else log.info({ ...line, code, ...(status === 401 ? { reason: failure.message } : {}) })
+  else {
+    // Of a refused access token the caller learns nothing, so all of it is here.
+    const place = failure instanceof JwtRefused ? failure.place : {}
+    log.info({ ...line, code, ...(status === 401 ? { ...place, reason: failure.message } : {}) })
+  }
 }

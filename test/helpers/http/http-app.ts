@@ -34,6 +34,22 @@ const notAsked = async () => {
   throw new TokenvaultError('internal')
 }
 
+/** The roles that tests hold unless they bring a policy. */
+const knownRoles = new Set(['investigator', 'auditor', 'operator', 'support', 'analyst', 'approver', 'admin'])
+
+/** Which access tokens are accepted unless a test says otherwise. */
+export const acceptedJwts = {
+  issuer,
+  audiences: [audience],
+  clientIds: [],
+  algorithms: ['ES256', 'RS256'],
+  typ: 'any',
+  maxLifetimeSeconds: 3600,
+  clockToleranceSeconds: 30,
+  subjectCase: 'exact',
+  policy: () => ({ rolesClaims: ['roles'], roles: knownRoles }),
+} as const satisfies Omit<AppOptions['jwt'], 'jwksUrl'>
+
 /** For verbs that only echo; no key signs it. */
 export const receipt = { log: 'test', sequence: 7, leafHash: Buffer.alloc(32).toString('base64'), signature: 'AAAA' }
 
@@ -94,10 +110,7 @@ export async function startApp(
     health: [],
     jwt: {
       jwksUrl: jwks.url,
-      issuer,
-      audience,
-      algorithms: ['ES256', 'RS256'],
-      maxLifetimeSeconds: 3600,
+      ...acceptedJwts,
       jwksCooldown: { unknownKidSeconds: 30, failureSeconds: 0 },
       ...jwtChange,
     },

@@ -120,7 +120,8 @@ t.test('an entry of the set that is no usable key verifies nothing and harms no 
   }
   issuer.answerWith(good)
   t.equal(await ask(), 200)
-  t.match(running.logged(), /the issuer’s key of that kid cannot be imported/)
+  t.match(running.logged(), /"parameter":"kid","reason":"key_unusable"/)
+  t.match(running.logged(), /"parameter":"kid","reason":"ambiguous"/)
 })
 
 t.test('a key that cannot be imported does not stop fetches for the others', async t => {

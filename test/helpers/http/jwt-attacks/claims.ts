@@ -9,6 +9,9 @@ export const registeredClaims: Family = {
     'a plain JWT': claims({}),
     'aud as a list of ours alone': claims({ aud: [audience] }),
     'aud as a list that holds ours': claims({ aud: ['other', audience, 'third'] }),
+    'aud as a long list that holds ours': claims({
+      aud: [...Array.from({ length: 100 }, (_, index) => `aud-${index}`), audience],
+    }),
     'a sub that is not ASCII': claims({ sub: 'Zoë Ünal' }),
     'a sub of 256 letters': claims({ sub: 's'.repeat(256) }),
     'further claims, nested within bounds': claims({
@@ -80,8 +83,8 @@ export const registeredClaims: Family = {
         [audience, null],
         { 0: audience },
         { [audience]: true },
-        [...Array.from({ length: 32 }, (_, index) => `aud-${index}`), audience],
-      ].map(aud => aud),
+        Array.from({ length: 33 }, (_, index) => `aud-${index}`),
+      ],
       aud => claims({ aud }),
     ),
     ...eachJson(
@@ -101,6 +104,12 @@ export const registeredClaims: Family = {
         'casey\ufeff',
         'casey\u2028',
         'casey\u00ad',
+        'casey\u034f',
+        'casey\ufe0f',
+        'casey\u3164',
+        '\u115f\u1160',
+        ' ',
+        '\u00a0\u3000',
         null,
         0,
         7,

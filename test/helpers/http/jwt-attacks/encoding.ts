@@ -84,6 +84,7 @@ export const encoding: Family = {
     'white space around the payload': rawPayload(payload => ` \t\r\n${payload}\n`),
     'names written with escapes': rawPayload(payload => payload.replace('"sub"', '"\\u0073\\u0075\\u0062"')),
     'eight levels of nesting': rawPayload(payload => payload.replace('{', `{"a":${'['.repeat(7)}${']'.repeat(7)},`)),
+    'a token of 16 KB': claims({ pad: 'x'.repeat(11_900) }),
     // Valid by ECDSA itself: nothing may ever be remembered under the text of a token.
     'the other signature of the same key, r and n − s': otherS,
   },
@@ -122,7 +123,7 @@ export const encoding: Family = {
     '900 levels of objects': rawPayload(payload =>
       payload.replace('{', `{"deep":${'{"a":'.repeat(900)}1${'}'.repeat(900)},`),
     ),
-    'a token of 9 KB': claims({ pad: 'x'.repeat(6500) }),
+    'a token of 17 KB': claims({ pad: 'x'.repeat(12_500) }),
     'unused bits set in the header': spelt(0, loosen),
     'unused bits set in the payload': spelt(1, loosen),
     'unused bits set in the signature': editedSegment(2, loosen),

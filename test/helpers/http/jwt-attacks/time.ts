@@ -32,6 +32,10 @@ export const time: Family = {
     'iat within the tolerance of clocks': claims({ iat: now + 10, exp: now + 600 }),
     'exp within the tolerance of clocks': claims({ iat: now - 600, exp: now - 5 }),
     'exactly the longest lifetime': claims({ iat: now, exp: now + 3600 }),
+    'nbf with a fraction': claims({ nbf: now - 0.5 }),
+    'exp with a fraction': claims({ exp: now + 600.5 }),
+    'iat with a fraction': claims({ iat: now - 0.5 }),
+    'times with six digits of a fraction': claims({ iat: now - 0.123456, nbf: now - 0.123456, exp: now + 600.654321 }),
     'exp as an integer with an exponent': written('exp')(`${now + 600}e0`),
     'exp as an integer with a zero fraction': written('exp')(`${now + 600}.0`),
   },
@@ -53,9 +57,8 @@ export const time: Family = {
     'nbf just beyond the tolerance of clocks': claims({ nbf: now + 60 }),
     'nbf after exp': claims({ exp: now + 100, nbf: now + 200 }),
     'nbf negative': claims({ nbf: -1 }),
-    'nbf with a fraction': claims({ nbf: now - 0.5 }),
-    'exp with a fraction': claims({ exp: now + 600.5 }),
-    'iat with a fraction': claims({ iat: now - 0.5 }),
+    'a fraction of a second more than the longest lifetime': claims({ iat: now, exp: now + 3600.001 }),
+    'iat negative by a fraction': claims({ iat: -0.5 }),
     ...each(
       ['1e3', '1e300', '1e400', '-1e400', '-0', '0', '-1', '9007199254740992', '99999999999999999999', '1e-7'].map(
         text => [`exp written ${text}`, text],

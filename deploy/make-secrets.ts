@@ -29,7 +29,7 @@ export function makeSecrets(root: string, server: string): void {
     chmodSync(path, 0o440)
     return password
   }
-  const urlOf = (role: string, password: string) => Buffer.from(`postgres://${role}:${password}@${server}/tokenvault`)
+  const urlOf = (role: string, password: string) => Buffer.from(`postgresql://${role}:${password}@${server}/tokenvault`)
   for (const directory of ['postgres', 'migrate/passwords', 'worker', 'api']) {
     mkdirSync(at(directory), { recursive: true, mode: 0o750 })
   }

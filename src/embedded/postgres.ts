@@ -58,7 +58,7 @@ export async function startPostgres(options: {
       if (!(await isPortFree(port))) throw portUnavailable(port)
       const stop = await launch({ cluster, binaries, runAs, port, isDurable, logFile, log: options.log })
       if (stop !== undefined) {
-        return { port, adminUrl: `postgres://${adminRole}:${password}@127.0.0.1:${port}/postgres`, stop }
+        return { port, adminUrl: `postgresql://${adminRole}:${password}@127.0.0.1:${port}/postgres`, stop }
       }
       // Between the look and the start, somebody else can have taken the port.
       const isTaken = !(await isPortFree(port))

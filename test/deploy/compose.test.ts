@@ -143,7 +143,7 @@ t.test('secrets are made once, and only their owner and its group may read them'
   const url = readFileSync(join(secrets, 'worker', 'database-url'), 'utf8')
   makeSecrets(secrets, 'postgres:5432')
   t.equal(readFileSync(join(secrets, 'worker', 'database-url'), 'utf8'), url)
-  t.match(url, /^postgres:\/\/tokenvault_worker:[\w-]{43}@postgres:5432\/tokenvault$/)
+  t.match(url, /^postgresql:\/\/tokenvault_worker:[\w-]{43}@postgres:5432\/tokenvault$/)
   const password = readFileSync(join(secrets, 'migrate', 'passwords', 'tokenvault_worker'), 'utf8')
   t.equal(new URL(url).password, password, 'the password that migrate gives the role')
 })

@@ -170,6 +170,10 @@ t.test('no line that a page shows replaces a secret when it is pasted twice', as
     for (const line of text.split('\n')) t.notMatch(line, replacing, `${page}: ${line}`)
 })
 
+t.test('database URLs that pages show begin as every client takes them, SQLAlchemy too', async t => {
+  for (const [page, text] of pages) if (page !== 'CHANGELOG.md') t.notMatch(text, /postgres:\/\//, page)
+})
+
 t.test('every npm script that a page names exists', async t => {
   for (const [page, text] of pages) {
     for (const [, script] of text.matchAll(/npm run ([a-z:]+)/g))

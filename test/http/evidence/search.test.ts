@@ -266,6 +266,7 @@ t.test('hostile searches are refused by name and repeat nothing', async t => {
     ['request_invalid', { purpose, field: 'email', value: 'canary' }],
     ['request_invalid', { purpose, field: 'ip', value: 'canary' }],
     ['request_invalid', { purpose, field: 'device_id', value: '' }],
+    ['request_invalid', { purpose, field: 'device_id', value: token }],
     ['request_invalid', { purpose, field: 'device_id', value: 'canary'.repeat(100_000) }],
     ['request_invalid', { purpose, field: 'device_id', value: '\ud800canary' }],
     ...[0, -1, 1001, 1e9, 1.5, '5', null].map(

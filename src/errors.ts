@@ -32,8 +32,13 @@ export const errorCatalogue = {
       'Look up the migration and the SQLSTATE that are named, correct the cause, and run `tokenvault migrate` again.',
   },
   store_unavailable: {
-    meaning: 'The database cannot be reached, or it refused the statement.',
-    remedy: 'Check DATABASE_URL, the role and the server, then try again.',
+    meaning: 'The database cannot be reached, or it cannot do its work now.',
+    remedy: 'Check DATABASE_URL and the server, then try again.',
+  },
+  store_misconfigured: {
+    meaning: 'The database lacks something that only an operator can mend.',
+    remedy:
+      'Correct what is named: run `tokenvault migrate` of this release where the schema, a function or a grant is wrong, or correct DATABASE_URL where the login or TLS is.',
   },
   store_refused: {
     meaning: 'The database refused the data of a statement.',

@@ -7,7 +7,7 @@ import { createActionLog } from '../store/action-log.ts'
 import { createApprovalReader, createSuspensionReader } from '../store/approvals.ts'
 import { createIdempotencyStore } from '../store/idempotency.ts'
 import { createOriginalReader } from '../store/originals.ts'
-import { createDatabaseHealth } from '../store/postgres/database.ts'
+import { createApiHealth } from '../store/postgres/health.ts'
 import { createQuarantineStore } from '../store/quarantine.ts'
 import { createApprovalVerbs } from '../vault/admission/approvals.ts'
 import { createOpenAction } from '../vault/admission/open-action.ts'
@@ -67,7 +67,7 @@ export async function composeApi(config: Config<'api'>, log: Log): Promise<Compo
       ...evidence.verbs,
     },
     idempotency: createIdempotencyStore(database),
-    health: [createDatabaseHealth(database)],
+    health: [createApiHealth(database)],
     jwt: {
       policy,
       jwksUrl: config.JWKS_URL,

@@ -4,7 +4,7 @@ import { TokenvaultError } from '../errors.ts'
 import { leafHash } from '../tlog/merkle.ts'
 import type { Action, ActionLog, Admission, CommittedAction } from '../vault/admission/ports.ts'
 import { bytesArray } from './postgres/array-literal.ts'
-import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
+import { inTransaction, namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** An action, and the bytes of its event where it is plain: admitted, and nothing more to say, as nearly every one is. */
 interface Waiting {
@@ -43,30 +43,26 @@ async function commitGroup(database: TokenvaultDatabase, group: readonly Waiting
   const request = describeActions(group.map(({ action }) => action))
   if (group.every(({ action }) => action.change === undefined)) {
     const events = group.map(({ plainEvent }) => plainEvent)
-    const { rows } = await sql<{ first: string | null }>`
-      select pii_vault.commit_plain_actions(${request}::jsonb, ${bytesArray(events)}::bytea[]) as first`.execute(
-      database,
-    )
+    const statement = sql<{ first: string | null }>`
+      select pii_vault.commit_plain_actions(${request}::jsonb, ${bytesArray(events)}::bytea[]) as first`
+    const { rows } = await retryingConflicts(() => statement.execute(database))
     const first = rows[0]!.first
     if (first !== null) return events.map((event, index) => place(Number(first) + index, event, plain))
   }
 
   // Each statement must see what was committed while it waited for the head, whatever the session's default is.
-  return database
-    .transaction()
-    .setIsolationLevel('read committed')
-    .execute(async transaction => {
-      const admitted = await sql<{ admissions: (StoredAdmission | null)[] }>`
+  return inTransaction(database, async transaction => {
+    const admitted = await sql<{ admissions: (StoredAdmission | null)[] }>`
       select pii_vault.admit_actions(${request}::jsonb) as admissions`.execute(transaction)
-      const admissions = admitted.rows[0]!.admissions.map(toAdmission)
-      const events = group.map(({ action, plainEvent }, index) =>
-        admissions[index] === plain ? plainEvent : serialize(action, admissions[index]!),
-      )
-      const appended = await sql<{ first: string }>`
+    const admissions = admitted.rows[0]!.admissions.map(toAdmission)
+    const events = group.map(({ action, plainEvent }, index) =>
+      admissions[index] === plain ? plainEvent : serialize(action, admissions[index]!),
+    )
+    const appended = await sql<{ first: string }>`
       select pii_vault.append_audit(${bytesArray(events)}::bytea[]) as first`.execute(transaction)
-      const first = Number(appended.rows[0]!.first)
-      return events.map((event, index) => place(first + index, event, admissions[index]!))
-    })
+    const first = Number(appended.rows[0]!.first)
+    return events.map((event, index) => place(first + index, event, admissions[index]!))
+  })
 }
 
 /** What `pii_vault.admit_actions` says of an action that is refused, or that asks for an approval. */

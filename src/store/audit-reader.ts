@@ -8,7 +8,7 @@ import type {
   StoredCheckpoint,
   StoredEvent,
 } from '../vault/evidence/ports.ts'
-import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
+import { namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** Most events of a page, and bytes of them; one event may be larger. */
 const pageEvents = 2000
@@ -54,7 +54,7 @@ export function createCheckpointStore(database: TokenvaultDatabase): CheckpointS
   return {
     insertCheckpoint: ({ treeSize, note }) =>
       namingFailures(async () => {
-        await sql`select pii_vault.insert_checkpoint(${treeSize}, ${note})`.execute(database)
+        await retryingConflicts(() => sql`select pii_vault.insert_checkpoint(${treeSize}, ${note})`.execute(database))
       }),
   }
 }

@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { AuditSearch } from '../vault/evidence/ports.ts'
 import { type EventRow, eventColumns, toEvent } from './audit-reader.ts'
-import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
+import { inTransaction, namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** Most events that one statement indexes; a few ten milliseconds. */
 const indexedAtOnce = 1000
@@ -15,7 +15,7 @@ export function createAuditSearch(database: TokenvaultDatabase): AuditSearch {
       namingFailures(async () => {
         await indexEvents(database)
         // The newest of each digest alone, read backwards from the index: some tokens are in very many events.
-        const { rows } = await sql<EventRow>`
+        const found = sql<EventRow>`
           select ${eventColumns} from (
             select distinct named.sequence from unnest(${digests}::text[]) as sought (digest), lateral (
               select audit_tokens.sequence from pii_vault.audit_tokens
@@ -24,7 +24,8 @@ export function createAuditSearch(database: TokenvaultDatabase): AuditSearch {
             ) as named
             order by named.sequence desc limit ${limit}
           ) as found join pii_vault.audit_log on audit_log.sequence = found.sequence
-          order by audit_log.sequence desc`.execute(database)
+          order by audit_log.sequence desc`
+        const { rows } = await retryingConflicts(() => found.execute(database))
         return rows.map(toEvent)
       }),
   }
@@ -36,8 +37,9 @@ async function indexEvents(database: TokenvaultDatabase, signal?: AbortSignal): 
   const target = Number(head.rows[0]?.tree_size ?? 0)
   for (let next = 0, last = -1; next < target && next > last && !signal?.aborted; ) {
     last = next
-    const { rows } = await sql<{ next: string }>`select pii_vault.index_audit(${indexedAtOnce}) as next`.execute(
-      database,
+    // Whoever waits for its head must see what was indexed meanwhile.
+    const { rows } = await inTransaction(database, transaction =>
+      sql<{ next: string }>`select pii_vault.index_audit(${indexedAtOnce}) as next`.execute(transaction),
     )
     next = Number(rows[0]!.next)
   }

@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import type { IdempotencyStore } from '../vault/admission/ports.ts'
-import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
+import { namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
 
 type Claim = Awaited<ReturnType<IdempotencyStore['claim']>>
 
@@ -8,7 +8,7 @@ type Claim = Awaited<ReturnType<IdempotencyStore['claim']>>
 export function createIdempotencyStore(database: TokenvaultDatabase): IdempotencyStore {
   return {
     claim: ({ issuer, subject }, key, fingerprint) =>
-      namingFailures(async () => {
+      changing(async () => {
         const { rows } = await sql<{ state: Claim['state']; status: number | null; body: string | null }>`
           select state, status, body
           from pii_vault.claim_idempotency(${issuer}, ${subject}, ${key}, ${fingerprint})`.execute(database)
@@ -17,15 +17,20 @@ export function createIdempotencyStore(database: TokenvaultDatabase): Idempotenc
       }),
 
     complete: ({ issuer, subject }, key, { status, body }) =>
-      namingFailures(async () => {
+      changing(async () => {
         await sql`select pii_vault.complete_idempotency(${issuer}, ${subject}, ${key}, ${status}, ${body})`.execute(
           database,
         )
       }),
 
     release: ({ issuer, subject }, key) =>
-      namingFailures(async () => {
+      changing(async () => {
         await sql`select pii_vault.release_idempotency(${issuer}, ${subject}, ${key})`.execute(database)
       }),
   }
+}
+
+/** Each is one statement, which two calls with one key may run at the same time. */
+function changing<T>(statement: () => Promise<T>): Promise<T> {
+  return namingFailures(() => retryingConflicts(statement))
 }

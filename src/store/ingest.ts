@@ -1,9 +1,11 @@
 import { sql } from 'kysely'
+import { DatabaseError } from 'pg'
+import { TokenvaultError } from '../errors.ts'
 import type { IngestStore, LoginRow, StoredCounts, TokenizedMessage } from '../ingest/ports.ts'
 import type { FieldSchema } from '../vault/fields/fields.ts'
 import type { SealedOriginal } from '../vault/tokens/ports.ts'
 import { bytesArray, plainArray, textArray } from './postgres/array-literal.ts'
-import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
+import { inTransaction, namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
 import type { UserLoginsTable } from './postgres/schema.ts'
 
 /**
@@ -21,13 +23,21 @@ export function createIngestStore(database: TokenvaultDatabase, fields: FieldSch
     storeMessages: messages =>
       namingFailures(async () => {
         await ensureDays(database, knownDays, messages)
-        return database.transaction().execute(async (transaction): Promise<StoredCounts> => {
+        return inTransaction(database, async (transaction): Promise<StoredCounts> => {
           const fresh = await insertDeliveryRecords(transaction, messages)
           const rows = fresh.flatMap(message => message.rows)
           await insertOriginals(transaction, rows)
           await insertRows(transaction, tokenColumns, rows)
           const quarantined = await insertQuarantined(transaction, fresh)
           return { rows: rows.length, quarantined, duplicates: messages.length - fresh.length }
+        }).catch(error => {
+          // A partition that was there went: the next try makes it again, or learns that a clock is wrong.
+          if (!(isDatabaseError(error, '23514') && error.table === 'receipts')) throw error
+          knownDays.clear()
+          throw new TokenvaultError(
+            'store_unavailable',
+            'a day of delivery records was dropped meanwhile; SQLSTATE 23514',
+          )
         })
       }),
   }
@@ -41,9 +51,29 @@ async function ensureDays(
 ): Promise<void> {
   const days = [...new Set(messages.map(({ sentOn }) => sentOn))].filter(day => !known.has(day))
   if (days.length === 0) return
-  await sql`select ingest.ensure_partitions(${days}::date[])`.execute(database)
-  await sql`select ingest.drop_expired_delivery_records()`.execute(database)
+  try {
+    await retryingConflicts(() => sql`select ingest.ensure_partitions(${days}::date[])`.execute(database))
+  } catch (error) {
+    // The database says that a day is out of range. Where the clock here does not, the days are not to blame.
+    if (isDatabaseError(error, '22008') && days.every(isInRange))
+      throw new TokenvaultError(
+        'store_unavailable',
+        'the clocks of the database and of this host differ by days; correct the wrong one; the database answered: SQLSTATE 22008',
+      )
+    throw error
+  }
+  await retryingConflicts(() => sql`select ingest.drop_expired_delivery_records()`.execute(database))
   for (const day of days) known.add(day)
+}
+
+/** The days for which ingest.ensure_partitions makes partitions, by the clock of this host. */
+function isInRange(day: string): boolean {
+  const daysAhead = (Date.parse(day) - Date.now()) / (24 * 3600 * 1000)
+  return daysAhead > -31 && daysAhead <= 2
+}
+
+function isDatabaseError(error: unknown, sqlState: string): error is DatabaseError {
+  return error instanceof DatabaseError && error.code === sqlState
 }
 
 /** @returns the messages whose delivery record was not there yet */

@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import type { KeyReader, KeyWriter } from '../vault/keys/ports.ts'
-import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
+import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** Wrapped keys, for processes that may only read them. */
 export function createKeyReader(database: TokenvaultDatabase): KeyReader {
@@ -48,7 +48,7 @@ export function createKeyWriter(database: TokenvaultDatabase): KeyWriter {
           kek_id: kekId,
           wrapped: Buffer.from(wrapped),
         }))
-        await database.transaction().execute(async transaction => {
+        await inTransaction(database, async transaction => {
           // One writer at a time: of two that store the same keys at once, the later would meet the index of primaries.
           await sql`lock table pii_vault.keys in share row exclusive mode`.execute(transaction)
           await transaction

@@ -1,6 +1,6 @@
 import { type RawBuilder, sql } from 'kysely'
 import type { QuarantineEntry, QuarantineState, QuarantineStore } from '../vault/quarantine/ports.ts'
-import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
+import { namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** A sealed body is 16 bytes (its SIV) longer than the body. */
 const sealOverheadBytes = 16
@@ -72,8 +72,9 @@ function olderThan(before: string | undefined): RawBuilder<unknown> {
 
 function change(database: TokenvaultDatabase, call: RawBuilder<unknown>): Promise<string[]> {
   return namingFailures(async () => {
-    const { rows } = await sql<{ id: string }>`
-      select replace(changed::text, '-', '') as id from ${call} as changed`.execute(database)
+    const statement = sql<{ id: string }>`
+      select replace(changed::text, '-', '') as id from ${call} as changed`
+    const { rows } = await retryingConflicts(() => statement.execute(database))
     return rows.map(({ id }) => id)
   })
 }

@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../ingest/ports.ts'
 import type { FieldSchema } from '../vault/fields/fields.ts'
 import { insertOriginals, insertQuarantined, insertRows } from './ingest.ts'
-import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
+import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 /**
  * The quarantine as the worker's role may use it: only what an operator asked for, and only while it holds it. The row
@@ -14,7 +14,7 @@ export function createRedriveStore(database: TokenvaultDatabase, fields: FieldSc
   return {
     redrive: (most, decide) =>
       namingFailures(() =>
-        database.transaction().execute(async transaction => {
+        inTransaction(database, async transaction => {
           const requests = await takeRequests(transaction, most)
           if (requests.length === 0) return []
           const outcomes = decide(requests)

@@ -134,7 +134,7 @@ t.test('an index that cannot be brought up to date is told once, and again when 
     logged.map(line => JSON.parse(line)),
     [
       { level: 'warn', event: 'checkpoints_not_published' },
-      { level: 'warn', event: 'search_index_failed', err: { code: 'store_unavailable', message: /42501/ } },
+      { level: 'warn', event: 'search_index_failed', err: { code: 'store_misconfigured', message: /42501/ } },
       { level: 'info', event: 'search_index_recovered' },
     ],
   )

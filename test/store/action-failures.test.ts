@@ -97,7 +97,7 @@ t.test('whatever statement of a commit fails, the action is rejected and nothing
       const requestId = action.events.admitted.requestId
       await t.rejects(
         log.commit(action),
-        { code: 'store_unavailable', message: /42501$/ },
+        { code: 'store_misconfigured', message: /42501$/ },
         `${requestId} without ${right}`,
       )
     }

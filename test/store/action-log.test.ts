@@ -171,7 +171,7 @@ t.test('a failed commit rejects its own events, and no others', async t => {
     isWaiting = rowCount === 1
   }
   // These wait for the commit under way, and share the next.
-  const denied = { code: 'store_unavailable', message: /SQLSTATE 42501$/ }
+  const denied = { code: 'store_misconfigured', message: /SQLSTATE 42501$/ }
   const second = t.rejects(log.commit(makeAction('second')), denied)
   const third = t.rejects(log.commit(makeAction('third')), denied)
   await admin.query('REVOKE EXECUTE ON FUNCTION pii_vault.commit_plain_actions FROM tokenvault_api')

@@ -89,7 +89,7 @@ t.test('a snapshot passes on what its work throws, and names what the database r
     failure,
   )
   await admin.query('REVOKE SELECT ON pii_vault.audit_log FROM tokenvault_auditor')
-  const denied = { code: 'store_unavailable', message: /SQLSTATE 42501$/ }
+  const denied = { code: 'store_misconfigured', message: /SQLSTATE 42501$/ }
   await t.rejects(reader.snapshot(pagesOf), denied)
   await t.rejects(reader.readEvent(0), denied)
   t.equal(await reader.snapshot(async view => (await view.readHead()).treeSize), 0)

@@ -225,5 +225,5 @@ t.test('an analyst reads rows in the order of columns that was promised, days as
   }
   t.strictSame(rows, [expected, expected])
   t.strictSame(Object.keys(rows[0]!), Object.keys(expected))
-  await t.rejects(readLogins(vault.database('tokenvault_api'), 1), { code: 'store_unavailable' })
+  await t.rejects(readLogins(vault.database('tokenvault_api'), 1), { code: 'store_misconfigured' })
 })

@@ -50,7 +50,7 @@ t.test('roles that read keys cannot add one', async t => {
   for (const role of ['tokenvault_worker', 'tokenvault_api'] as const) {
     const writer = createKeyWriter(vault.database(role))
     t.equal((await writer.readKeys()).length, 7)
-    await t.rejects(writer.insertKeys([key()]), { code: 'store_unavailable', message: /SQLSTATE 42501$/ })
+    await t.rejects(writer.insertKeys([key()]), { code: 'store_misconfigured', message: /SQLSTATE 42501$/ })
   }
 })
 

@@ -1,19 +1,22 @@
 import Type from 'typebox'
+import { TokenvaultError } from '../../errors.ts'
 import type { HealthCheck } from '../../vault/admission/ports.ts'
 import { operation } from '../operation.ts'
 import { commonProblems } from '../problems/by-operation.ts'
+import { NotReady } from '../problems/problem.ts'
 
 const schema = {
   operationId: 'readyz',
   summary: 'Tell whether the process can do its work',
   description:
-    'For readiness probes. It asks what the process depends on; the code of a refusal names what is missing.',
+    'For readiness probes. It asks what the work needs: that the database takes writes, that every function and table is there and granted, and that keys can be read. ' +
+    'The detail of a refusal names what is wrong.',
   tags: ['health'],
   security: [],
   response: {
     200: Type.Object({ status: Type.Literal('ready') }, { title: 'Readiness' }),
   },
-  'x-problems': ['store_unavailable', 'queue_unavailable', ...commonProblems],
+  'x-problems': ['store_unavailable', 'store_misconfigured', 'queue_unavailable', ...commonProblems],
   'x-reply-examples': { ready: { summary: 'Ready', value: { status: 'ready' } } },
 } as const
 
@@ -28,7 +31,11 @@ export const readyz = operation({
       underWay ??= Promise.all(health.map(part => part.check())).finally(() => {
         underWay = undefined
       })
-      await underWay
+      try {
+        await underWay
+      } catch (error) {
+        throw error instanceof TokenvaultError ? new NotReady(error) : error
+      }
       return { status: 'ready' } as const
     }
   },

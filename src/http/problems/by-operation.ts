@@ -9,6 +9,7 @@ export const guardedProblems = [
   'unauthenticated',
   'principal_suspended',
   'store_unavailable',
+  'store_misconfigured',
   'audit_unavailable',
   'jwks_unavailable',
   ...commonProblems,

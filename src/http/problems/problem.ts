@@ -13,6 +13,7 @@ export const appearance = {
   keyset_invalid: 'never',
   migration_failed: 'never',
   store_unavailable: 503,
+  store_misconfigured: 503,
   store_refused: 'never',
   queue_unavailable: 503,
   event_invalid: 'never',
@@ -113,6 +114,13 @@ export class BatchRefused extends TokenvaultError {
   }
 }
 
+/** The process cannot do its work. A probe that only says so sends people looking, so the detail, which is ours, is told. */
+export class NotReady extends TokenvaultError {
+  constructor({ code, message }: TokenvaultError) {
+    super(code, message)
+  }
+}
+
 /** Problem details (RFC 9457 section 3) with a stable `code`. */
 export interface Problem {
   readonly type: string
@@ -128,14 +136,15 @@ export interface Problem {
 
 /**
  * @param error anything; text that is not ours never gets into the problem. Details of faults on our side stay in
- *   our log, and those of a refused access token too: they would tell an attacker how near he is
+ *   our log, unless a probe asks for them, and those of a refused access token too: they would tell an attacker how near he is
  * @param requestId ours, by which the operator finds the log line
  */
 export function describeProblem(error: TokenvaultError, requestId: string): Problem {
   const code = problemCodes.find(known => known === error.code) ?? 'internal'
   const { meaning: title, remedy } = errorCatalogue[code]
   const status = appearance[code]
-  const tellDetail = status < 500 && status !== 401 && error.message !== title
+  const isOurs = error instanceof NotReady || (status < 500 && status !== 401)
+  const tellDetail = isOurs && error.message !== title
   return {
     type: `urn:tokenvault:problem:${code}`,
     title,

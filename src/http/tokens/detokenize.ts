@@ -104,6 +104,7 @@ const schema = {
     'approvals_too_many',
     'batch_refused',
     'store_unavailable',
+    'store_misconfigured',
   ],
   'x-request-examples': {
     batch: {

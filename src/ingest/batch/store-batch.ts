@@ -1,5 +1,5 @@
 import { backoff, backoffMilliseconds, pause } from '../../concurrency/waiting.ts'
-import { TokenvaultError } from '../../errors.ts'
+import { type ErrorCode, TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { Observe } from '../metrics/observe.ts'
 import type { IngestStore, ReceivedMessage, StoredCounts, TokenizedMessage } from '../ports.ts'
@@ -50,7 +50,7 @@ export type BatchStoreContext = TokenizeContext & CommitContext
 /**
  * Commits what the messages of a batch gave and decides the outcome of each message. Never throws.
  *
- * - The store is unavailable (or the outcome of its commit unknown): the same is stored again, with backoff, while the
+ * - The store is unavailable or misconfigured (or the outcome of its commit unknown): the same is stored again, with backoff, while the
  *   messages are hidden; the heartbeat keeps them so. Giving them back instead would raise their receive counts
  *   until an outage of minutes had moved the queue into its dead-letter queue. Receivers meanwhile find no room.
  * - Anything else is a fault in one message that takes its batch down. Halves find it; alone, it is released with a growing
@@ -164,6 +164,9 @@ function tokenize(
   }
 }
 
+/** Failures of the store that no message causes, so that none may be spent on them. */
+const noMessageToBlame: ReadonlySet<ErrorCode> = new Set(['store_unavailable', 'store_misconfigured'])
+
 /** @returns undefined when given up, with nothing committed or the outcome unknown */
 async function commit(
   tokenized: readonly TokenizedMessage[],
@@ -179,10 +182,12 @@ async function commit(
       return counts
     } catch (error) {
       observe?.({ kind: 'store_failed', code: error instanceof TokenvaultError ? error.code : 'internal' })
-      if (!(error instanceof TokenvaultError) || error.code !== 'store_unavailable') throw error
+      if (!(error instanceof TokenvaultError) || !noMessageToBlame.has(error.code)) throw error
       const retryInMs = backoffMilliseconds(attempt)
       log.warn({ event: 'batch_not_stored', messages: messages.length, attempt, retryInMs, err: error })
-      if (attempt >= run.maxAttempts) run.fail(error)
+      // Who waits for a store that is away also waits for an operator; a run of few attempts need not make them.
+      const isHopeless = error.code === 'store_misconfigured' && run.maxAttempts !== Number.POSITIVE_INFINITY
+      if (isHopeless || attempt >= run.maxAttempts) run.fail(error)
       // Once all are visible to others again there is nothing left to be patient for.
       if (run.stop.aborted || !inFlight.anyHidden(messages, performance.now())) return undefined
       await pause(retryInMs, run.stop)

@@ -45,7 +45,7 @@ function registerSeries(registry: Registry) {
     return made
   }
   const histogram = (name: string, help: string, buckets: number[]) => new Histogram({ ...common(name, help), buckets })
-  const storeCodes = ['store_unavailable', 'store_refused', 'internal']
+  const storeCodes = ['store_unavailable', 'store_misconfigured', 'store_refused', 'internal']
   return {
     received: counter('messages_received_total', 'Deliveries received from the queue'),
     stored: counter('rows_stored_total', 'Rows committed to user_logins'),

@@ -1,7 +1,8 @@
-import { Kysely, PostgresAdapter, PostgresDialect, type PostgresPool, type PostgresPoolClient, sql } from 'kysely'
-import { DatabaseError, Pool, types } from 'pg'
-import { TokenvaultError } from '../../errors.ts'
-import type { HealthCheck } from '../../vault/admission/ports.ts'
+import { Kysely, PostgresAdapter, PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely'
+import { Client, Pool, type PoolClient, types } from 'pg'
+import { backoff, pause } from '../../concurrency/waiting.ts'
+import { type ErrorCode, TokenvaultError } from '../../errors.ts'
+import { classifyFailure, endsSession, type FailureKind } from './failures.ts'
 import type { Database } from './schema.ts'
 
 export type TokenvaultDatabase = Kysely<Database>
@@ -29,6 +30,23 @@ class Dialect extends PostgresDialect {
   }
 }
 
+/**
+ * pg leaves a socket open on which connecting failed before the login, for want of TLS or of a password. The server waits
+ * a minute at its other end, holding a connection, and meanwhile no database can be dropped.
+ */
+class ClosingClient extends Client {
+  override connect(): Promise<this>
+  override connect(callback: (error: Error | null) => void): void
+  override connect(callback?: (error: Error | null) => void): Promise<this> | undefined {
+    if (callback === undefined) return super.connect() as Promise<this>
+    super.connect((error: Error | null) => {
+      if (error) this.connection.stream.destroy()
+      callback(error)
+    })
+    return undefined
+  }
+}
+
 /** Dates stay YYYY-MM-DD: a Date would move them into the time zone of this process. */
 const dayTypes = { getTypeParser: (oid: number) => (oid === types.builtins.DATE ? String : types.getTypeParser(oid)) }
 
@@ -39,6 +57,7 @@ const dayTypes = { getTypeParser: (oid: number) => (oid === types.builtins.DATE 
 export function createDatabase(options: DatabaseOptions): TokenvaultDatabase {
   const { url, poolMax, applicationName, statementTimeoutMilliseconds = 30_000 } = options
   const pool = new Pool({
+    Client: ClosingClient,
     connectionString: url,
     max: poolMax,
     application_name: applicationName,
@@ -58,12 +77,25 @@ export function createDatabase(options: DatabaseOptions): TokenvaultDatabase {
 }
 
 /**
- * A connection on which a statement got no answer may still be at work on it, or dead without anyone having noticed:
- * it is ended instead of being handed to the next caller, who would wait behind it.
+ * A connection on which a statement got no answer may still be at work on it, or dead without anyone having noticed; one
+ * of a server that takes no writes any more would refuse them for ever. Such a connection is ended instead of being
+ * handed to the next caller, and with a server that is going away, or is not the primary, all that were made before.
  */
 function withoutBroken(pool: Pool): PostgresPool {
+  let generation = 0
+  const generations = new WeakMap<PoolClient, number>()
+  pool.on('connect', client => generations.set(client, generation))
+
+  async function takeClient(): Promise<PoolClient> {
+    for (;;) {
+      const client = await pool.connect()
+      if (generations.get(client) === generation) return client
+      client.release(true)
+    }
+  }
+
   const connect = async (): Promise<PostgresPoolClient> => {
-    const client = await pool.connect()
+    const client = await takeClient()
     let failure: unknown
     const query = async (text: string, parameters: readonly unknown[]) => {
       // The rollback that follows a failure would only wait once more, and then hide its cause.
@@ -71,8 +103,10 @@ function withoutBroken(pool: Pool): PostgresPool {
       try {
         return await client.query(text, [...parameters])
       } catch (error) {
+        const named = classifyFailure(error)
+        if (named.kind === 'server' && generations.get(client) === generation) generation++
         // Whether a commit that failed took effect is not known, nor what state it left behind.
-        if (isBroken(error) || text === 'commit') failure = error
+        if (endsSession(named) || text === 'commit') failure = error
         throw error
       }
     }
@@ -84,19 +118,52 @@ function withoutBroken(pool: Pool): PostgresPool {
   return { connect, end: () => pool.end(), options: pool.options }
 }
 
-/** No answer of the server, or its last one: class 57P, operator intervention, and a transaction that idled too long. */
-function isBroken(error: unknown): boolean {
-  return !(error instanceof DatabaseError) || /^(57P|25P03$)/.test(error.code ?? '')
-}
-
-/** SQLSTATE classes that blame the data: data exception, integrity constraint violation, program limit exceeded. */
-const refusedClasses = new Set(['22', '23', '54'])
+/** Tries of what other transactions were in the way of. */
+const conflictAttempts = 6
 
 /**
- * Runs statements and names their failure. Only the SQLSTATE, or the name of a network error, goes on: a driver's
- * message and detail repeat parameters.
+ * Runs work whose statements must each see what was committed before them, whatever isolation the database or the role
+ * has as its default; again where it lost against another transaction.
  *
- * @throws TokenvaultError `store_refused` where the data is to blame, otherwise `store_unavailable`
+ * @param work may run several times; what it did in the database before is undone then
+ */
+export function inTransaction<T>(
+  database: TokenvaultDatabase,
+  work: (transaction: TokenvaultDatabase) => Promise<T>,
+): Promise<T> {
+  return retryingConflicts(() => database.transaction().setIsolationLevel('read committed').execute(work))
+}
+
+/**
+ * Runs one statement, or one transaction, again where it lost against another transaction: Postgres has undone all of it.
+ * Under `serializable` that is the ordinary course of things.
+ */
+export async function retryingConflicts<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work()
+    } catch (error) {
+      if (attempt === conflictAttempts || classifyFailure(error).kind !== 'conflict') throw error
+      await pause(backoff(attempt, { first: 5, longest: 200 }))
+    }
+  }
+}
+
+const codeOf: Readonly<Record<FailureKind, ErrorCode>> = {
+  data: 'store_refused',
+  conflict: 'store_unavailable',
+  environment: 'store_unavailable',
+  session: 'store_unavailable',
+  server: 'store_unavailable',
+  permanent: 'store_misconfigured',
+}
+
+/**
+ * Runs statements and names their failure. Only words of ours and the SQLSTATE, or the name of a network error, go on: a
+ * driver's message and detail repeat parameters.
+ *
+ * @throws TokenvaultError `store_refused` where the data is to blame, `store_misconfigured` where time mends nothing,
+ *   otherwise `store_unavailable`
  */
 export async function namingFailures<T>(work: () => Promise<T>): Promise<T> {
   try {
@@ -105,20 +172,7 @@ export async function namingFailures<T>(work: () => Promise<T>): Promise<T> {
     if (error instanceof TokenvaultError) throw error
     // A fault of ours, which trying again does not mend; drivers and the network raise errors of other kinds.
     if (error instanceof TypeError && !('code' in error)) throw error
-    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-    const sqlState = /^[0-9A-Z]{5}$/.test(code)
-    const refused = sqlState && refusedClasses.has(code.slice(0, 2))
-    const label = sqlState ? `SQLSTATE ${code}` : /^E[A-Z]+$/.test(code) ? code : 'connection lost'
-    throw new TokenvaultError(refused ? 'store_refused' : 'store_unavailable', `the database answered: ${label}`)
-  }
-}
-
-/** Whether a statement gets through to the database. */
-export function createDatabaseHealth(database: TokenvaultDatabase): HealthCheck {
-  return {
-    check: () =>
-      namingFailures(async () => {
-        await sql`select 1`.execute(database)
-      }),
+    const { kind, label, says } = classifyFailure(error)
+    throw new TokenvaultError(codeOf[kind], `${says === undefined ? '' : `${says}; `}the database answered: ${label}`)
   }
 }

@@ -199,5 +199,8 @@ t.test('a role that is not the auditor is refused, and the message holds no row'
     DATABASE_URL: vault.urlFor('tokenvault_analyst'),
   })
   t.strictSame({ code, stdout }, { code: 1, stdout: '' })
-  t.match(stderr, /^tokenvault: store_unavailable: the database answered: SQLSTATE 42501/)
+  t.match(
+    stderr,
+    /^tokenvault: store_misconfigured: a grant is missing, or an owner was changed; the database answered: SQLSTATE 42501/,
+  )
 })

@@ -109,7 +109,7 @@ t.test('health: up without its dependencies, ready only with them', async t => {
   failure = new TokenvaultError('store_unavailable', 'SQLSTATE 08006')
   const unready = await get('/readyz')
   t.equal(unready.status, 503)
-  t.match(await unready.json(), { code: 'store_unavailable', detail: undefined })
+  t.match(await unready.json(), { code: 'store_unavailable', detail: 'SQLSTATE 08006' })
   const up = await get('/healthz')
   t.equal(up.status, 200)
   t.strictSame(await up.json(), { status: 'up', version: '9.9.9' })

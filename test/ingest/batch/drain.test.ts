@@ -1,4 +1,5 @@
 import t from 'tap'
+import { TokenvaultError } from '../../../src/errors.ts'
 import type { WorkerTotals } from '../../../src/ingest/worker/worker.ts'
 import { loginBodies, loginEvent, poison } from '../../helpers/queue/events.ts'
 import { createMemoryStore } from '../../helpers/queue/memory-store.ts'
@@ -43,6 +44,20 @@ t.test('a drain whose store stays away gives everything back and fails by name',
   await t.rejects(drain(), { code: 'store_unavailable' })
   t.match(await queue.depth(), { visible: 20, inFlight: 0 })
   t.equal(store.rows.length, 0)
+})
+
+t.test('a drain whose store needs an operator gives everything back at the first try', { buffered: true }, async t => {
+  let commits = 0
+  const store = createMemoryStore(() => {
+    commits++
+    throw new TokenvaultError('store_misconfigured', 'a grant is missing')
+  })
+  const { queue, drain, send, logged } = await buildWorker(t, { store, options: { batchMessages: 20 } })
+  send(loginBodies(5))
+  await t.rejects(drain(), { code: 'store_misconfigured' })
+  t.match(await queue.depth(), { visible: 5, inFlight: 0 })
+  t.ok(commits <= 4, 'no batch was tried twice, nor split')
+  t.notMatch(logged.join(), 'messages_unstorable')
 })
 
 t.test(

@@ -60,10 +60,10 @@ t.test('a commit whose outcome is unknown is repeated and takes effect once', as
   t.equal(count(), 0)
 })
 
-t.test('while the store is away messages wait, and no receive count is spent', async t => {
+t.test('while the store is away or waits for an operator messages wait, and no receive count is spent', async t => {
   let failures = 0
   const store = createMemoryStore(commit => {
-    if (failures++ < 12) throw unavailable()
+    if (failures++ < 12) throw failures % 2 === 0 ? unavailable() : new TokenvaultError('store_misconfigured')
     return commit()
   })
   const counts: number[] = []

@@ -7,7 +7,7 @@ import t from 'tap'
 import { createIngestStore } from '../../../src/store/ingest.ts'
 import { createKeyReader } from '../../../src/store/keys.ts'
 import { createOriginalReader } from '../../../src/store/originals.ts'
-import { createDatabase, createDatabaseHealth } from '../../../src/store/postgres/database.ts'
+import { createDatabase } from '../../../src/store/postgres/database.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
 import { startDatabaseProxy } from '../../helpers/postgres/database-proxy.ts'
 import { createVaultDatabase, openDatabase, readClusterLog, withLogin } from '../../helpers/postgres/vault-database.ts'
@@ -25,17 +25,34 @@ t.test('what keeps a statement from the database is named by its code, and by no
     change(url)
     return url.href
   }
-  const cases: [string, string][] = [
-    [other(url => (url.port = String(closedPort))), 'ECONNREFUSED'],
-    [other(url => (url.pathname = '/no_such_database')), 'SQLSTATE 3D000'],
-    [withLogin(adminUrl, 'tokenvault_api', 'wrong-password'), 'SQLSTATE 28P01'],
-    [withLogin(adminUrl, 'no_such_role', 'wrong-password'), 'SQLSTATE 28P01'],
+  const login = 'the server does not let the role in: name, password or pg_hba.conf is wrong; '
+  const cases: [url: string, code: string, message: string][] = [
+    [
+      other(url => (url.port = String(closedPort))),
+      'store_unavailable',
+      'nothing accepts connections at the host and port; the database answered: ECONNREFUSED',
+    ],
+    [
+      other(url => (url.pathname = '/no_such_database')),
+      'store_misconfigured',
+      'the database does not exist; the database answered: SQLSTATE 3D000',
+    ],
+    [
+      withLogin(adminUrl, 'tokenvault_api', 'wrong-password'),
+      'store_misconfigured',
+      `${login}the database answered: SQLSTATE 28P01`,
+    ],
+    [
+      withLogin(adminUrl, 'no_such_role', 'wrong-password'),
+      'store_misconfigured',
+      `${login}the database answered: SQLSTATE 28P01`,
+    ],
   ]
-  for (const [url, label] of cases) {
-    const failure = await createDatabaseHealth(openDatabase(t, url))
-      .check()
+  for (const [url, code, message] of cases) {
+    const failure = await createKeyReader(openDatabase(t, url))
+      .readKeys()
       .catch(error => error)
-    t.match(failure, { code: 'store_unavailable', message: `the database answered: ${label}`, cause: undefined })
+    t.match(failure, { code, message, cause: undefined })
     t.notMatch(inspect(failure), 'wrong-password')
   }
 })
@@ -70,12 +87,12 @@ t.test('no error holds a value that was stored, and with default settings the se
   t.notMatch(log, canary)
 })
 
-t.test('a statement that the role may not run is the store refusing, not the data', async t => {
+t.test('a statement that the role may not run is a grant to be mended, not a fault of the data', async t => {
   const vault = await createVaultDatabase(t)
   const reader = createOriginalReader(vault.database('tokenvault_worker'))
   await t.rejects(reader.findOriginals(['0'.repeat(32)]), {
-    code: 'store_unavailable',
-    message: 'the database answered: SQLSTATE 42501',
+    code: 'store_misconfigured',
+    message: 'a grant is missing, or an owner was changed; the database answered: SQLSTATE 42501',
   })
   await t.resolves(createKeyReader(vault.database('tokenvault_worker')).readKeys())
 })
@@ -97,7 +114,7 @@ t.test('the server ends a statement that takes too long', async t => {
   })
   t.teardown(() => database.destroy())
   await t.rejects(sql`select pg_sleep(60)`.execute(database), { code: '57014' })
-  await t.resolves(createDatabaseHealth(database).check())
+  await t.resolves(createKeyReader(database).readKeys())
 })
 
 t.test('a connection that falls silent is given up, and the next call gets another', async t => {

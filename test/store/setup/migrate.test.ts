@@ -171,7 +171,8 @@ t.test('no superuser is needed, as on RDS', async t => {
       const url = await urlOf('member', '')
       await t.rejects(migrate(openDatabase(t, url, 1)), {
         code: 'migration_failed',
-        message: 'migration 0001_roles: the database answered: SQLSTATE 42501',
+        message:
+          'migration 0001_roles: a grant is missing, or an owner was changed; the database answered: SQLSTATE 42501',
       })
       await admin.query('GRANT tokenvault_owner TO member')
       await prepare(url)

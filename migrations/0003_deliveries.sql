@@ -10,11 +10,11 @@ CREATE TABLE ingest.receipts (
   PRIMARY KEY (sent_on, message_id)
 ) PARTITION BY RANGE (sent_on);
 
-COMMENT ON TABLE ingest.receipts IS 'Delivery records: one row a message that took effect, partitioned by UTC day of sending and kept for 30 days.';
+COMMENT ON TABLE ingest.receipts IS 'Delivery records: one row for each message that took effect, partitioned by UTC day of sending and kept for 30 days.';
 COMMENT ON COLUMN ingest.receipts.sent_on IS 'UTC day on which the producer sent the message; for a redriven message, the day on which it was sent first.';
 COMMENT ON COLUMN ingest.receipts.message_id IS 'First identity of the message: the message id that the queue gave it when it was sent first.';
-COMMENT ON COLUMN ingest.receipts.rows_stored IS 'Rows of public.user_logins that the message gave.';
-COMMENT ON COLUMN ingest.receipts.rows_quarantined IS 'Entries of pii_vault.quarantine that the message gave, without those that were redriven since.';
+COMMENT ON COLUMN ingest.receipts.rows_stored IS 'Rows of public.user_logins that were made from the message.';
+COMMENT ON COLUMN ingest.receipts.rows_quarantined IS 'Entries of pii_vault.quarantine that were made from the message, without those that were redriven since.';
 
 -- Makes the partitions for the days that a batch needs. Workers have no right to create anything; this is the one way.
 --

@@ -28,7 +28,7 @@ COMMENT ON COLUMN pii_vault.quarantine.data_key_version IS 'Version of the quara
 COMMENT ON COLUMN pii_vault.quarantine.sealed IS 'The sealed body, 16 bytes longer than the body; null once it is redriven or discarded.';
 COMMENT ON COLUMN pii_vault.quarantine.sent_on IS 'UTC day on which the producer sent the message.';
 COMMENT ON COLUMN pii_vault.quarantine.created_at IS 'When the entry was stored.';
-COMMENT ON COLUMN pii_vault.quarantine.state IS 'quarantined; redrive_requested: an operator asked to try it again; redriven: it gave rows of user_logins; discarded: an operator gave it up.';
+COMMENT ON COLUMN pii_vault.quarantine.state IS 'quarantined; redrive_requested: an operator asked to try it again; redriven: rows of user_logins were made from it; discarded: an operator erased the body.';
 COMMENT ON COLUMN pii_vault.quarantine.redrives IS 'How many times a worker tried it again, whatever the outcome.';
 COMMENT ON COLUMN pii_vault.quarantine.changed_at IS 'When the state, the reason or the number of redrives last changed.';
 

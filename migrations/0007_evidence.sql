@@ -6,7 +6,7 @@ CREATE TABLE pii_vault.audit_log (
   event bytea NOT NULL,
   leaf_hash bytea NOT NULL CHECK (octet_length(leaf_hash) = 32)
 );
-COMMENT ON TABLE pii_vault.audit_log IS 'The audit log, append-only: one row an audit event, as the exact bytes that are hashed. pii_vault.audit_events shows them in columns.';
+COMMENT ON TABLE pii_vault.audit_log IS 'The audit log, append-only: one row for each audit event, as the exact bytes that are hashed. pii_vault.audit_events shows them in columns.';
 COMMENT ON COLUMN pii_vault.audit_log.sequence IS 'Place of the event in the log, from 0 and without a gap.';
 COMMENT ON COLUMN pii_vault.audit_log.event IS 'The event: UTF-8 bytes of a JSON object.';
 COMMENT ON COLUMN pii_vault.audit_log.leaf_hash IS 'SHA-256 of a zero byte and the event: the leaf of the Merkle tree (RFC 9162, 2.1.1).';
@@ -73,7 +73,7 @@ DECLARE
   merges bigint;
   height integer;
 BEGIN
-  -- Whoever got an answer must find the event after a crash, whatever the session's own settings are. This holds for the
+  -- After a crash every event that was answered for must be there, whatever the session's own settings are. This holds for the
   -- whole transaction, beyond the end of this function.
   IF current_setting('synchronous_commit') <> 'remote_apply' THEN -- which is more than on
     PERFORM set_config('synchronous_commit', 'on', true);
@@ -222,7 +222,7 @@ CREATE VIEW pii_vault.audit_events WITH (security_barrier) AS
     FROM (SELECT sequence, convert_from(event, 'UTF8') AS event FROM pii_vault.audit_log) AS text
   ) AS log;
 
-COMMENT ON VIEW pii_vault.audit_events IS 'The audit log in columns, one row an event. A member that is absent or of an unexpected shape is null; the bytes in audit_log are the evidence.';
+COMMENT ON VIEW pii_vault.audit_events IS 'The audit log in columns, one row for each event. A member that is absent or of an unexpected shape is null; the bytes in audit_log are the evidence.';
 COMMENT ON COLUMN pii_vault.audit_events.sequence IS 'Place of the event in the log, from 0 and without a gap.';
 COMMENT ON COLUMN pii_vault.audit_events.at IS 'When the action was asked for; stored in UTC, shown in the time zone of your session.';
 COMMENT ON COLUMN pii_vault.audit_events.type IS 'The operation, for example detokenize or approval_approve.';
@@ -241,7 +241,7 @@ COMMENT ON COLUMN pii_vault.audit_events.quarantine IS 'Ids of the quarantine en
 COMMENT ON COLUMN pii_vault.audit_events.ticket IS 'Ticket under which the caller acted; null where none was named.';
 COMMENT ON COLUMN pii_vault.audit_events.partial IS 'Number of granted items of which only a part was revealed; null where there was none.';
 COMMENT ON COLUMN pii_vault.audit_events.approval IS 'Id of the request for approval that the action made, decided or used; null where there was none.';
-COMMENT ON COLUMN pii_vault.audit_events.concerns IS 'Issuer and subject of whom the action is about, as a JSON object; null where it is about nobody.';
+COMMENT ON COLUMN pii_vault.audit_events.concerns IS 'Issuer and subject of the principal that the action is about, as a JSON object; null where it is about no principal.';
 COMMENT ON COLUMN pii_vault.audit_events.policy IS 'First 16 hexadecimal digits of the SHA-256 of the policy file that decided.';
 
 REVOKE ALL ON FUNCTION

@@ -43,18 +43,18 @@ CREATE TABLE pii_vault.approvals (
   decided_by text,
   decided_at timestamptz,
   CONSTRAINT approvals_decided CHECK ((state = 'pending') = (decided_at IS NULL) AND (decided_at IS NULL) = (decided_by IS NULL)),
-  -- What every path through the functions ensures already; it costs nothing to have it twice.
+  -- Every path through the functions ensures this already; a second check costs nothing.
   CONSTRAINT approvals_by_another CHECK (decided_by <> subject)
 );
--- Rows are never removed, so a list of any kind is read from an index in its order, up to the end of the page.
+-- Rows are never removed, so each kind of list has an index in its order, and is read up to the end of its page.
 CREATE INDEX approvals_by_time ON pii_vault.approvals (created_at, id);
 CREATE INDEX approvals_by_state ON pii_vault.approvals (state, created_at, id);
 CREATE INDEX approvals_by_principal ON pii_vault.approvals (principal, created_at, id);
 CREATE INDEX approvals_by_principal_and_state ON pii_vault.approvals (principal, state, created_at, id);
 CREATE INDEX approvals_open ON pii_vault.approvals (principal, digest) WHERE state IN ('pending', 'approved');
 
--- When a charge that a window refuses fits again: whole seconds until enough slots left it. One that is larger than
--- the budget never does; that gets the length of the window.
+-- When a charge that a window refuses fits again: whole seconds until enough slots have left the window. A charge that is
+-- larger than the budget never fits; it gets the length of the window.
 CREATE FUNCTION pii_vault.seconds_until_fit(
   spender uuid, seconds integer, window_length interval, charged bigint, charge bigint, budget bigint, moment timestamptz)
   RETURNS integer
@@ -109,8 +109,8 @@ BEGIN
 END
 $$;
 
--- Checks whether all actions are plain: none changes anything, nobody is suspended, and the budgets hold each after those
--- before it. Returns how the principals stand after them, or null where one is not plain.
+-- Checks whether all actions are plain: no action changes anything, no principal is suspended, and the budgets hold the
+-- charges of all actions in their order. Returns how the principals stand after them, or null if an action is not plain.
 CREATE FUNCTION pii_vault.check_plain(standings pii_vault.standing[], actions jsonb) RETURNS pii_vault.standing[]
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -153,26 +153,26 @@ BEGIN
 END
 $$;
 
--- Checks whether an actor may make a change. Returns null, or why not: {code}; of a request for approval, also the one that
--- is open then: {approvalId, approvalState, approvalExpiresAt}. Called under the audit head's row lock, so that of two that use
--- one approval the second finds it used.
-CREATE FUNCTION pii_vault.check_change(change jsonb, actor pii_vault.standing, moment timestamptz) RETURNS jsonb
+-- Checks whether a caller may make a change. Returns null if so, or {code} if not. For a request for approval it returns the
+-- request that is open afterwards: {approvalId, approvalState, approvalExpiresAt}. It is called under the audit head's row lock:
+-- if two actions use one approval, the second finds it used.
+CREATE FUNCTION pii_vault.check_change(change jsonb, caller pii_vault.standing, moment timestamptz) RETURNS jsonb
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  -- An id of another shape is one that nothing has.
+  -- Text that is not a UUID is the id of no request.
   named uuid := CASE WHEN pg_input_is_valid(change ->> 'id', 'uuid') THEN (change ->> 'id')::uuid END;
   request pii_vault.approvals;
 BEGIN
   CASE change ->> 'kind'
   WHEN 'request_approval' THEN
     SELECT * INTO request FROM pii_vault.approvals AS approval
-    WHERE approval.principal = actor.principal AND approval.digest = change ->> 'digest'
+    WHERE approval.principal = caller.principal AND approval.digest = change ->> 'digest'
       AND approval.state IN ('pending', 'approved') AND approval.expires_at > moment
     ORDER BY approval.created_at LIMIT 1;
     IF NOT FOUND THEN
       IF (SELECT count(*) FROM pii_vault.approvals AS approval
-        WHERE approval.principal = actor.principal AND approval.state = 'pending' AND approval.expires_at > moment
+        WHERE approval.principal = caller.principal AND approval.state = 'pending' AND approval.expires_at > moment
           AND approval.created_at > moment - interval '24 hours') >= 100 THEN
         RETURN '{"code": "approvals_too_many"}';
       END IF;
@@ -183,9 +183,9 @@ BEGIN
     RETURN jsonb_build_object('approvalId', request.id, 'approvalState', request.state,
       'approvalExpiresAt', to_char(request.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
   WHEN 'use_approval' THEN
-    -- One code whatever is wrong: nobody learns of requests of others.
+    -- One code for every cause, so that nobody learns about the requests of others.
     IF NOT EXISTS (SELECT FROM pii_vault.approvals AS approval
-      WHERE approval.id = named AND approval.principal = actor.principal AND approval.digest = change ->> 'digest'
+      WHERE approval.id = named AND approval.principal = caller.principal AND approval.digest = change ->> 'digest'
         AND approval.state = 'approved' AND approval.expires_at > moment) THEN
       RETURN '{"code": "approval_unusable"}';
     END IF;
@@ -193,8 +193,8 @@ BEGIN
     SELECT * INTO request FROM pii_vault.approvals AS approval WHERE approval.id = named;
     IF NOT FOUND THEN
       RETURN '{"code": "approval_unknown"}';
-    -- A subject is one person, whichever issuer says so.
-    ELSIF request.subject = actor.subject THEN
+    -- Equal subjects count as one person, even of two issuers.
+    ELSIF request.subject = caller.subject THEN
       RETURN '{"code": "approval_self"}';
     ELSIF request.state <> 'pending' OR request.expires_at <= moment THEN
       RETURN '{"code": "approval_settled"}';
@@ -210,17 +210,17 @@ END
 $$;
 
 -- Makes a change that check_change admitted at this moment.
-CREATE FUNCTION pii_vault.apply_change(change jsonb, admission jsonb, actor pii_vault.standing, moment timestamptz) RETURNS void
+CREATE FUNCTION pii_vault.apply_change(change jsonb, admission jsonb, caller pii_vault.standing, moment timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   CASE change ->> 'kind'
   WHEN 'request_approval' THEN
-    -- Not where another one is open for the same.
+    -- Unless a request for the same call is open already.
     IF (admission ->> 'approvalId')::uuid = (change ->> 'id')::uuid THEN
       INSERT INTO pii_vault.approvals (id, principal, issuer, subject, roles, purpose, ticket, reveal, "values", fields,
         digest, state, created_at, expires_at)
-      VALUES ((change ->> 'id')::uuid, actor.principal, actor.issuer, actor.subject, change -> 'roles', change ->> 'purpose',
+      VALUES ((change ->> 'id')::uuid, caller.principal, caller.issuer, caller.subject, change -> 'roles', change ->> 'purpose',
         change ->> 'ticket', change ->> 'reveal', (change ->> 'values')::bigint, change -> 'fields', change ->> 'digest',
         'pending', moment, moment + interval '24 hours');
     END IF;
@@ -230,7 +230,7 @@ BEGIN
     UPDATE pii_vault.approvals AS approval SET
       state = CASE change ->> 'decision' WHEN 'approve' THEN 'approved' WHEN 'refuse' THEN 'refused' END,
       expires_at = CASE change ->> 'decision' WHEN 'approve' THEN moment + interval '15 minutes' ELSE approval.expires_at END,
-      decided_by = actor.subject, decided_at = moment
+      decided_by = caller.subject, decided_at = moment
     WHERE approval.id = (change ->> 'id')::uuid;
   WHEN 'lift_suspension' THEN
     DELETE FROM pii_vault.suspensions AS suspension
@@ -241,7 +241,7 @@ BEGIN
 END
 $$;
 
--- Adds what a group charged: once a principal, however many actions it has there.
+-- Adds the charges of a group: one row for each principal, however many actions it has in the group.
 CREATE FUNCTION pii_vault.apply_charges(standings pii_vault.standing[], moment timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -257,7 +257,8 @@ BEGIN
     RETURNING xmax = 0 AS is_new
   )
   SELECT count(*) FILTER (WHERE is_new) INTO opened FROM added;
-  -- A slot that left its window goes when others come, so that there are never many. The head's lock keeps this single.
+  -- Slots that left their window are removed when new ones are made, so that few are kept. The head's lock lets one caller at a
+  -- time do it.
   IF opened > 0 THEN
     DELETE FROM pii_vault.spending WHERE (principal, slot_seconds, slot) IN (
       (SELECT principal, slot_seconds, slot FROM pii_vault.spending
@@ -271,9 +272,9 @@ $$;
 
 -- Admits actions in their order, each by suspension, change and charge, and applies what is admitted. `request` is
 -- {principals: [{issuer, subject}], actions: [{principal: its place from 0, values, perMinute, perDay, change}]}. Returns one
--- admission an action: null where it is admitted and there is no more to say. The head's row lock comes first and is held to
--- the end of the transaction, in which the events are appended: whoever is admitted next sees what was spent, suspended and
--- approved here.
+-- admission for each action, null if it is admitted and nothing more is to be said. The head's row lock is taken first and held
+-- to the end of the transaction, in which the events are appended: the next action to be admitted sees what was spent,
+-- suspended and approved here.
 CREATE FUNCTION pii_vault.admit_actions(request jsonb) RETURNS jsonb
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -285,10 +286,10 @@ DECLARE
   admission jsonb;
   admissions jsonb[] := '{}';
 BEGIN
-  -- Between admission and append the caller has its turn, and the head stays locked: one that stalls must not stop all others.
+  -- Between admission and append the head stays locked while the caller works: one stalled caller must not stop all others.
   PERFORM set_config('idle_in_transaction_session_timeout', '3000', true);
   PERFORM FROM pii_vault.audit_head FOR UPDATE;
-  -- Not the time at which the transaction began: it may have waited for the lock.
+  -- The time after the lock was taken: the transaction may have begun long before.
   moment := clock_timestamp();
   standings := pii_vault.read_standings(request -> 'principals', moment);
 
@@ -309,12 +310,12 @@ BEGIN
       admission := coalesce(pii_vault.check_charge(standing, action.taken, action.per_minute, action.per_day, moment), admission);
     END IF;
 
-    -- Only now: an approval is not used up by a call that the budget refuses.
+    -- Only now, so that a call that the budget refuses does not use up its approval.
     IF admission -> 'code' IS NULL THEN
       standing.charged := standing.charged + action.taken;
       standings[action.place] := standing;
       IF action.change ->> 'kind' = 'lift_suspension' THEN
-        -- It forgets what was spent, by earlier actions of this group too; so these come first, and all is read again.
+        -- A lift forgets what was spent, also by earlier actions of this group: so these are applied first, and all is read again.
         PERFORM pii_vault.apply_charges(standings, moment);
         PERFORM pii_vault.apply_change(action.change, admission, standing, moment);
         standings := pii_vault.read_standings(request -> 'principals', moment);
@@ -334,10 +335,10 @@ BEGIN
 END
 $$;
 
--- Actions that are all plain, which is nearly every group: admitted and recorded in one statement, so that the head is locked
--- for no round trip. Returns the sequence of the first event, or null, with nothing changed, where one is not plain. Nor does it
--- anything under another isolation level than it needs, which a session's default may be: there, whoever waited for the head
--- would fail. Of a transaction of its own the caller can tell the level.
+-- Admits and records a group whose actions are all plain, as nearly every group is, in one statement: no round trip is made
+-- while the head is locked. Returns the sequence of the first event, or null, with nothing changed, if an action is not plain.
+-- It also returns null if the isolation level is not read committed, which a session's default may cause: under another level
+-- a transaction that waited for the head would fail. The caller then opens a transaction of its own with the right level.
 CREATE FUNCTION pii_vault.commit_plain_actions(request jsonb, events bytea[]) RETURNS bigint
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -362,13 +363,13 @@ BEGIN
 END
 $$;
 
-COMMENT ON TABLE pii_vault.spending IS 'What principals took of their budgets: one row a principal and slot of time. A slot is removed some time after it left its window.';
+COMMENT ON TABLE pii_vault.spending IS 'What principals took of their budgets: one row for each principal and slot of time. A slot is removed some time after it left its window.';
 COMMENT ON COLUMN pii_vault.spending.principal IS 'Id of the principal: pii_vault.principal_id of issuer and subject.';
 COMMENT ON COLUMN pii_vault.spending.slot_seconds IS 'Length of the slot: 10 for the budget of a minute, 3600 for that of a day. Each value counts in one slot of both.';
 COMMENT ON COLUMN pii_vault.spending.slot IS 'When the slot begins.';
 COMMENT ON COLUMN pii_vault.spending."values" IS 'How many values the principal took in the slot.';
 
-COMMENT ON TABLE pii_vault.suspensions IS 'Principals who asked for more than their budget of a day: one row each. All that they ask is refused until an administrator lifts it, which removes the row.';
+COMMENT ON TABLE pii_vault.suspensions IS 'Principals who asked for more than their budget of a day: one row each. All their requests are refused until an administrator lifts the suspension, which removes the row.';
 COMMENT ON COLUMN pii_vault.suspensions.principal IS 'Id of the principal: pii_vault.principal_id of issuer and subject.';
 COMMENT ON COLUMN pii_vault.suspensions.issuer IS 'Issuer of the access tokens, their claim iss.';
 COMMENT ON COLUMN pii_vault.suspensions.subject IS 'The principal as the issuer calls it, the claim sub.';
@@ -377,9 +378,9 @@ COMMENT ON COLUMN pii_vault.suspensions.suspended_at IS 'When the budget was exc
 COMMENT ON TABLE pii_vault.approvals IS 'Requests for the approval of a second person, and what became of them: one row each. Rows are never removed.';
 COMMENT ON COLUMN pii_vault.approvals.id IS 'Random id of the request, as callers and approvers name it.';
 COMMENT ON COLUMN pii_vault.approvals.principal IS 'Who asks: pii_vault.principal_id of issuer and subject.';
-COMMENT ON COLUMN pii_vault.approvals.issuer IS 'Issuer of the access token of who asks.';
+COMMENT ON COLUMN pii_vault.approvals.issuer IS 'Issuer of the access token of the caller who asks.';
 COMMENT ON COLUMN pii_vault.approvals.subject IS 'Who asks, as the issuer calls it; nobody of this subject may decide.';
-COMMENT ON COLUMN pii_vault.approvals.roles IS 'Roles of who asks, a JSON array.';
+COMMENT ON COLUMN pii_vault.approvals.roles IS 'Roles of the caller who asks, a JSON array.';
 COMMENT ON COLUMN pii_vault.approvals.purpose IS 'Why they ask.';
 COMMENT ON COLUMN pii_vault.approvals.ticket IS 'Ticket under which they ask; null where they named none.';
 COMMENT ON COLUMN pii_vault.approvals.reveal IS 'full, or partial where only a part of each value is to be revealed.';
@@ -389,7 +390,7 @@ COMMENT ON COLUMN pii_vault.approvals.digest IS 'Keyed digest of exactly what is
 COMMENT ON COLUMN pii_vault.approvals.state IS 'pending, approved, refused or used. What is pending or approved past expires_at has expired, and this still says what it was.';
 COMMENT ON COLUMN pii_vault.approvals.created_at IS 'When the request was made.';
 COMMENT ON COLUMN pii_vault.approvals.expires_at IS 'When the request runs out, 24 hours after it was made; once approved, when the approval does, 15 minutes after the decision.';
-COMMENT ON COLUMN pii_vault.approvals.decided_by IS 'Subject of who decided; null while the request is pending.';
+COMMENT ON COLUMN pii_vault.approvals.decided_by IS 'Subject of the approver who decided; null while the request is pending.';
 COMMENT ON COLUMN pii_vault.approvals.decided_at IS 'When it was decided; null while the request is pending.';
 
 REVOKE ALL ON FUNCTION

@@ -12,7 +12,7 @@ CREATE TABLE pii_vault.idempotency (
 );
 CREATE INDEX idempotency_by_time ON pii_vault.idempotency (created_at);
 
-COMMENT ON TABLE pii_vault.idempotency IS 'Replies of calls that change something, so that a repeat of the call changes nothing and is answered alike: one row a principal and key, kept for 24 hours.';
+COMMENT ON TABLE pii_vault.idempotency IS 'Replies of calls that change something, so that a repeat of the call changes nothing and gets the same reply: one row for each principal and key, kept for 24 hours.';
 COMMENT ON COLUMN pii_vault.idempotency.principal IS 'Id of the principal: pii_vault.principal_id of issuer and subject.';
 COMMENT ON COLUMN pii_vault.idempotency.key IS 'The header Idempotency-Key of the call.';
 COMMENT ON COLUMN pii_vault.idempotency.fingerprint IS 'Digest of method, route and body: the same key for another request is refused.';

@@ -36,16 +36,16 @@ schema public owner pg_database_owner
 schema tokenvault_migrations owner <migrator>
 
 partitioned table ingest.receipts owner tokenvault_owner
-  -- Delivery records: one row a message that took effect, partitioned by UTC day of sending and kept for 30 days.
+  -- Delivery records: one row for each message that took effect, partitioned by UTC day of sending and kept for 30 days.
   partition by RANGE (sent_on)
   column sent_on date not null
     -- UTC day on which the producer sent the message; for a redriven message, the day on which it was sent first.
   column message_id text not null
     -- First identity of the message: the message id that the queue gave it when it was sent first.
   column rows_stored integer not null
-    -- Rows of public.user_logins that the message gave.
+    -- Rows of public.user_logins that were made from the message.
   column rows_quarantined integer not null
-    -- Entries of pii_vault.quarantine that the message gave, without those that were redriven since.
+    -- Entries of pii_vault.quarantine that were made from the message, without those that were redriven since.
   constraint receipts_pkey PRIMARY KEY (sent_on, message_id)
   CREATE UNIQUE INDEX receipts_pkey ON ONLY ingest.receipts USING btree (sent_on, message_id)
   grant INSERT, SELECT to tokenvault_worker
@@ -70,11 +70,11 @@ table pii_vault.approvals owner tokenvault_owner
   column principal uuid not null
     -- Who asks: pii_vault.principal_id of issuer and subject.
   column issuer text not null
-    -- Issuer of the access token of who asks.
+    -- Issuer of the access token of the caller who asks.
   column subject text not null
     -- Who asks, as the issuer calls it; nobody of this subject may decide.
   column roles jsonb not null
-    -- Roles of who asks, a JSON array.
+    -- Roles of the caller who asks, a JSON array.
   column purpose text not null
     -- Why they ask.
   column ticket text
@@ -94,7 +94,7 @@ table pii_vault.approvals owner tokenvault_owner
   column expires_at timestamp with time zone not null
     -- When the request runs out, 24 hours after it was made; once approved, when the approval does, 15 minutes after the decision.
   column decided_by text
-    -- Subject of who decided; null while the request is pending.
+    -- Subject of the approver who decided; null while the request is pending.
   column decided_at timestamp with time zone
     -- When it was decided; null while the request is pending.
   constraint approvals_by_another CHECK ((decided_by <> subject))
@@ -111,7 +111,7 @@ table pii_vault.approvals owner tokenvault_owner
   grant SELECT to tokenvault_api
 
 view pii_vault.audit_events owner tokenvault_owner
-  -- The audit log in columns, one row an event. A member that is absent or of an unexpected shape is null; the bytes in audit_log are the evidence.
+  -- The audit log in columns, one row for each event. A member that is absent or of an unexpected shape is null; the bytes in audit_log are the evidence.
   with security_barrier=true
   column sequence bigint
     -- Place of the event in the log, from 0 and without a gap.
@@ -150,7 +150,7 @@ view pii_vault.audit_events owner tokenvault_owner
   column approval text
     -- Id of the request for approval that the action made, decided or used; null where there was none.
   column concerns jsonb
-    -- Issuer and subject of whom the action is about, as a JSON object; null where it is about nobody.
+    -- Issuer and subject of the principal that the action is about, as a JSON object; null where it is about no principal.
   column policy text
     -- First 16 hexadecimal digits of the SHA-256 of the policy file that decided.
  SELECT sequence,
@@ -210,7 +210,7 @@ table pii_vault.audit_head owner tokenvault_owner
   grant SELECT to tokenvault_auditor
 
 table pii_vault.audit_log owner tokenvault_owner
-  -- The audit log, append-only: one row an audit event, as the exact bytes that are hashed. pii_vault.audit_events shows them in columns.
+  -- The audit log, append-only: one row for each audit event, as the exact bytes that are hashed. pii_vault.audit_events shows them in columns.
   column sequence bigint not null
     -- Place of the event in the log, from 0 and without a gap.
   column event bytea not null
@@ -277,7 +277,7 @@ table pii_vault.checkpoints owner tokenvault_owner
   grant SELECT to tokenvault_auditor
 
 table pii_vault.idempotency owner tokenvault_owner
-  -- Replies of calls that change something, so that a repeat of the call changes nothing and is answered alike: one row a principal and key, kept for 24 hours.
+  -- Replies of calls that change something, so that a repeat of the call changes nothing and gets the same reply: one row for each principal and key, kept for 24 hours.
   column principal uuid not null
     -- Id of the principal: pii_vault.principal_id of issuer and subject.
   column key text not null
@@ -321,9 +321,9 @@ table pii_vault.keys owner tokenvault_owner
   grant SELECT to tokenvault_worker
 
 table pii_vault.originals owner tokenvault_owner
-  -- One sealed original a token. Deleting the row erases the value: a token alone opens nothing.
+  -- One sealed original for each token. Deleting a row does not erase its value: the token key opens the token without it.
   column token_id uuid not null
-    -- The 128 bits of the token (its SIV), which its last 22 letters spell in base64url.
+    -- Token id: the first 16 bytes (the SIV) of the base64url part of the token.
   column field text not null
     -- Field of the value, for example ip.
   column token_key_version integer not null
@@ -331,7 +331,7 @@ table pii_vault.originals owner tokenvault_owner
   column data_key_version integer not null
     -- Version of the data key that seals the original.
   column sealed bytea not null
-    -- The sealed ciphertext; opens under both keys and for this token id only.
+    -- The sealed value; opens under the data key of this version, and for this token id only.
   column created_at timestamp with time zone not null default now()
     -- When the value was stored for the first time.
   constraint originals_pkey PRIMARY KEY (token_id)
@@ -358,7 +358,7 @@ table pii_vault.quarantine owner tokenvault_owner
   column created_at timestamp with time zone not null default now()
     -- When the entry was stored.
   column state text not null default 'quarantined'::text
-    -- quarantined; redrive_requested: an operator asked to try it again; redriven: it gave rows of user_logins; discarded: an operator gave it up.
+    -- quarantined; redrive_requested: an operator asked to try it again; redriven: rows of user_logins were made from it; discarded: an operator erased the body.
   column redrives integer not null default 0
     -- How many times a worker tried it again, whatever the outcome.
   column changed_at timestamp with time zone not null default now()
@@ -371,7 +371,7 @@ table pii_vault.quarantine owner tokenvault_owner
   grant SELECT to tokenvault_api
 
 table pii_vault.spending owner tokenvault_owner
-  -- What principals took of their budgets: one row a principal and slot of time. A slot is removed some time after it left its window.
+  -- What principals took of their budgets: one row for each principal and slot of time. A slot is removed some time after it left its window.
   column principal uuid not null
     -- Id of the principal: pii_vault.principal_id of issuer and subject.
   column slot_seconds integer not null
@@ -386,7 +386,7 @@ table pii_vault.spending owner tokenvault_owner
   CREATE UNIQUE INDEX spending_pkey ON pii_vault.spending USING btree (principal, slot_seconds, slot)
 
 table pii_vault.suspensions owner tokenvault_owner
-  -- Principals who asked for more than their budget of a day: one row each. All that they ask is refused until an administrator lifts it, which removes the row.
+  -- Principals who asked for more than their budget of a day: one row each. All their requests are refused until an administrator lifts the suspension, which removes the row.
   column principal uuid not null
     -- Id of the principal: pii_vault.principal_id of issuer and subject.
   column issuer text not null
@@ -444,16 +444,16 @@ view public.duplicate_ips owner tokenvault_owner
   grant SELECT to tokenvault_analyst
 
 partitioned table public.user_logins owner tokenvault_owner
-  -- One row a login event. IP address and device id are tokens; partitioned by month of create_date.
+  -- One row for each login event. IP address and device id are tokens; partitioned by month of create_date.
   partition by RANGE (create_date)
   column user_id character varying(128)
     -- The user who logged in, as the producer names them.
   column device_type character varying(32)
     -- Kind of device, as the producer names it, for example ios.
   column masked_ip character varying(256)
-    -- Token of the IP address: ip_v1_ (the version of the key) and 22 letters. Equal addresses have equal tokens; null where the deployment does not tokenize this field.
+    -- Token of the IP address: ip_v1_ (1 is the version of the token key) and letters of base64url. Equal addresses have equal tokens; null where the deployment does not tokenize this field.
   column masked_device_id character varying(256)
-    -- Token of the device id: device_id_v1_ (the version of the key) and 22 letters. Equal ids have equal tokens; null where the deployment does not tokenize this field.
+    -- Token of the device id: device_id_v1_ (1 is the version of the token key) and letters of base64url. Equal ids have equal tokens; null where the deployment does not tokenize this field.
   column locale character varying(32)
     -- Locale of the app, as the producer names it; null where the event has none.
   column app_version integer
@@ -566,10 +566,10 @@ DECLARE
   admission jsonb;
   admissions jsonb[] := '{}';
 BEGIN
-  -- Between admission and append the caller has its turn, and the head stays locked: one that stalls must not stop all others.
+  -- Between admission and append the head stays locked while the caller works: one stalled caller must not stop all others.
   PERFORM set_config('idle_in_transaction_session_timeout', '3000', true);
   PERFORM FROM pii_vault.audit_head FOR UPDATE;
-  -- Not the time at which the transaction began: it may have waited for the lock.
+  -- The time after the lock was taken: the transaction may have begun long before.
   moment := clock_timestamp();
   standings := pii_vault.read_standings(request -> 'principals', moment);
 
@@ -590,12 +590,12 @@ BEGIN
       admission := coalesce(pii_vault.check_charge(standing, action.taken, action.per_minute, action.per_day, moment), admission);
     END IF;
 
-    -- Only now: an approval is not used up by a call that the budget refuses.
+    -- Only now, so that a call that the budget refuses does not use up its approval.
     IF admission -> 'code' IS NULL THEN
       standing.charged := standing.charged + action.taken;
       standings[action.place] := standing;
       IF action.change ->> 'kind' = 'lift_suspension' THEN
-        -- It forgets what was spent, by earlier actions of this group too; so these come first, and all is read again.
+        -- A lift forgets what was spent, also by earlier actions of this group: so these are applied first, and all is read again.
         PERFORM pii_vault.apply_charges(standings, moment);
         PERFORM pii_vault.apply_change(action.change, admission, standing, moment);
         standings := pii_vault.read_standings(request -> 'principals', moment);
@@ -632,7 +632,7 @@ DECLARE
   merges bigint;
   height integer;
 BEGIN
-  -- Whoever got an answer must find the event after a crash, whatever the session's own settings are. This holds for the
+  -- After a crash every event that was answered for must be there, whatever the session's own settings are. This holds for the
   -- whole transaction, beyond the end of this function.
   IF current_setting('synchronous_commit') <> 'remote_apply' THEN -- which is more than on
     PERFORM set_config('synchronous_commit', 'on', true);
@@ -673,7 +673,7 @@ $function$
   grant EXECUTE to tokenvault_api
 
 function pii_vault.apply_change(jsonb,jsonb,pii_vault.standing,timestamp with time zone) owner tokenvault_owner
-CREATE OR REPLACE FUNCTION pii_vault.apply_change(change jsonb, admission jsonb, actor pii_vault.standing, moment timestamp with time zone)
+CREATE OR REPLACE FUNCTION pii_vault.apply_change(change jsonb, admission jsonb, caller pii_vault.standing, moment timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -681,11 +681,11 @@ AS $function$
 BEGIN
   CASE change ->> 'kind'
   WHEN 'request_approval' THEN
-    -- Not where another one is open for the same.
+    -- Unless a request for the same call is open already.
     IF (admission ->> 'approvalId')::uuid = (change ->> 'id')::uuid THEN
       INSERT INTO pii_vault.approvals (id, principal, issuer, subject, roles, purpose, ticket, reveal, "values", fields,
         digest, state, created_at, expires_at)
-      VALUES ((change ->> 'id')::uuid, actor.principal, actor.issuer, actor.subject, change -> 'roles', change ->> 'purpose',
+      VALUES ((change ->> 'id')::uuid, caller.principal, caller.issuer, caller.subject, change -> 'roles', change ->> 'purpose',
         change ->> 'ticket', change ->> 'reveal', (change ->> 'values')::bigint, change -> 'fields', change ->> 'digest',
         'pending', moment, moment + interval '24 hours');
     END IF;
@@ -695,7 +695,7 @@ BEGIN
     UPDATE pii_vault.approvals AS approval SET
       state = CASE change ->> 'decision' WHEN 'approve' THEN 'approved' WHEN 'refuse' THEN 'refused' END,
       expires_at = CASE change ->> 'decision' WHEN 'approve' THEN moment + interval '15 minutes' ELSE approval.expires_at END,
-      decided_by = actor.subject, decided_at = moment
+      decided_by = caller.subject, decided_at = moment
     WHERE approval.id = (change ->> 'id')::uuid;
   WHEN 'lift_suspension' THEN
     DELETE FROM pii_vault.suspensions AS suspension
@@ -724,7 +724,8 @@ BEGIN
     RETURNING xmax = 0 AS is_new
   )
   SELECT count(*) FILTER (WHERE is_new) INTO opened FROM added;
-  -- A slot that left its window goes when others come, so that there are never many. The head's lock keeps this single.
+  -- Slots that left their window are removed when new ones are made, so that few are kept. The head's lock lets one caller at a
+  -- time do it.
   IF opened > 0 THEN
     DELETE FROM pii_vault.spending WHERE (principal, slot_seconds, slot) IN (
       (SELECT principal, slot_seconds, slot FROM pii_vault.spending
@@ -737,26 +738,26 @@ END
 $function$
 
 function pii_vault.check_change(jsonb,pii_vault.standing,timestamp with time zone) owner tokenvault_owner
-CREATE OR REPLACE FUNCTION pii_vault.check_change(change jsonb, actor pii_vault.standing, moment timestamp with time zone)
+CREATE OR REPLACE FUNCTION pii_vault.check_change(change jsonb, caller pii_vault.standing, moment timestamp with time zone)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-  -- An id of another shape is one that nothing has.
+  -- Text that is not a UUID is the id of no request.
   named uuid := CASE WHEN pg_input_is_valid(change ->> 'id', 'uuid') THEN (change ->> 'id')::uuid END;
   request pii_vault.approvals;
 BEGIN
   CASE change ->> 'kind'
   WHEN 'request_approval' THEN
     SELECT * INTO request FROM pii_vault.approvals AS approval
-    WHERE approval.principal = actor.principal AND approval.digest = change ->> 'digest'
+    WHERE approval.principal = caller.principal AND approval.digest = change ->> 'digest'
       AND approval.state IN ('pending', 'approved') AND approval.expires_at > moment
     ORDER BY approval.created_at LIMIT 1;
     IF NOT FOUND THEN
       IF (SELECT count(*) FROM pii_vault.approvals AS approval
-        WHERE approval.principal = actor.principal AND approval.state = 'pending' AND approval.expires_at > moment
+        WHERE approval.principal = caller.principal AND approval.state = 'pending' AND approval.expires_at > moment
           AND approval.created_at > moment - interval '24 hours') >= 100 THEN
         RETURN '{"code": "approvals_too_many"}';
       END IF;
@@ -767,9 +768,9 @@ BEGIN
     RETURN jsonb_build_object('approvalId', request.id, 'approvalState', request.state,
       'approvalExpiresAt', to_char(request.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
   WHEN 'use_approval' THEN
-    -- One code whatever is wrong: nobody learns of requests of others.
+    -- One code for every cause, so that nobody learns about the requests of others.
     IF NOT EXISTS (SELECT FROM pii_vault.approvals AS approval
-      WHERE approval.id = named AND approval.principal = actor.principal AND approval.digest = change ->> 'digest'
+      WHERE approval.id = named AND approval.principal = caller.principal AND approval.digest = change ->> 'digest'
         AND approval.state = 'approved' AND approval.expires_at > moment) THEN
       RETURN '{"code": "approval_unusable"}';
     END IF;
@@ -777,8 +778,8 @@ BEGIN
     SELECT * INTO request FROM pii_vault.approvals AS approval WHERE approval.id = named;
     IF NOT FOUND THEN
       RETURN '{"code": "approval_unknown"}';
-    -- A subject is one person, whichever issuer says so.
-    ELSIF request.subject = actor.subject THEN
+    -- Equal subjects count as one person, even of two issuers.
+    ELSIF request.subject = caller.subject THEN
       RETURN '{"code": "approval_self"}';
     ELSIF request.state <> 'pending' OR request.expires_at <= moment THEN
       RETURN '{"code": "approval_settled"}';

@@ -49,13 +49,14 @@ const commands: readonly ListedCommand[] = [
   {
     name: 'reconcile',
     usage: options,
-    description: 'prove that every delivery record has its rows and every token its original; exit code 1 where not',
+    description:
+      'prove that every delivery record has its rows and every token its original; exit code 1 if anything differs',
     load: () => import('./commands/reconcile.ts'),
   },
   {
     name: 'sample',
     usage: options,
-    description: 'print realistic login events as a JSON array, the same for the same seed',
+    description: 'print realistic login events as a JSON array; the same seed gives the same events',
     load: () => import('./commands/sample.ts'),
   },
   {
@@ -68,43 +69,43 @@ const commands: readonly ListedCommand[] = [
     name: 'detokenize',
     usage: `${options} <token...>`,
     description:
-      'ask the API for the originals of tokens; exit code 1 when one of them is refused, 3 when an approval is needed',
+      'ask the API for the values of tokens; exit code 1 when a token is refused, 3 when an approval is needed',
     load: () => import('./commands/detokenize.ts'),
   },
   {
     name: 'tokenize',
     usage: options,
-    description: 'ask the API for the tokens of values on standard input; exit code 1 when one of them is refused',
+    description: 'ask the API for the tokens of values on standard input; exit code 1 when a value is refused',
     load: () => import('./commands/tokenize.ts'),
   },
   {
     name: 'approval',
-    description: 'see requests for approval, and decide about those of others',
+    description: 'list requests for approval, and decide about those of others',
     load: () => import('./commands/approval.ts'),
   },
   {
     name: 'suspension',
-    description: 'see who used up a daily budget, and let them go on',
+    description: 'list who exceeded a daily budget and is suspended, and lift suspensions',
     load: () => import('./commands/suspension.ts'),
   },
   {
     name: 'quarantine',
-    description: 'see, redrive or discard quarantined messages',
+    description: 'list, redrive or discard quarantined messages',
     load: () => import('./commands/quarantine.ts'),
   },
   {
     name: 'policy',
-    description: 'say what the policy permits, and why; asks no server',
+    description: 'show what the policy permits, and why; needs no server',
     load: () => import('./commands/policy.ts'),
   },
   {
     name: 'dlq',
-    description: 'see and redrive the dead-letter queue',
+    description: 'show the dead-letter queue, and redrive its messages',
     load: () => import('./commands/dlq.ts'),
   },
   {
     name: 'audit',
-    description: 'verify and search the audit log, prove events of it, and check proofs',
+    description: 'verify and search the audit log, prove that events are in it, and check proofs',
     load: () => import('./commands/audit.ts'),
   },
   {
@@ -128,7 +129,7 @@ const commands: readonly ListedCommand[] = [
 export async function createProgram(called?: string): Promise<Command> {
   const program = new Command('tokenvault')
     .description(
-      'Reversible PII tokenization vault: login events in from SQS, tokens for analysts, originals for those who may.',
+      'Reversible PII tokenization vault: reads login events from SQS, gives tokens to analysts, and values to those who may see them.',
     )
     .version(version)
     .helpCommand(false)

@@ -34,20 +34,20 @@ const declared = {
     ['migrate', 'worker', 'api', 'lambda', 'reconcile', 'audit'],
     Type.String({
       pattern: '^postgres(ql)?://',
-      description: 'Postgres connection URL, one role a process',
+      description: 'Postgres connection URL; each process has a role of its own',
     }),
     text => (isUrl(text.replace('@/', '@localhost/')) ? undefined : 'is not a URL'),
   ),
   DATABASE_POOL_MAX: variable(
     vaultProcesses,
-    Type.Integer({ minimum: 1, maximum: 200, default: 10, description: 'Connections held at most' }),
+    Type.Integer({ minimum: 1, maximum: 200, default: 10, description: 'Most connections that are held' }),
   ),
   TENANT: variable(
     vaultProcesses,
     Type.String({
       pattern: '^[a-z0-9][a-z0-9_-]{0,62}$',
       default: 'default',
-      description: 'Bound into every token; never change it once tokens exist',
+      description: 'Name that is bound into every token; never change it once tokens exist',
     }),
   ),
   KEK_PROVIDER: variable(
@@ -64,7 +64,7 @@ const declared = {
       Type.String({
         pattern: '^[!-*,-~]{1,200}$',
         description:
-          'Name of the audit log in checkpoints and receipts; never change it; tokenvault/<TENANT> without it',
+          'Name of the audit log in checkpoints and receipts, tokenvault/<TENANT> unless set; never change it',
       }),
     ),
   ),
@@ -74,7 +74,7 @@ const declared = {
       Type.String({
         minLength: 1,
         description:
-          'YAML or JSON file that names the fields to tokenize, the same for all processes; ip and device_id without it',
+          'YAML or JSON file that names the fields to tokenize, ip and device_id unless set; the same for all processes',
       }),
     ),
   ),
@@ -84,7 +84,7 @@ const declared = {
       Type.String({
         minLength: 1,
         description:
-          'YAML or JSON file that says who may reveal what; read again when it changes. deploy/policy.yaml without it',
+          'YAML or JSON file that says who may reveal what, deploy/policy.yaml unless set; read again when it changes',
       }),
     ),
   ),
@@ -93,7 +93,7 @@ const declared = {
     Type.Optional(
       Type.String({
         minLength: 1,
-        description: 'Directory with one file a login role, named as the role, holding its password',
+        description: 'Directory that holds the password of each role that logs in, in a file of that name',
       }),
     ),
   ),
@@ -140,7 +140,7 @@ const declared = {
     ['worker', 'dlq'],
     Type.Enum(['json', 'query'], {
       default: 'json',
-      description: 'What is spoken to SQS; query for emulators that know no JSON, such as LocalStack before 2024',
+      description: 'Protocol of calls to SQS; query is for emulators without JSON, such as LocalStack before 2024',
     }),
   ),
   WORKER_RECEIVERS: variable(
@@ -153,7 +153,7 @@ const declared = {
       minimum: 1,
       maximum: 10_000,
       default: 1000,
-      description: 'Messages a commit, at most',
+      description: 'Most messages in one commit',
     }),
   ),
   WORKER_BATCH_MILLISECONDS: variable(
@@ -184,7 +184,7 @@ const declared = {
       Type.Integer({
         minimum: 0,
         maximum: 65_535,
-        description: 'Port that serves Prometheus metrics; 0 picks a free one, none serves nothing',
+        description: 'Port that serves Prometheus metrics; 0 picks a free one; unless set, no metrics are served',
       }),
     ),
   ),
@@ -276,9 +276,7 @@ const declared = {
   ),
   APPROVAL_WEBHOOK_URL: variable(
     ['api'],
-    Type.Optional(
-      Type.String({ pattern: '^https?://', description: 'Where approvers are told of requests for approval' }),
-    ),
+    Type.Optional(Type.String({ pattern: '^https?://', description: 'URL to which requests for approval are posted' })),
     checkWebhookUrl,
   ),
   APPROVAL_WEBHOOK_SECRET: variable(
@@ -286,7 +284,7 @@ const declared = {
     Type.Optional(
       Type.String({
         pattern: '^whsec_[A-Za-z0-9+/]{32,86}={0,2}$',
-        description: 'Signs what is told: whsec_ and the base64 of 24 to 64 bytes (Standard Webhooks)',
+        description: 'Signs what is posted there: whsec_ and the base64 of 24 to 64 bytes (Standard Webhooks)',
       }),
     ),
   ),
@@ -294,7 +292,7 @@ const declared = {
     vaultProcesses,
     Type.Enum(['fatal', 'error', 'warn', 'info', 'debug'], {
       default: 'info',
-      description: 'Least severe level written',
+      description: 'Least severe level that is logged',
     }),
   ),
 }

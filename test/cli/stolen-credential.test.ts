@@ -103,7 +103,7 @@ t.test(
     t.match(pending.stdout, new RegExp(`\\n${id} +casey +${purpose} +full +6 +20`))
     t.match(shown.stdout, /state +pending\n(.|\n)*roles +investigator\nfields +ip 6\n/)
     const approved = await as(approver, 'approval', 'approve', id)
-    t.match(approved, { code: 0, stdout: /approved; who asked has 15 minutes/ })
+    t.match(approved, { code: 0, stdout: /approved; whoever asked has 15 minutes/ })
 
     const support = await jwtOf('kim', 'support')
     const all = await as(investigator, ...many, '--approval', id)

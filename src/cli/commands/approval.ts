@@ -17,10 +17,10 @@ export function configure(approval: Command): void {
   const add = (usage: string, description: string) =>
     addApiOptions(approval.command(usage).description(description), 'an approver')
 
-  add('list', 'list requests, newest first; your own only, unless you may approve')
+  add('list', 'list requests, newest first: your own, or all of them if you may approve')
     .option('--state <state>', 'pending, approved, refused, used or expired', 'pending')
     .option('--limit <count>', 'requests a page, 1 to 1000', parsePageSize, '100')
-    .option('--before <id>', 'the page of requests before this one')
+    .option('--before <id>', 'continue after this request, the last one of the page before')
     .action(list)
   add('show <id>', 'show one request').action(show)
   add('approve <id>', 'approve a request: it may be used for 15 minutes, once').action((id, options) =>
@@ -58,7 +58,7 @@ async function show(id: string, options: ApiOptions): Promise<void> {
 async function decide(id: string, decision: ApprovalDecision, options: ApiOptions): Promise<void> {
   const path = `/v1/approvals/${checkId(id)}/decision`
   const decided = await callApi<{ state: string }>(options, { method: 'POST', path, body: { decision }, roles })
-  const next = decision === 'approve' ? '; who asked has 15 minutes to use it, once' : ''
+  const next = decision === 'approve' ? '; whoever asked has 15 minutes to use it, once' : ''
   print(options.json ? JSON.stringify(decided) : `${id} ${decided.state}${next}`)
 }
 

@@ -21,9 +21,7 @@ interface Options {
 export function addAuditVerify(audit: Command): void {
   audit
     .command('verify')
-    .description(
-      'recompute the audit log from its events and say what is wrong, and where; exit code 1 where anything is',
-    )
+    .description('recompute the audit log from its events and say what is wrong, and where; exit code 1 if anything is')
     .option(
       '--checkpoint <path...>',
       'checkpoints kept outside the database: a file with one, or with the API’s lines of standard output, or a directory of *.note',
@@ -34,11 +32,11 @@ export function addAuditVerify(audit: Command): void {
     .addHelpText(
       'after',
       `
-Without --checkpoint it shows what changed without the rest being made to fit. Who owns the database can make everything
-in it fit: only a checkpoint that was kept elsewhere shows that.
+Without --checkpoint it finds a change only if the rest of the database was not adapted to it. The owner of the database
+can adapt all of it: only a checkpoint that was kept elsewhere reveals that.
 
-DATABASE_URL is of role tokenvault_auditor. Without it, the log of the \`tokenvault up\` on --data-dir is verified, with the
-key and the checkpoints that it keeps there.
+DATABASE_URL is that of role tokenvault_auditor. Without it, the command verifies the log of the \`tokenvault up\` whose state
+is in --data-dir, with the key and the checkpoints that are kept there.
 ${environmentHelp('audit')}`,
     )
     .action(async (options: Options) => {

@@ -41,21 +41,21 @@ export function configure(audit: Command): void {
   audit
     .command('prove [sequence]')
     .addOption(dataDirOption())
-    .description('prove that an event stands in the log, or with --from that one checkpoint grew out of another')
-    .option('--size <events>', 'by the checkpoint of this size (default: the newest)', eventCount)
+    .description('prove that an event is in the log or, with --from, that one checkpoint grew out of another')
+    .option('--size <events>', 'prove it by the checkpoint of this size (default: the newest)', eventCount)
     .option('--no-event', 'leave the event out, and prove its leaf hash alone')
     .option('--from <events>', 'size of the smaller checkpoint', eventCount)
     .option('--to <events>', 'with --from: size of the larger (default: the newest)', eventCount)
     .option('--out <file>', 'write the proof there (default: standard output)')
     .option('--key <key>', 'verifier key of the log, or a file that holds it: also check the stored signature')
-    .addHelpText('after', `\nDATABASE_URL is of role tokenvault_auditor.\n${environmentHelp('audit')}`)
+    .addHelpText('after', `\nDATABASE_URL is that of role tokenvault_auditor.\n${environmentHelp('audit')}`)
     .action(prove)
   audit
     .command('check <file>')
     .addOption(dataDirOption())
     .description('check a proof with the verifier key alone, without database or API; - reads standard input')
     .option('--key <key>', 'verifier key of the log, or a file that holds it')
-    .option('--checkpoint <path>', 'the proof must be by this checkpoint, or by one of this directory')
+    .option('--checkpoint <path>', 'the proof must be for this checkpoint, or for one in this directory')
     .option('--json', 'print one JSON line')
     .action(check)
   audit
@@ -64,7 +64,7 @@ export function configure(audit: Command): void {
     .description('print the verifier key of the log, which outsiders need; it is public')
     .addHelpText(
       'after',
-      `\nNeeds what \`migrate\` or \`api\` needs, as it opens the signing key.\n${environmentHelp('migrate')}`,
+      `\nNeeds the variables of \`migrate\`, because it opens the signing key.\n${environmentHelp('migrate')}`,
     )
     .action(printKey)
 }

@@ -31,10 +31,10 @@ type Options = ApiOptions & {
 export function configure(command: Command): void {
   command
     .argument('<token...>')
-    .requiredOption('--purpose <purpose>', 'why, e.g. fraud_investigation; it goes into the evidence')
-    .option('--ticket <ticket>', 'under which you act, e.g. SEC-1234; it goes into the evidence')
+    .requiredOption('--purpose <purpose>', 'purpose of the call, e.g. fraud_investigation; it goes into the evidence')
+    .option('--ticket <ticket>', 'ticket under which you act, e.g. SEC-1234; it goes into the evidence')
     .addOption(new Option('--reveal <level>', 'ask for a part of each value only').choices(['partial']))
-    .option('--approval <id>', 'the approval that this very call was given')
+    .option('--approval <id>', 'id of the approval for exactly this call')
   addApiOptions(command, 'an investigator').action(detokenize)
 }
 

@@ -21,16 +21,19 @@ export function configure(dlq: Command): void {
       .command(name)
       .description(description)
       .addOption(dataDirOption('without SQS_QUEUE_URL: where `tokenvault up` keeps its state'))
-  add('status', 'print the redrive policy, and how many messages stand in the queue and its dead-letter queue')
-    .option('--json', 'print it as one JSON line', false)
+  add('status', 'print the redrive policy, and how many messages are in the queue and its dead-letter queue')
+    .option('--json', 'print one JSON line', false)
     .addHelpText('after', environmentHelp('dlq'))
     .action(printStatus)
-  add('redrive', 'move dead letters back to the queue; one that took effect before takes none again')
+  add('redrive', 'move dead letters back to the queue; a message that took effect before changes nothing again')
     .option('--max <count>', 'messages to move, at most', fromOne)
     .option('--rate <count>', 'messages a second, at most', fromOne, 500)
     .option('--json', 'print the summary as one JSON line', false)
     .addHelpText('after', environmentHelp('dlq'))
-    .addHelpText('after', '\nIt also needs what the worker needs to open the keys: DATABASE_URL, KEK_FILE, TENANT.')
+    .addHelpText(
+      'after',
+      '\nIt also needs the variables with which the worker opens the keys: DATABASE_URL, KEK_FILE, TENANT.',
+    )
     .action(redrive)
 }
 

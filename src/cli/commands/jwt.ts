@@ -12,8 +12,8 @@ import { printable } from '../terminal/print.ts'
 /** Options and action of `tokenvault jwt`. */
 export function configure(command: Command): void {
   command
-    .requiredOption('--role <role>', 'role in it, which a policy knows; repeat for several', collect)
-    .requiredOption('--sub <subject>', 'whom it speaks for')
+    .requiredOption('--role <role>', 'a role of the JWT, which a policy knows; repeat the option for several', collect)
+    .requiredOption('--sub <subject>', 'subject of the JWT: the person or service that it stands for')
     .option(
       '--lifetime <seconds>',
       'seconds until it expires',

@@ -109,7 +109,7 @@ function formatRoles(
 function addCheck(parent: Command): void {
   parent
     .command('check <file>')
-    .description('read a policy file as the API would; exit code 2 where it is wrong')
+    .description('read a policy file as the API would; exit code 2 if it is wrong')
     .option('--json', 'print one JSON line', false)
     .action((file: string, { json }: { json: boolean }) => {
       checkReadable(file)

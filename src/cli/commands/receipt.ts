@@ -17,7 +17,7 @@ export function configure(receipt: Command): void {
     .command('verify <file>')
     .description('check a receipt, or the reply that holds it, without database or API; - reads standard input')
     .option('--key <key>', 'verifier key of the log, or a file that holds it')
-    .option('--proof <file>', 'also that the log kept its promise: an inclusion proof of the event')
+    .option('--proof <file>', 'also check that the log kept its promise, by this inclusion proof of the event')
     .addOption(dataDirOption())
     .option('--json', 'print one JSON line')
     .action(verify)

@@ -9,8 +9,8 @@ const nineDigits = wholeNumber(0, 999_999_999, 'It must be a whole number of at 
 /** Options and action of `tokenvault sample`. */
 export function configure(command: Command): void {
   command
-    .option('--count <n>', 'how many', nineDigits, 20)
-    .option('--seed <n>', 'which ones', nineDigits, 1)
+    .option('--count <n>', 'number of events', nineDigits, 20)
+    .option('--seed <n>', 'chooses the events', nineDigits, 1)
     .action(async ({ count, seed }: { count: number; seed: number }) => {
       await pipeline(Readable.from(lines(count, seed)), process.stdout, { end: false })
     })

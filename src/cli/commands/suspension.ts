@@ -12,10 +12,10 @@ export function configure(suspension: Command): void {
     addApiOptions(suspension.command(usage).description(description), 'an administrator')
 
   add('list', 'list who is suspended, oldest first')
-    .option('--limit <count>', 'how many, 1 to 1000', parsePageSize, '1000')
+    .option('--limit <count>', 'most suspensions to list, 1 to 1000', parsePageSize, '1000')
     .action(list)
   add('lift <subject>', 'lift a suspension and forget what was spent')
-    .requiredOption('--issuer <issuer>', 'whose subject it is, as the list says')
+    .requiredOption('--issuer <issuer>', 'issuer of the subject, as `suspension list` shows it')
     .action(lift)
 }
 

@@ -15,8 +15,8 @@ export function configure(command: Command): void {
       wholeNumber(0, 65_535),
     )
     .option('--input <file>', 'send the events of this JSON array to the queue')
-    .option('--no-sample', 'send no sample events to a vault that is empty')
-    .option('--drain', 'no API, free ports: ingest until the queue is empty, then stop')
+    .option('--no-sample', 'do not send sample events to a new vault')
+    .option('--drain', 'ingest until the queue is empty, then stop; starts no API and takes free ports')
     .option('--json', 'with --drain: print the summary as one JSON line')
     .action(async (options: UpOptions) => {
       if (options.json && !options.drain) throw new TokenvaultError('usage', '--json goes with --drain')

@@ -22,7 +22,7 @@ export function configure(command: Command): void {
   command
     .option('--drain', 'end when the queue stays empty')
     .option('--json', 'print the summary as one JSON line')
-    .option('--processes <n>', 'run in so many processes, started anew when they die', wholeNumber(1, 64))
+    .option('--processes <n>', 'run this many processes; one that dies is started again', wholeNumber(1, 64))
     .addOption(new Option('--supervised <number>', 'one of the processes of a supervisor').argParser(Number).hideHelp())
     .addHelpText('after', environmentHelp('worker'))
     .action(async ({ drain = false, json = false, processes, supervised }: WorkerCommandOptions) => {

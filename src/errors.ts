@@ -137,7 +137,7 @@ export const errorCatalogue = {
   },
   token_unknown: {
     meaning: 'The vault has no original for this token.',
-    remedy: 'Check that the token is from this vault. The person it belongs to may have been erased.',
+    remedy: 'Check that the token is from this vault, and that it was copied exactly.',
   },
   token_field_mismatch: {
     meaning: 'The token names one field but identifies a value of another field.',

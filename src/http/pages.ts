@@ -13,7 +13,7 @@ const limitText = '^([1-9][0-9]{0,2}|1000)$'
  */
 export function limitSchema(what: string, usual = usualPageSize) {
   return Type.Optional(
-    Type.String({ pattern: limitText, description: `${what} a page, 1 to ${maxPageSize}; ${usual} by default.` }),
+    Type.String({ pattern: limitText, description: `${what} in one page, 1 to ${maxPageSize}; ${usual} by default.` }),
   )
 }
 

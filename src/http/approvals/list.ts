@@ -27,8 +27,8 @@ const schema = {
   operationId: 'listApprovals',
   summary: 'List requests for approval',
   description:
-    'All requests for callers that may approve, and their own for everybody else; in every state unless one is named. ' +
-    'Listing leaves evidence, as every call here does.',
+    'Callers that may approve see all requests; other callers see their own. Requests in every state are listed unless a ' +
+    'state is named. Listing is an audit event, as is every call about approvals.',
   tags: ['approvals'],
   security: [{ accessToken: [] }],
   querystring,

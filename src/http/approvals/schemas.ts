@@ -14,8 +14,8 @@ export const approvalStateSchema = Type.Enum(['pending', 'approved', 'refused', 
   title: 'ApprovalState',
   type: 'string',
   description:
-    '`pending` requests wait 24 hours for a decision; `approved` ones may be used within 15 minutes, once. What was not ' +
-    'decided or used in time is `expired`.',
+    '`pending` requests wait 24 hours for a decision; `approved` ones may be used within 15 minutes, once. Requests ' +
+    'that were not decided or used in time are `expired`.',
 })
 
 export const approvalSchema = Type.Object(
@@ -33,12 +33,15 @@ export const approvalSchema = Type.Object(
       {},
       {
         additionalProperties: Type.Integer({ minimum: 0 }),
-        description: 'Distinct tokens asked for, by field. Which tokens, nobody is told.',
+        description: 'Distinct tokens asked for, by field. The tokens themselves are never shown.',
       },
     ),
     createdAt: Type.String({ format: 'date-time' }),
-    expiresAt: Type.String({ format: 'date-time', description: 'When the request, or the grant, runs out.' }),
-    decidedBy: Type.Optional(Type.String({ description: 'Subject of who decided.' })),
+    expiresAt: Type.String({
+      format: 'date-time',
+      description: 'When the request expires; once it is approved, when the approval expires.',
+    }),
+    decidedBy: Type.Optional(Type.String({ description: 'Subject of the approver who decided.' })),
     decidedAt: Type.Optional(Type.String({ format: 'date-time' })),
   },
   { title: 'Approval' },

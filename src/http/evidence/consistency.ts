@@ -9,7 +9,7 @@ const querystring = Type.Object(
   {
     from: Type.String({ pattern: countText, description: 'Size of the older checkpoint.' }),
     to: Type.Optional(
-      Type.String({ pattern: countText, description: 'Size of the later checkpoint; the newest without it.' }),
+      Type.String({ pattern: countText, description: 'Size of the later checkpoint; the newest unless given.' }),
     ),
   },
   { additionalProperties: false },
@@ -21,7 +21,7 @@ const schema = {
   operationId: 'proveAuditGrowth',
   summary: 'Prove that nothing was changed or removed between two checkpoints',
   description:
-    'Checked with the verifier key alone (RFC 9162, 2.1.4.2). Compare `from` with the checkpoint that you kept: only ' +
+    'The proof can be checked with the verifier key alone (RFC 9162, 2.1.4.2). Compare `from` with the checkpoint that you kept: only ' +
     'then is the proof about what you saw.',
   tags: ['evidence'],
   security: [{ accessToken: [] }],

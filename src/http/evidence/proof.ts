@@ -12,7 +12,10 @@ const params = Type.Object({
 const querystring = Type.Object(
   {
     size: Type.Optional(
-      Type.String({ pattern: countText, description: 'Size of the checkpoint to prove it by; the newest without it.' }),
+      Type.String({
+        pattern: countText,
+        description: 'Size of the checkpoint to prove it by; the newest unless given.',
+      }),
     ),
   },
   { additionalProperties: false },
@@ -31,7 +34,7 @@ const reply = Type.Object(
 
 const schema = {
   operationId: 'proveAuditEvent',
-  summary: 'Prove that an event stands in the log',
+  summary: 'Prove that an event is in the log',
   description:
     'Whoever has the verifier key can check the reply without the server: `tokenvault audit check` does, and so does any ' +
     'implementation of RFC 9162, 2.1.3.2. The first checkpoint after an event covers it, within about a minute.',

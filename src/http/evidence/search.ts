@@ -48,11 +48,11 @@ const event = Type.Object(
     leafHash: leafHashSchema,
     type: text('What was done: `detokenize`, `tokenize`, `audit_search` …'),
     at: text('When, in UTC.'),
-    requestId: text('Our id of the request.'),
-    issuer: text('Who vouched for the caller.'),
-    subject: text('The caller.'),
+    requestId: text('Id that the API gave the request.'),
+    issuer: text('Issuer (`iss`) of the caller.'),
+    subject: text('Subject (`sub`) of the caller.'),
     roles: Type.Optional(Type.Array(Type.String())),
-    purpose: text('Why.'),
+    purpose: text('Purpose that the caller stated.'),
     decision: text('`permitted`, `refused` or `pending`.'),
     code: text('Why it was refused.'),
     requested: count('Items asked for.'),
@@ -63,14 +63,14 @@ const event = Type.Object(
     concerns: Type.Optional(
       Type.Object(
         { issuer: Type.Optional(Type.String()), subject: Type.String() },
-        { description: 'Whom it is about.' },
+        { description: 'Principal that the event is about.' },
       ),
     ),
     policy: text('Digest of the policy that decided.'),
   },
   {
     title: 'FoundAuditEvent',
-    description: 'An event as far as it is of the expected shape; its proof has its exact bytes.',
+    description: 'The members of the event that have the expected type. Its proof holds its exact bytes.',
   },
 )
 
@@ -88,7 +88,7 @@ const schema = {
   operationId: 'searchAudit',
   summary: 'Search the audit log for a token or a value',
   description:
-    'Every event that names the token, or any token of the value, newest first: who got the value or its token, when and why. ' +
+    'Lists every event that names the token, or any token of the value, newest first: who got the value or its token, when and why. ' +
     'Searches are events, too, so later searches find them. The log holds neither tokens nor values, only keyed digests of ' +
     'tokens; a search adds nothing else.',
   tags: ['evidence'],
@@ -100,7 +100,7 @@ const schema = {
     value: { summary: 'By value', value },
     token: {
       summary: 'By token',
-      value: { purpose: 'data_subject_request', token: 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w', limit: 10 },
+      value: { purpose: 'data_subject_request', token: 'ip_v1_WeHPqziSnryoK7aMD4uLDjdq6oHEW9zXEMDu', limit: 10 },
     },
   },
   'x-reply-examples': {

@@ -4,7 +4,7 @@ import { commonProblems } from '../problems/by-operation.ts'
 
 const schema = {
   operationId: 'healthz',
-  summary: 'Tell that the process is up',
+  summary: 'Say that the process runs',
   description: 'For liveness probes. It looks at nothing outside the process.',
   tags: ['health'],
   security: [],

@@ -7,10 +7,10 @@ import { NotReady } from '../problems/problem.ts'
 
 const schema = {
   operationId: 'readyz',
-  summary: 'Tell whether the process can do its work',
+  summary: 'Say whether the process can do its work',
   description:
-    'For readiness probes. It asks what the work needs: that the database takes writes, that every function and table is there and granted, and that keys can be read. ' +
-    'The detail of a refusal names what is wrong.',
+    'For readiness probes. It checks what the process needs: that the database takes writes, that every function and table is ' +
+    'there and granted, and that the keys can be read. The detail of a 503 reply names what is wrong.',
   tags: ['health'],
   security: [],
   response: {

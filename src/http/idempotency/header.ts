@@ -12,11 +12,11 @@ export const idempotencyHeaders = Type.Object({
       maxLength: 255,
       pattern: '^[ -~]+$',
       description:
-        'Makes a repeat of this request harmless: within 24 hours the same key with the same request is answered as the ' +
-        'first time, with `Idempotency-Replayed: true`, and nothing is done again. A key belongs to you alone. ' +
-        'A request that was refused (4xx) changed nothing and may be repeated under its key. Of one that failed (5xx, or no ' +
-        'reply) nobody knows: repeat it under the same key, not a new one; it is answered 409 `idempotency_in_progress` for up ' +
-        'to five minutes, and is then done.',
+        'Makes a repeat of this request harmless: within 24 hours the same key with the same request gets the first reply ' +
+        'again, with `Idempotency-Replayed: true`, and nothing is done again. Keys of different callers are independent. ' +
+        'A request that was refused (4xx) changed nothing and may be repeated under its key. After a failure (5xx, or no ' +
+        'reply) it is not known whether the request took effect: repeat it under the same key, not a new one. It is answered ' +
+        '409 `idempotency_in_progress` for up to five minutes, and is then carried out.',
       examples: ['8e03978e-40d5-43e8-bc93-6894a57f9324'],
     }),
   ),

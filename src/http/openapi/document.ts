@@ -16,7 +16,7 @@ export function openApiHead(version: string): Json {
       version,
       summary: 'Reversible tokens for personal data.',
       description: [
-        'tokenvault replaces personal values (IP addresses, device ids) by tokens. Equal values have equal tokens, so',
+        'tokenvault replaces personal values (IP addresses, device ids) with tokens. Equal values have equal tokens, so',
         'analysts can count and join without seeing a value. This API gives values back to callers that may have them,',
         'and every call leaves evidence.',
         '',
@@ -29,9 +29,9 @@ export function openApiHead(version: string): Json {
         '**Errors** of a whole call are problem details (RFC 9457) with a stable `code`: decide by the code, show',
         '`remedy` to people, and give `requestId` to the operator. Each is listed at `ErrorCode` and `ItemErrorCode`.',
         '',
-        '**Repeats:** operations that change something take an `Idempotency-Key`, under which a repeat does nothing again. All',
-        'others ignore the header: a reply that holds values is never kept, so a repeat is a call of its own,',
-        'with evidence of its own. A repeated request for an approval that is still open is answered with the same approval.',
+        '**Repeats:** operations that change something take an `Idempotency-Key`; a repeat under the same key changes nothing.',
+        'All other operations ignore the header: a reply that holds values is never kept, so a repeat is a call of its own,',
+        'with evidence of its own. A call that needs an approval gets the same approval while its request is open.',
       ].join('\n'),
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
@@ -42,10 +42,10 @@ export function openApiHead(version: string): Json {
         name: 'approvals',
         description: 'Calls that need a second person: `detokenize` asks, the role `approver` decides here.',
       },
-      { name: 'suspensions', description: 'Principals that used up a daily budget, for the role `administrator`.' },
+      { name: 'suspensions', description: 'Principals that exceeded a daily budget, for the role `administrator`.' },
       { name: 'quarantine', description: 'Messages that are not valid events, for the role `operator`.' },
       { name: 'evidence', description: 'Who asked for what, with proofs, for the role `auditor`.' },
-      { name: 'health', description: 'For the platform that runs the process. Open to all.' },
+      { name: 'health', description: 'For the platform that runs the process. They need no access token.' },
     ],
     components: {
       securitySchemes: {
@@ -55,7 +55,7 @@ export function openApiHead(version: string): Json {
           bearerFormat: 'JWT',
           description:
             'A JWT signed by the configured issuer with a `kid` of its JWK Set. It must hold `iss`, `aud`, `sub`, `exp` ' +
-            'and `iat`; `roles` is a list of role names.',
+            'and `iat`. Role names are in `roles`, or in the claims that the policy names.',
         },
       },
     },
@@ -143,12 +143,12 @@ function exampleOf(code: ProblemCode): Json {
 
 const headerComponents = {
   RequestId: {
-    description: 'Our id of the request; an id that the caller sends is ignored.',
+    description: 'Id that the API gave the request; an id that the caller sends is ignored.',
     schema: { type: 'string', format: 'uuid' },
   },
   IdempotencyReplayed: {
     description:
-      '`true` where an earlier request of the same Idempotency-Key was answered so, and nothing was done now.',
+      '`true` if this is the stored reply to an earlier request with the same Idempotency-Key; nothing was done again.',
     schema: { type: 'string', enum: ['true'] },
   },
   RetryAfter: { description: 'Seconds to wait before trying again.', schema: { type: 'integer', minimum: 0 } },

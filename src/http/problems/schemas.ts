@@ -25,12 +25,15 @@ export const problemSchema = Type.Object(
     code: errorCodeSchema,
     detail: Type.Optional(Type.String({ description: 'Where the request is wrong. It never repeats what was sent.' })),
     remedy: Type.String({ description: 'What to do next.' }),
-    requestId: Type.String({ format: 'uuid', description: 'Our id of the request, also in the X-Request-Id header.' }),
+    requestId: Type.String({
+      format: 'uuid',
+      description: 'Id that the API gave the request, also in the X-Request-Id header.',
+    }),
     window: Type.Optional(
       Type.Enum(['minute', 'day'], {
         type: 'string',
         description:
-          'With `budget_exceeded` only: which budget does not hold the call. Who exceeds that of a day is suspended.',
+          'With `budget_exceeded` only: the budget that the call exceeds. Whoever exceeds the budget of a day is suspended.',
       }),
     ),
     items: Type.Optional(

@@ -27,8 +27,7 @@ const reply = Type.Object(
 const schema = {
   operationId: 'listQuarantine',
   summary: 'List quarantined messages',
-  description:
-    'Entries in one state, `quarantined` unless another is named. The list tells nothing of a body but its size.',
+  description: 'Entries in one state, `quarantined` unless another is named. Of a body, the list shows only the size.',
   tags: ['quarantine'],
   security: [{ accessToken: [] }],
   querystring,

@@ -12,8 +12,8 @@ const schema = {
   operationId: 'redriveQuarantine',
   summary: 'Have a worker try many entries again',
   description:
-    `The newest entries in the state \`quarantined\`, at most ${maxPageSize} a call. Repeat with \`before\` until there is no ` +
-    '`next`: so each entry is asked for once, also where it is quarantined again meanwhile.',
+    `Marks the newest entries in the state \`quarantined\`, at most ${maxPageSize} in a call. Repeat the call with \`before\` ` +
+    'until the reply has no `next`. Each entry is then marked once, even if it is quarantined again meanwhile.',
   tags: ['quarantine'],
   security: [{ accessToken: [] }],
   headers: idempotencyHeaders,

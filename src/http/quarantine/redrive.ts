@@ -10,8 +10,8 @@ const schema = {
   operationId: 'redriveQuarantined',
   summary: 'Have a worker try one entry again',
   description:
-    'Marks the entry. A worker takes it up as it takes a message, and stores what comes of it exactly once; the entry then ' +
-    'says what became of it. Asking again changes nothing.',
+    'Marks the entry. A worker then processes its body like a message and stores the result exactly once; the state of the ' +
+    'entry says what became of it. Asking again changes nothing.',
   tags: ['quarantine'],
   security: [{ accessToken: [] }],
   params: entryParams,

@@ -11,7 +11,7 @@ export const stateSchema = Type.Enum(['quarantined', 'redrive_requested', 'redri
   title: 'QuarantineState',
   type: 'string',
   description:
-    '`redrive_requested` waits for a worker, which makes it `redriven`, or `quarantined` again with the reason found then. ' +
+    'A `redrive_requested` entry waits for a worker, which makes it `redriven`, or `quarantined` again with its new reason. ' +
     'The bodies of `redriven` and `discarded` entries are erased.',
 })
 
@@ -57,7 +57,7 @@ export const shownEntrySchema = Type.Object(
           otherProperties: Type.Optional(
             Type.Integer({
               minimum: 0,
-              description: 'Count of the other properties. Their names are not told, because they may be values.',
+              description: 'Count of the other properties. Their names are not shown, because a name may hold a value.',
             }),
           ),
         },

@@ -8,8 +8,8 @@ const schema = {
   operationId: 'showQuarantined',
   summary: 'Show one entry and the shape of its body',
   description:
-    'The shape names the properties that an event has, with the JSON type that the body has in their place. It holds no ' +
-    'value, no length of one, and no name that a producer chose.',
+    'The shape lists the properties of a login event, each with its JSON type in this body. It shows no value, no length of ' +
+    'a value, and no name that a producer chose.',
   tags: ['quarantine'],
   security: [{ accessToken: [] }],
   params: entryParams,

@@ -20,7 +20,7 @@ const schema = {
   summary: 'Lift a suspension',
   description:
     'The principal may act again at once, and its budgets count from zero. Nobody lifts their own suspension: a suspended ' +
-    'caller is refused this call, too. A text holds no control, format or line-separating characters.',
+    'caller is refused this call, too. Neither text may hold control, format or line-separating characters.',
   tags: ['suspensions'],
   security: [{ accessToken: [] }],
   headers: idempotencyHeaders,

@@ -25,7 +25,7 @@ const schema = {
   operationId: 'listSuspensions',
   summary: 'List suspended principals',
   description:
-    'Principals that asked for more than their daily budget. Every privileged call of theirs is refused until an ' +
+    'Principals that asked for more than their daily budget. Each of their privileged calls is refused until an ' +
     'administrator lifts the suspension.',
   tags: ['suspensions'],
   security: [{ accessToken: [] }],

@@ -9,8 +9,8 @@ import { BatchRefused } from '../problems/problem.ts'
 import { itemErrorSchema } from '../problems/schemas.ts'
 import { batchSize, purposeSchema, receiptSchema, ticketSchema } from './schemas.ts'
 
-const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w'
-const unknown = 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQ'
+const token = 'ip_v1_WeHPqziSnryoK7aMD4uLDjdq6oHEW9zXEMDu'
+const unknown = 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQm3yTq9Zb1u'
 
 const approval = { id: '5b0e7a52-6f1c-4d39-9a40-0d6c5b1f2e77', state: 'pending', expiresAt: '2026-11-22T10:20:30.000Z' }
 const receipt = {
@@ -25,7 +25,7 @@ const body = Type.Object(
     purpose: purposeSchema,
     tokens: Type.Array(Type.String(), {
       ...batchSize,
-      description: 'Tokens as they stand in user_logins, of any field, in any order, repeats allowed.',
+      description: 'Tokens exactly as user_logins holds them, of any field and in any order. A token may be repeated.',
     }),
     atomic: Type.Optional(
       Type.Boolean({ description: 'All or nothing: one failing item refuses the whole call. `false` by default.' }),
@@ -35,7 +35,7 @@ const body = Type.Object(
       Type.Enum(['partial'], {
         type: 'string',
         description:
-          'Ask for a part of each value only, such as the network of an address, though you may have all of it.',
+          '`partial` asks for a part of each value, such as the network of an address, even where your roles reveal all of it.',
       }),
     ),
     approvalId: Type.Optional(
@@ -62,7 +62,7 @@ const withheld = Type.Object({ token: Type.String(), error: itemErrorSchema }, {
 const reply = Type.Object(
   {
     results: Type.Array(Type.Union([found, withheld]), {
-      description: 'One answer an item, in the order of the request.',
+      description: 'One answer for each item, in the order of the request.',
     }),
     receipt: receiptSchema,
   },
@@ -74,7 +74,10 @@ const pending = Type.Object(
       {
         id: Type.String({ format: 'uuid', description: 'Send it as `approvalId`, with the same call, once approved.' }),
         state: Type.Enum(['pending', 'approved'], { type: 'string' }),
-        expiresAt: Type.String({ format: 'date-time', description: 'When the request, or the grant, runs out.' }),
+        expiresAt: Type.String({
+          format: 'date-time',
+          description: 'When the request expires; once it is approved, when the approval expires.',
+        }),
       },
       { title: 'OpenApproval' },
     ),

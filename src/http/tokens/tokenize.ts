@@ -7,7 +7,7 @@ import { privilegedProblems } from '../problems/by-operation.ts'
 import { itemErrorSchema } from '../problems/schemas.ts'
 import { batchSize, purposeSchema, ticketSchema } from './schemas.ts'
 
-const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w'
+const token = 'ip_v1_WeHPqziSnryoK7aMD4uLDjdq6oHEW9zXEMDu'
 
 const body = Type.Object(
   {
@@ -16,7 +16,7 @@ const body = Type.Object(
       Type.Object(
         {
           field: Type.String({ description: 'A field of the vault, such as `ip` or `device_id`.' }),
-          value: Type.String({ description: 'The original; it is normalized as ingestion does.' }),
+          value: Type.String({ description: 'The value, in clear. It is normalized as during ingestion.' }),
         },
         { title: 'FieldValue', additionalProperties: false },
       ),
@@ -32,7 +32,7 @@ const withheld = Type.Object({ field: Type.String(), error: itemErrorSchema }, {
 const reply = Type.Object(
   {
     results: Type.Array(Type.Union([minted, withheld]), {
-      description: 'One answer an item, in the order of the request.',
+      description: 'One answer for each item, in the order of the request.',
     }),
   },
   { title: 'TokenizeReply' },
@@ -44,7 +44,7 @@ const schema = {
   description:
     'Answers up to 10,000 values with the tokens that ingestion gives them, so that they can be looked for in ' +
     'user_logins. Nothing is stored, and the reply never repeats a value. The call is privileged, charged and audited as ' +
-    '`detokenize` is: a caller that tokenizes at will finds the address of a token by trying all IPv4 addresses.',
+    '`detokenize` is: a caller that could tokenize without limit would find the address behind a token by trying all IPv4 addresses.',
   tags: ['tokens'],
   security: [{ accessToken: [] }],
   body,
@@ -63,7 +63,7 @@ const schema = {
     },
   },
   'x-reply-examples': {
-    minted: { summary: 'A token', value: { results: [{ field: 'ip', token }] } },
+    tokenized: { summary: 'A token', value: { results: [{ field: 'ip', token }] } },
     mixed: {
       summary: 'One token, one refusal',
       value: {

@@ -112,7 +112,7 @@ async function findJwt({ jwtFile, dataDir }: ApiOptions, roles: readonly string[
   }
 }
 
-/** What answers may be a proxy, and its page may not be JSON. */
+/** The reply may come from a proxy, and its page may not be JSON. */
 async function readJson(response: Response): Promise<unknown> {
   try {
     return await response.json()

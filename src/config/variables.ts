@@ -5,7 +5,7 @@ import Type, { type Static, type TObject, type TSchema } from 'typebox'
 export const processNames = ['migrate', 'worker', 'api', 'lambda', 'dlq', 'reconcile', 'policy', 'audit'] as const
 export type ProcessName = (typeof processNames)[number]
 
-/** What a schema cannot say of a text. Whoever reads the text later would throw, at worst with the text in its message. */
+/** Checks what a schema cannot express. Without it the reader of the text would throw later, at worst with the text in its message. */
 type TextCheck = (text: string) => string | undefined
 
 /** One environment variable. */

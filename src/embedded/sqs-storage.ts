@@ -48,7 +48,7 @@ export async function openSqsStorage(directory: string): Promise<SqsStorage> {
   const storage = new PersistenceManager(directory)
   // Deleted bodies are overwritten with zeros. NORMAL: a commit survives kill -9 without an fsync for every message.
   storage.db.exec('PRAGMA secure_delete = ON; PRAGMA synchronous = NORMAL')
-  // What a killed process left in the write-ahead log holds bodies that were deleted since.
+  // The write-ahead log that a killed process left still holds bodies of deleted messages.
   dropWriteAheadLog(storage)
   // fauxqs 2.4.1 writes NULL into a NOT NULL column here: a visibility timeout of 0 would lose the message.
   const makeReady = storage.db.prepare(

@@ -16,7 +16,7 @@ export interface CheckpointSchedule {
 
 /**
  * Makes a checkpoint now and after each interval, whatever becomes of the one before. A failure is logged when it
- * begins, when it becomes another one and when it is over; in between it is only tried again.
+ * begins, when it turns into a different failure and when it ends; in between the step is only tried again.
  *
  * @param options.wait how time passes
  */
@@ -63,7 +63,7 @@ export function startCheckpoints(options: {
 /**
  * Brings the search index up to date now and after each interval, so that a search has a minute's events to index and not
  * those of a year. It holds nobody up: a backlog takes as long as it takes. A failure is logged when it begins, when it
- * becomes another one and when it is over.
+ * turns into a different failure and when it ends.
  *
  * @returns what stops it, between two steps: no checkpoint waits for the step under way, and closing the database does, until
  *   that statement's time is over at most
@@ -86,7 +86,7 @@ export function followLog(options: {
       await search.indexEvents(signal)
       if (!signal.aborted) failures.over()
     } catch (error) {
-      // Whoever stops it may take the database away, too.
+      // The database may be closed as soon as this is stopped.
       if (!signal.aborted) failures.failed(error)
     }
     return intervalMilliseconds
@@ -103,7 +103,7 @@ interface Notices {
   readonly onRecovery: (failures: number) => void
 }
 
-/** Tells of a failure when it begins, when it becomes another one and when it is over. */
+/** Reports a failure when it begins, when it turns into a different failure and when it ends. */
 class FailureNotice {
   readonly #notices: Notices
   #state: string | undefined

@@ -80,7 +80,7 @@ export function createFileSink(directory: string): CheckpointSink {
       const path = join(directory, checkpointName(checkpoint.treeSize))
       try {
         if (!(await isPublished(path, checkpoint))) await writeOnce(directory, path, checkpoint)
-        // Also where another process wrote it, which may not have come this far.
+        // Also when another process wrote the file: it may have ended before this step.
         await syncDirectory(directory)
       } catch (error) {
         throw publishError('the checkpoint file cannot be written', error)

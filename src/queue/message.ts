@@ -11,7 +11,7 @@ export type OpenFirstIdentity = (mark: string, body: string) => FirstIdentity | 
 /** Last millisecond of the year 9999: what a later "SentTimestamp" says cannot be a time. */
 const latestSentAtMs = 253_402_300_799_999
 
-/** What a ReceiveMessage reply and a Lambda event both say of a message. Neither is to be trusted to say it. */
+/** What both a ReceiveMessage reply and a Lambda event say of a message. Any part may be missing, or make no sense. */
 export interface MessageParts {
   readonly messageId: string | undefined
   readonly receiptHandle: string | undefined
@@ -29,7 +29,7 @@ export function isFifo(queue: string): boolean {
 export interface ReadContext {
   /** `performance.now()` milliseconds. */
   readonly receivedAtMs: number
-  /** Of a FIFO queue: on a standard one a group says something about fairness and nothing about order. */
+  /** The queue is FIFO: on a standard queue a group is about fairness and not about order. */
   readonly inOrder: boolean
   /** Marks are ignored without it. */
   readonly openFirstIdentity?: OpenFirstIdentity | undefined

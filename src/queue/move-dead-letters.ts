@@ -122,7 +122,7 @@ async function send({ client, sourceUrl, log }: MovingQueues, letters: readonly 
             ...(inOrder
               ? {
                   MessageGroupId: message.Attributes?.MessageGroupId ?? 'tokenvault',
-                  // Of two sendings of one letter within 5 minutes SQS itself then takes one.
+                  // If one letter is sent twice within 5 minutes, SQS itself then accepts it once.
                   MessageDeduplicationId: `tokenvault-redrive-${message.MessageId}`,
                 }
               : {}),
@@ -154,7 +154,7 @@ async function remove({ client, deadLetterUrl, log }: MovingQueues, letters: rea
   return notDone.length
 }
 
-/** What was not moved is visible to others at once; where that fails, its visibility timeout does it. */
+/** Makes what was not moved visible to others at once; if that fails, its visibility timeout does so later. */
 async function release({ client, deadLetterUrl, log }: MovingQueues, letters: readonly Letter[]): Promise<void> {
   warn(log, 'dead_letters_not_released', await hideInChunks(client, deadLetterUrl, letters, 0))
 }

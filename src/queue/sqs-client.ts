@@ -77,7 +77,7 @@ export function createSqsClient(options: SqsClientOptions): SQSClient {
 function withOlderName<Input extends object>(input: Input): Input {
   if (!('MessageSystemAttributeNames' in input)) return input
   const { MessageSystemAttributeNames: names, ...rest } = input
-  // Of all commands one has this property, and it has the other too.
+  // Only one command has this property, and that command has the other property too.
   return { ...rest, AttributeNames: names } as unknown as Input
 }
 

@@ -3,7 +3,7 @@ import { checkProof, type Proven } from './proof.ts'
 import { openReceipt } from './receipt.ts'
 import type { NoteVerifier } from './signed-note.ts'
 
-/** What a receipt was found to say. */
+/** What a checked receipt says. */
 export interface CheckedReceipt {
   readonly sequence: number
   readonly leafHash: Uint8Array

@@ -26,7 +26,7 @@ export interface ConsistencyProof {
   readonly path: readonly string[]
 }
 
-/** What a proof was found to prove. */
+/** What a checked proof proves. */
 export type Proven =
   | {
       readonly kind: 'inclusion'

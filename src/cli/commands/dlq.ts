@@ -93,7 +93,7 @@ async function redrive({ max = Number.POSITIVE_INFINITY, rate, json, dataDir }: 
         end.left = (await queue.status()).deadLetterDepth.visible
         end.failed = false
       } finally {
-        // What was moved is moved, whatever ended it.
+        // The messages that were moved stay moved, whatever ended the command.
         end.stopped = signal.aborted
         bar.end()
         print(json ? JSON.stringify({ ...totals, ...end }) : describe(totals, end))

@@ -84,7 +84,7 @@ export async function startStack(options: {
       JWKS_URL: issuer.jwksUrl,
       ROLE_PASSWORDS_DIR: dataDir.file('passwords'),
       CHECKPOINT_URL: `${pathToFileURL(keepDirectory(dataDir, 'checkpoints'))}/`,
-      // Who tries it out should not have to wait for a proof.
+      // People who try it out should not have to wait for a proof.
       CHECKPOINT_SECONDS: '5',
     }
     return { dataDir, postgres, sqs, issuer, environment, adminUrl, databaseUrl, stop }

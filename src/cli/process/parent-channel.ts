@@ -23,7 +23,7 @@ export function openParentChannel(snapshot: () => Promise<MetricsSnapshot>): Par
   const controller = new AbortController()
   const send = (report: WorkerReport) =>
     new Promise<void>(resolve => {
-      // A supervisor that was killed is no reason to fail: its absence stops us in order.
+      // If the supervisor was killed, this process does not fail: it stops in order.
       if (process.connected) process.send!(report, undefined, undefined, () => resolve())
       else resolve()
     })

@@ -144,7 +144,7 @@ function createChildren(options: {
       options.onCount(running.size)
       return { pid: child.pid, code, signal }
     },
-    /** Of those that answer in time. */
+    /** Snapshots of the processes that answer in time. */
     async snapshots(): Promise<MetricsSnapshot[]> {
       const answers = [...running].map(child => {
         const request = ++requests

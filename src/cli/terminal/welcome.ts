@@ -4,7 +4,7 @@ import { formatPairs, formatTextTable } from './text-table.ts'
 
 const indent = '  '
 
-/** What `tokenvault up` tells when everything runs. */
+/** What `tokenvault up` prints when everything runs. */
 export interface Welcome {
   readonly apiUrl: string
   readonly queueUrl: string

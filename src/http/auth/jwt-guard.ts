@@ -129,7 +129,7 @@ function refuse(parameter: string, reason: RefusalReason): JwtRefused {
   return new JwtRefused(reason, { parameter })
 }
 
-/** What a signature was found to vouch for, and under which key. */
+/** Claims whose signature was verified, and the key that verified it. */
 export interface VerifiedJwt {
   readonly alg: string
   readonly kid: string

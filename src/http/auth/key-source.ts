@@ -30,8 +30,8 @@ const minRsaBits = 2048
 
 /**
  * Public keys of the issuer, fetched when first needed, again every 10 minutes (so a withdrawn key is refused after
- * at most that long), and when an unknown `kid` turns up, at most once a cooldown whatever callers send. An issuer that
- * cannot be asked by then is no reason to go on with old keys: whoever withdrew one could be kept from saying so.
+ * at most that long), and when an unknown `kid` turns up, at most once in a cooldown whatever callers send. If the issuer
+ * cannot be asked by then, old keys are not used any longer: an attacker could be blocking the news that a key was withdrawn.
  *
  * @param url where the issuer publishes its JWK Set (RFC 7517 section 5)
  */

@@ -19,10 +19,10 @@ const keyShape = /^[ -~]{1,255}$/
 /**
  * Makes a repeat of a state-changing request harmless (draft-ietf-httpapi-idempotency-key-header-07, section 2), on the
  * routes whose schema names `idempotencyHeaders`. Only what succeeded is kept and replayed. An operation that refuses has
- * changed nothing, so its claim is given back and the request may be repeated. Of one that fails nobody knows: a commit may
- * have taken effect though its reply was lost. So its claim stays until it runs out, and a repeat is answered
- * `idempotency_in_progress` until then. A repeat is authenticated as any request is, and tells its own caller what it
- * was told before; it is not an action, so it leaves no evidence.
+ * changed nothing, so its claim is given back and the request may be repeated. If an operation fails, nobody knows whether a
+ * commit took effect whose reply was lost: its claim stays until it expires, and until then a repeat is answered
+ * `idempotency_in_progress`. A repeat is authenticated like any request, and gives the caller the reply that the caller
+ * had before; it is not an action, so it leaves no evidence.
  *
  * Register it after authentication and before the routes.
  */

@@ -26,7 +26,7 @@ export const bodyProblems = [
   'content_type_unsupported',
 ] as const satisfies readonly ProblemCode[]
 
-/** What an operation that takes no body may answer besides: a body that comes is read before it is passed over. */
+/** What an operation that takes no body may answer besides: a body that is sent is read and then ignored. */
 export const ignoredBodyProblems = [
   'body_malformed',
   'body_too_large',

@@ -23,7 +23,7 @@ export const problems = fp(async app => {
   })
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?', 1)[0]!
-    // Not hasRoute: it takes the path for a pattern, and throws where a caller writes one that is none.
+    // Not hasRoute: it reads the path as a pattern, and throws when a caller sends text that is not a valid pattern.
     const methods = [...patterns].flatMap(([pattern, methods]) => (isMatch(pattern, path) ? [...methods] : []))
     const allowed = [...new Set(methods)].sort()
     if (allowed.length > 0) reply.header('allow', allowed.join(', '))

@@ -72,7 +72,7 @@ export async function listen(app: FastifyInstance, { host, port }: { host: strin
   return address.port
 }
 
-/** What is not HTTP, comes too slowly or has too many header bytes gets a status and not a word. */
+/** A request that is not HTTP, arrives too slowly or has too many header bytes gets a status and no body. */
 function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
   const status =

@@ -7,7 +7,7 @@ import { idempotencyHeaders, idempotencyProblems } from '../idempotency/header.t
 import { operation } from '../operation.ts'
 import { bodyProblems, guardedProblems } from '../problems/by-operation.ts'
 
-// What is plain text, as far as a pattern says it that means the same with and without the flag `u`: JSON Schema leaves the
+// Plain text, as far as a pattern can say so that means the same with and without the flag `u`: JSON Schema leaves the
 // flag open, and without it `\\p{Cc}` means something else. `isPlain` says the rest.
 const pattern = '^[^\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]+$'
 const who = {

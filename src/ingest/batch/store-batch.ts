@@ -89,7 +89,7 @@ async function storePart(
     const tokenized = tokenize(part, context)
     const counts = tokenized && (await commit(tokenized, part, context))
     if (tokenized !== undefined && counts !== undefined) decisions.stored(part, tokenized, counts)
-    // Stopping: others may have them at once. Otherwise their time is over, and they are no longer ours to give.
+    // When stopping, others may have them at once. Otherwise their visibility timeout is over, and they are others' already.
     else decisions.decide(part, context.run.stop.aborted ? { kind: 'delay', delaySeconds: 0 } : { kind: 'leave' })
   } catch (error) {
     if (part.length === 1) return decisions.refused(first, error)

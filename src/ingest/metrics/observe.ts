@@ -3,7 +3,7 @@ import type { ErrorCode } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { MessageQueue } from '../ports.ts'
 
-/** What a worker tells about its work while it works: counts, codes and durations, never anything of a message. */
+/** What a worker reports while it works: counts, codes and durations, and nothing from a message. */
 export type IngestEvent =
   /** A receive found messages. */
   | { readonly kind: 'received'; readonly messages: number; readonly oldestSentAtMs: number }

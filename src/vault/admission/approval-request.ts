@@ -12,7 +12,7 @@ export interface ApprovableCall {
 }
 
 /**
- * What the second person decides about, and nothing else is covered.
+ * Exactly what the second person decides about: the approval covers nothing else.
  *
  * @param asked distinct tokens of each field that may be revealed
  */
@@ -22,7 +22,8 @@ export function describeApproval(
   asked: ReadonlyMap<string, number>,
   byField: ReadonlyMap<string, Decision>,
 ): Omit<Extract<Change, { readonly kind: 'request_approval' }>, 'kind' | 'id'> {
-  // What the policy gives now, and not what was asked: one that becomes more generous meanwhile voids the approval.
+  // The level that the policy gives now, not the level that was asked for: if the policy becomes more generous meanwhile, the
+  // approval is void.
   const levels = new Map(
     [...asked.keys()].map(field => [field, byField.get(field)!.level === 'full' ? 'full' : 'partial'] as const),
   )

@@ -30,7 +30,7 @@ export type ActionCall = {
   | { readonly operation: Exclude<AuditEvent['type'], RevealingOperation>; readonly purpose?: never }
 )
 
-/** What reveals something about values takes a purpose, and nothing else does. */
+/** Operations that reveal something about values take a purpose; no other operation does. */
 type RevealingOperation = 'detokenize' | 'tokenize' | 'quarantine_open' | 'audit_search'
 
 /** What the caller gets if the action is admitted. */
@@ -49,7 +49,7 @@ export interface ActionOutcome {
   readonly change?: Change | undefined
   /** How many of `grantedTokens` were revealed in part only. */
   readonly partial?: number
-  /** The request for approval that the action is about; that of the change goes without saying. */
+  /** The request for approval that the action is about; absent where the change names it. */
   readonly approval?: string | undefined
   readonly concerns?: AuditEvent['concerns']
 }

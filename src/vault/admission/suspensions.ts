@@ -2,7 +2,7 @@ import { maxPageSize, type OpenAction } from './open-action.ts'
 import type { Principal, Suspension, SuspensionReader } from './ports.ts'
 
 /**
- * Who used up a daily budget, and giving them back what they may do. Both take the capability `suspensions`, and both are
+ * Lists principals who exceeded a daily budget, and lifts suspensions. Both take the capability `suspensions`, and both are
  * evidence before anything is told. Nobody lifts their own: who is suspended is refused this, too.
  *
  * All throw TokenvaultError `role_not_permitted`, `principal_suspended`, `audit_unavailable`, `store_unavailable`.

@@ -111,7 +111,7 @@ function checkRemembered(remembered: Checkpoint | undefined, { placed }: StoredC
     throw new TokenvaultError('audit_invalid', `the checkpoint of size ${treeSize} was replaced`)
 }
 
-/** What this vault signed once, and the log must have grown out of. A smaller one that strayed says no more than these. */
+/** Checkpoints that this vault signed, out of which the log must have grown. A smaller one that does not fit would say no more than these. */
 function signedOf({ placed, strayed }: StoredCheckpoints): readonly Checkpoint[] {
   const signed = placed.map(({ checkpoint }) => checkpoint)
   return strayed !== undefined && strayed.treeSize > (signed[0]?.treeSize ?? 0) ? [strayed, ...signed] : signed

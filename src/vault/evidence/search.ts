@@ -55,7 +55,7 @@ export function createSearchAudit(deps: {
     const tokens = tokensOf(sought, fields, keys)
     const digests = keys.digests.flatMap(digest => digest.digest(tokens))
     const found = await findAll(search, digests, before, Math.min(limit, maxPageSize))
-    // Who searches by value may be guessing it: an event that names its token says that the guess was right.
+    // A search by value may be a guess: an event that names its token says that the guess was right.
     const charge = 'value' in sought ? chargeOfGuess(policy, principal) : undefined
     await record({ grantedTokens: tokens, charge })
     return found

@@ -56,7 +56,7 @@ export function readYamlFile<Schema extends TSchema>(
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
   const root = document.contents
-  // Of one place the first problem is told: the others follow from it.
+  // Only the first problem of a place is reported: the others follow from it.
   const problems = new Map<unknown, { offset: number; problem: string }>()
   const complainAt = (node: unknown, problem: string) => {
     if (!problems.has(node)) problems.set(node, { offset: offsetOf(node), problem })

@@ -30,7 +30,7 @@ export interface Unmatched {
 export interface Ledger {
   /**
    * Counts of everything stored, of one moment: batches that are being stored do not disturb it.
-   * Of any number of rows only a line a day comes back. @throws `store_unavailable`
+   * Gives one line for each day, however many rows there are. @throws `store_unavailable`
    */
   readCounts(fields: FieldSchema): Promise<{
     readonly days: readonly DayCounts[]

@@ -72,7 +72,7 @@ export interface Decision {
   readonly grantedBy: readonly string[]
 }
 
-/** What one role by itself says. The order of the codes is that of how far it got. */
+/** The decision of one role by itself. Codes are in the order of the checks: a later code passed more of them. */
 interface Verdict {
   readonly role: RolePolicy
   readonly level: RevealLevel

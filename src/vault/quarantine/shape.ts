@@ -1,15 +1,15 @@
 /** Type of a JSON value; `missing` where there is none. */
 export type JsonType = 'object' | 'array' | 'string' | 'number' | 'boolean' | 'null' | 'missing'
 
-/** What can be told of a body without telling anything in it: property names of producers may be values, too. */
+/** What can be shown of a body without showing its contents: property names that producers choose may be values, too. */
 export interface BodyShape {
   /** `invalid`: it is not JSON. `unreadable`: its seal does not open. */
   readonly json: Exclude<JsonType, 'missing'> | 'invalid' | 'unreadable'
   /** Elements of an array. */
   readonly elements?: number
-  /** Of an object: the properties that an event has, and what the body has in their place. */
+  /** If the body is an object: the properties that an event has, with the type of each in this body. */
   readonly properties?: readonly { readonly name: string; readonly type: JsonType }[]
-  /** Of an object: how many properties it has besides. */
+  /** If the body is an object: how many other properties it has. */
   readonly otherProperties?: number
 }
 

@@ -13,8 +13,8 @@ export interface ShownEntry extends QuarantineEntry {
 }
 
 /**
- * What operators do with messages that are not events. Listing and showing tell nothing of a body but its shape, and only refused
- * attempts leave evidence. Every other action is committed as evidence first, naming the entries; where the action then fails, or
+ * What operators do with messages that are not events. Listing and showing reveal only the shape of a body, and leave evidence only
+ * when they are refused. Every other action is first committed as evidence that names the entries. If the action then fails, or
  * another operator was faster, the evidence says more than was done, never less.
  *
  * All throw TokenvaultError `role_not_permitted`, `audit_unavailable`, `store_unavailable`.
@@ -102,7 +102,7 @@ export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineV
       const { record } = await openAction({ operation: 'quarantine_redrive', principal, requestId, needs })
       const page = { limit: maxPageSize, before }
       const ids = await store.findIds({ state: 'quarantined', reason }, page)
-      // Also where there is none: whoever is suspended is refused, whatever there is to do.
+      // Also when there is no entry: a suspended principal is refused whatever there is to do.
       await record({ requested: ids.length, quarantined: ids })
       if (ids.length === 0) return { requested: 0 }
       const { length: requested } = await store.requestRedrive(ids)

@@ -80,7 +80,7 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
     if (refusal !== undefined) return refuse(refusal)
     const distinct = new Map(tokens.map(token => [token, parse(token)]))
     const asked = countPermitted(distinct, byField)
-    // Where the call asks for nothing that is granted, of all that is: it is bounded, too.
+    // A call that asks for no permitted field is bounded too: by the limits of all permitted fields.
     const concerned = asked.size > 0 ? [...asked.keys()].map(field => byField.get(field)!) : byField.values()
     const limits = limitsOfCall(policy, concerned)
     if (tokens.length > limits.batchLimit) {
@@ -103,7 +103,7 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
     })
     const withheld = failures.map(({ code }) => code)
     if (atomic && failures.length > 0) {
-      // What failed is told, so the approval was for this call, and is used up.
+      // The reply tells what failed, so the approval is used up.
       await record({ withheld, change, refusal: 'batch_refused' })
       return { outcome: 'refused', failures }
     }
@@ -120,10 +120,10 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
   }
 }
 
-/** Of no vault. */
+/** A token that no vault made. */
 const decoy = 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQm3yTq9Zb1u'
 
-/** What is not a token takes as long as one: how long a reply takes does not tell a malformed token from an unknown one. */
+/** Text that is not a token takes as long as a token, so that the time of a reply does not tell a malformed token from an unknown one. */
 function parse(token: string): ParsedToken | undefined {
   const parsed = parseToken(token)
   if (parsed === undefined) parseToken(decoy)

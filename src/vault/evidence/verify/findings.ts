@@ -18,7 +18,7 @@ export type AuditFindingCode = keyof typeof auditFindingMeanings
 /** One thing that is wrong, and where. */
 export interface AuditFinding {
   readonly code: AuditFindingCode
-  /** The events concerned: `from` ≤ sequence < `to`. Of a mismatch: those in which the difference lies. */
+  /** The events concerned: `from` ≤ sequence < `to`. For a mismatch, the events among which the difference is. */
   readonly from?: number
   readonly to?: number
   /** The checkpoint concerned, and where it comes from: `database`, or the file it was given in. */

@@ -7,7 +7,7 @@ import { type AuditFinding, AuditFindings } from './findings.ts'
 import { SubtreeCheck } from './subtrees.ts'
 
 export interface VerifyAuditOptions {
-  /** Of the log's key. Without one, stored checkpoints are compared and their signatures are not checked. */
+  /** Verifier of the log's key. Without it stored checkpoints are compared, but their signatures are not checked. */
   readonly verifier?: NoteVerifier | undefined
   /** Checkpoints that somebody kept: only these bind who owns the database and the signing key. */
   readonly external?: readonly ExternalCheckpoint[] | undefined
@@ -15,7 +15,7 @@ export interface VerifyAuditOptions {
   readonly onProgress?: ((done: number, total: number) => void) | undefined
 }
 
-/** What an audit log was found to be. */
+/** The result of verifying an audit log. */
 export interface AuditVerification {
   readonly isIntact: boolean
   /** Events that stand from the first one on without a gap. */
@@ -97,7 +97,7 @@ class EventWalk {
     if (sequence > this.#next) this.#findings.addEvents('events_missing', this.#next, sequence)
     if (sequence >= this.#head.treeSize) this.#findings.addEvents('events_surplus', sequence, sequence + 1)
     this.#next = sequence + 1
-    // What stands beyond the end is in no subtree that is stored.
+    // Events beyond the end are in no stored subtree.
     const completed = sequence < this.#head.treeSize ? this.#subtrees.complete : undefined
     if (this.#frontier.size === sequence) {
       this.#frontier.append(leaf, completed)

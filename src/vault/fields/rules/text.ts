@@ -9,7 +9,7 @@ export const textV1 = {
     return value.normalize('NFC').trim() || undefined
   },
 
-  /** Of eight characters or fewer nothing. Characters are code points, so that no half of one is shown. */
+  /** Nothing of a value that has eight characters or fewer. Characters are code points, so that half of one is never shown. */
   revealPart(value: string): string {
     const characters = Array.from(value)
     return characters.length <= 8 ? ellipsis : ellipsis + characters.slice(-4).join('')

@@ -17,7 +17,7 @@ export async function isPortFree(port: number): Promise<boolean> {
 /** What to throw when a server of ours could not listen. */
 export function listenFailure(error: unknown, server: string, port: number): TokenvaultError {
   return isRefusal(error)
-    ? new TokenvaultError('port_unavailable', `Port ${port} for ${server} cannot be listened on`, { cause: error })
+    ? new TokenvaultError('port_unavailable', `Cannot listen on port ${port} for ${server}`, { cause: error })
     : new TokenvaultError('embedded_failed', `${server} did not start`, { cause: error })
 }
 

@@ -71,5 +71,5 @@ export async function startPostgres(options: {
 }
 
 function portUnavailable(port: number): TokenvaultError {
-  return new TokenvaultError('port_unavailable', `Port ${port} for Postgres cannot be listened on`)
+  return new TokenvaultError('port_unavailable', `Cannot listen on port ${port} for Postgres`)
 }

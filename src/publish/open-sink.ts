@@ -31,6 +31,6 @@ export function openCheckpointSink(
       return createS3Sink({ ...options.s3, bucket: host, prefix })
     }
     default:
-      throw new TokenvaultError('config_invalid', 'CHECKPOINT_URL is none of stdout:, file: and s3:')
+      throw new TokenvaultError('config_invalid', 'CHECKPOINT_URL must begin with stdout:, file: or s3:')
   }
 }

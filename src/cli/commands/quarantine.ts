@@ -90,7 +90,7 @@ async function redrive(id: string | undefined, options: ApiOptions & { all?: tru
     requested += page.requested
     next = page.next
   }
-  print(options.json ? JSON.stringify({ requested }) : `${requested} requested; a running worker does them`)
+  print(options.json ? JSON.stringify({ requested }) : `${requested} requested; a running worker redrives them`)
 }
 
 async function discard(id: string, options: ApiOptions): Promise<void> {

@@ -34,7 +34,7 @@ export async function serveMetrics(options: {
   try {
     await once(server, 'listening')
   } catch {
-    throw new TokenvaultError('port_unavailable', `METRICS_PORT ${port} cannot be listened on`)
+    throw new TokenvaultError('port_unavailable', `cannot listen on METRICS_PORT ${port}`)
   }
   log.info({ event: 'metrics_listening', port: (server.address() as AddressInfo).port })
   return () => {

@@ -45,7 +45,7 @@ const asymmetric = /^(RS|ES|PS)(256|384|512)$|^EdDSA$/
  */
 export const authentication = fp<JwtOptions>(async (app, options) => {
   if (options.algorithms.length === 0 || !options.algorithms.every(name => asymmetric.test(name))) {
-    throw new TokenvaultError('config_invalid', 'JWT algorithms: name asymmetric ones only')
+    throw new TokenvaultError('config_invalid', 'the accepted JWT algorithms must all be asymmetric')
   }
   const rules: HeaderRules = { algorithms: new Set(options.algorithms), typ: options.typ }
   const keys = createKeySource(options.jwksUrl, options.jwksCooldown, options.jwksPatience)

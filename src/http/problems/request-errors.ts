@@ -30,7 +30,7 @@ export function nameError(error: unknown): TokenvaultError {
 function nameSchemaError({ keyword, instancePath, params }: FastifySchemaValidationError): TokenvaultError {
   const place = instancePath === '' ? 'the body' : instancePath
   if (keyword === 'additionalProperties')
-    return new TokenvaultError('property_unknown', `${place} has a property too many`)
+    return new TokenvaultError('property_unknown', `${place} has an unknown property`)
   if (keyword === 'required') {
     const missing = String(params['missingProperty'])
     const code = instancePath === '' && missing === 'purpose' ? 'purpose_missing' : 'request_invalid'

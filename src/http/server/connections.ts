@@ -65,7 +65,7 @@ export async function listen(app: FastifyInstance, { host, port }: { host: strin
   try {
     await app.listen({ host, port })
   } catch (cause) {
-    throw new TokenvaultError('port_unavailable', `port ${port} of ${host} cannot be listened on`, { cause })
+    throw new TokenvaultError('port_unavailable', `cannot listen on port ${port} of ${host}`, { cause })
   }
   const [address] = app.addresses()
   if (typeof address !== 'object') throw new TokenvaultError('port_unavailable')

@@ -98,7 +98,7 @@ function tokensOf(sought: Sought, fields: FieldSchema, keys: FieldKeys): readonl
   if (typeof normalized !== 'string') {
     if (normalized.code === 'value_is_token')
       throw new TokenvaultError('request_invalid', 'value is a token: send it as token, without field and value')
-    throw new TokenvaultError('request_invalid', 'value is not of the shape that its field asks for')
+    throw new TokenvaultError('request_invalid', 'value does not have the form that its field requires')
   }
   return keys.mints(field.name).flatMap(mint => mint.mint(packText([normalized])).tokens)
 }

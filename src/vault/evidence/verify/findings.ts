@@ -3,13 +3,13 @@ export const auditFindingMeanings = {
   leaf_hash_wrong: 'the stored leaf hash is not that of the stored event',
   events_missing: 'events are missing',
   events_repeated: 'a sequence occurs more than once, or is not a sequence',
-  events_surplus: 'events stand beyond the end of the log',
+  events_surplus: 'there are events beyond the end of the log',
   head_wrong: 'the head does not hold the subtree roots of the events',
   subtrees_wrong: 'the stored subtree roots are not those of the events',
   checkpoint_invalid: 'a checkpoint is malformed, of another log, or kept under another size',
   checkpoint_signature_wrong: 'a checkpoint was not signed by the key of the log',
   checkpoint_mismatch: 'the events are not those that a checkpoint signs',
-  checkpoint_unreached: 'a checkpoint signs more events than stand without a gap: the log was cut',
+  checkpoint_unreached: 'a checkpoint signs more events than the log holds without a gap: the log was cut',
   search_index_wrong: 'the search index does not hold what the events say',
 } as const satisfies Record<string, string>
 

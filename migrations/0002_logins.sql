@@ -20,11 +20,11 @@ CREATE INDEX user_logins_masked_device_id ON public.user_logins USING hash (mask
 
 COMMENT ON TABLE public.user_logins IS 'One row for each login event. IP address and device id are tokens; partitioned by month of create_date.';
 COMMENT ON COLUMN public.user_logins.user_id IS 'The user who logged in, as the producer names them.';
-COMMENT ON COLUMN public.user_logins.device_type IS 'Kind of device, as the producer names it, for example ios.';
+COMMENT ON COLUMN public.user_logins.device_type IS 'Kind of device, as the producer names it, for example ios; null where the event has none.';
 COMMENT ON COLUMN public.user_logins.masked_ip IS 'Token of the IP address: ip_v1_ (1 is the version of the token key) and letters of base64url. Equal addresses have equal tokens; null where the deployment does not tokenize this field.';
 COMMENT ON COLUMN public.user_logins.masked_device_id IS 'Token of the device id: device_id_v1_ (1 is the version of the token key) and letters of base64url. Equal ids have equal tokens; null where the deployment does not tokenize this field.';
 COMMENT ON COLUMN public.user_logins.locale IS 'Locale of the app, as the producer names it; null where the event has none.';
-COMMENT ON COLUMN public.user_logins.app_version IS 'First number of the app version: 2 for 2.3.0.';
+COMMENT ON COLUMN public.user_logins.app_version IS 'First number of the app version: 2 for 2.3.0; null where the event has none.';
 COMMENT ON COLUMN public.user_logins.create_date IS 'UTC day on which the producer sent the message that held the event.';
 COMMENT ON TABLE ingest.user_logins_default IS 'Partition of public.user_logins for months that have none of their own.';
 

@@ -449,7 +449,7 @@ partitioned table public.user_logins owner tokenvault_owner
   column user_id character varying(128)
     -- The user who logged in, as the producer names them.
   column device_type character varying(32)
-    -- Kind of device, as the producer names it, for example ios.
+    -- Kind of device, as the producer names it, for example ios; null where the event has none.
   column masked_ip character varying(256)
     -- Token of the IP address: ip_v1_ (1 is the version of the token key) and letters of base64url. Equal addresses have equal tokens; null where the deployment does not tokenize this field.
   column masked_device_id character varying(256)
@@ -457,7 +457,7 @@ partitioned table public.user_logins owner tokenvault_owner
   column locale character varying(32)
     -- Locale of the app, as the producer names it; null where the event has none.
   column app_version integer
-    -- First number of the app version: 2 for 2.3.0.
+    -- First number of the app version: 2 for 2.3.0; null where the event has none.
   column create_date date
     -- UTC day on which the producer sent the message that held the event.
   CREATE INDEX user_logins_masked_device_id ON ONLY public.user_logins USING hash (masked_device_id)

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
 import { readValues } from '../local/read-values.ts'
-import { wholeNumber } from '../terminal/options.ts'
+import { largestPage, wholeNumber } from '../terminal/options.ts'
 import { print } from '../terminal/print.ts'
 import { formatTextTable } from '../terminal/text-table.ts'
 
@@ -34,7 +34,7 @@ export function addAuditSearch(audit: Command): void {
     .requiredOption('--purpose <purpose>', 'why you search, e.g. data_subject_request; it goes into the evidence')
     .option('--token <token>', 'the token, as it stands in user_logins')
     .option('--field <field>', 'field of the value, e.g. ip, instead of --token; standard input holds the value')
-    .option('--limit <count>', 'events a page, 1 to 1000', wholeNumber(1, 1000), 100)
+    .option('--limit <count>', `events in one page, 1 to ${largestPage}`, wholeNumber(1, largestPage), 100)
     .option('--before <sequence>', 'the page of events before this one', wholeNumber(0, 999_999_999_999_999))
     .addHelpText(
       'after',

@@ -20,9 +20,12 @@ export function wholeNumber(least: number, most: number, problem = `It must be $
   }
 }
 
+/** Entries of one page, at most: what the API takes. */
+export const largestPage = 1000
+
 /** Parser of `--limit`: the page sizes that the API takes, as a text for its query. */
 export function parsePageSize(text: string): string {
-  return String(wholeNumber(1, 1000)(text))
+  return String(wholeNumber(1, largestPage)(text))
 }
 
 /** Parser of an option that is repeated for several values. */

@@ -47,13 +47,12 @@ export function createBatcher(options: {
     ripe = false
     clearTimeout(timer)
     if (buffer.length === 0) return
-    const isOrdered = buffer[0]?.groupId !== undefined
     timer = setTimeout(
       () => {
         ripe = true
         notify()
       },
-      isOrdered ? Math.min(options.milliseconds, longestOrderedWaitMs) : options.milliseconds,
+      longestWaitMilliseconds(buffer[0]!, options.milliseconds),
     )
   }
   const take = (): readonly ReceivedMessage[] => {
@@ -95,6 +94,11 @@ export function createBatcher(options: {
       notify()
     },
   }
+}
+
+/** How long a batch waits to fill that begins with this message. */
+function longestWaitMilliseconds({ groupId }: ReceivedMessage, usual: number): number {
+  return groupId === undefined ? usual : Math.min(usual, longestOrderedWaitMs)
 }
 
 /** The first messages, as many as the limits allow and at least one, and whatever shares a group with one of them. */

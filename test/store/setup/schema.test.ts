@@ -91,6 +91,7 @@ function fits(type: string): string {
   if (/^(Day|string( \| null)?|'.*')$/.test(type)) return 'text'
   const kindsOfTypes: Record<string, string> = {
     number: 'number',
+    'number | null': 'number',
     Uint8Array: 'bytes',
     'Uint8Array | null': 'bytes',
     CreatedAt: 'time',

@@ -400,13 +400,13 @@ table pii_vault.suspensions owner tokenvault_owner
   grant SELECT to tokenvault_api
 
 view public.duplicate_devices owner tokenvault_owner
-  -- Devices, as tokens, from which there was more than one login.
+  -- Devices, as tokens, from which there was more than one login. Those that several users share have users > 1.
   column masked_device_id character varying(256)
-    -- Token of the device id; null stands for all rows without one.
+    -- Token of the device id; logins without one are left out.
   column logins bigint
     -- Number of logins from this device, 2 or more.
   column users bigint
-    -- Number of different user_id among them; 1 where one user came back.
+    -- Number of different user_id among these logins: 1 where one user came back, 2 or more where users share the device.
   column first_day date
     -- UTC day of the first of these logins.
   column last_day date
@@ -417,18 +417,19 @@ view public.duplicate_devices owner tokenvault_owner
     min(create_date) AS first_day,
     max(create_date) AS last_day
    FROM public.user_logins
+  WHERE (masked_device_id IS NOT NULL)
   GROUP BY masked_device_id
  HAVING (count(*) > 1);
   grant SELECT to tokenvault_analyst
 
 view public.duplicate_ips owner tokenvault_owner
-  -- IP addresses, as tokens, from which there was more than one login.
+  -- IP addresses, as tokens, from which there was more than one login. Those that several users share have users > 1.
   column masked_ip character varying(256)
-    -- Token of the IP address; null stands for all rows without one.
+    -- Token of the IP address; logins without one are left out.
   column logins bigint
     -- Number of logins from this address, 2 or more.
   column users bigint
-    -- Number of different user_id among them; 1 where one user came back.
+    -- Number of different user_id among these logins: 1 where one user came back, 2 or more where users share the address.
   column first_day date
     -- UTC day of the first of these logins.
   column last_day date
@@ -439,6 +440,7 @@ view public.duplicate_ips owner tokenvault_owner
     min(create_date) AS first_day,
     max(create_date) AS last_day
    FROM public.user_logins
+  WHERE (masked_ip IS NOT NULL)
   GROUP BY masked_ip
  HAVING (count(*) > 1);
   grant SELECT to tokenvault_analyst

@@ -70,13 +70,15 @@ t.test('a migration that fails is named by name and SQLSTATE, and takes all othe
   t.strictSame(await migrate(database), all, 'the same connection migrates once the cause is gone')
 })
 
-t.test('migrations are one file a noun, numbered without a gap', async t => {
+/** The first files make each object whole; there are databases of theirs, so that later files alter what they made. */
+const firstFiles = 10
+
+t.test('migrations are numbered without a gap, and the first ones are one file a noun', async t => {
   t.strictSame(
     all.map(name => /^(\d{4})_[a-z_]+$/.exec(name)?.[1]),
     all.map((_, place) => String(place + 1).padStart(4, '0')),
   )
-  // Until 1.0.0 what a file makes is made whole there: no later file makes or alters it again.
-  const made = all.flatMap(name => {
+  const made = all.slice(0, firstFiles).flatMap(name => {
     const text = readFileSync(new URL(`${name}.sql`, migrations), 'utf8')
     t.notMatch(text, /^(CREATE OR REPLACE|ALTER|DROP)\b/m, name)
     return [...text.matchAll(/^CREATE (?:UNIQUE )?(TABLE|VIEW|INDEX|FUNCTION|SCHEMA|TYPE) ([a-z_.]+)/gm)].map(

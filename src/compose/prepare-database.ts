@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { databaseUrl } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import { TokenvaultError } from '../errors.ts'
 import { createKeyWriter } from '../store/keys.ts'
@@ -31,7 +32,7 @@ export async function prepareDatabase(config: Config<'migrate'>): Promise<Prepar
   const kek = openKek(config)
   const passwords = readPasswords(config.ROLE_PASSWORDS_DIR)
   const database = createDatabase({
-    url: config.DATABASE_URL,
+    url: databaseUrl(config),
     poolMax: 2,
     applicationName: 'tokenvault migrate',
     // A migration of a large table, or another migrator's lock, may take long.

@@ -1,3 +1,4 @@
+import { databaseUrl } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import { createTokenizeMessages, type TokenizeMessages } from '../ingest/batch/tokenize-messages.ts'
 import type { IngestStore } from '../ingest/ports.ts'
@@ -40,7 +41,7 @@ export interface IngestVault extends Vault {
 export async function openVault(config: Config<'lambda'>, applicationName: string): Promise<Vault> {
   const fields = readFields(config)
   const kek = openKek(config)
-  const database = createDatabase({ url: config.DATABASE_URL, poolMax: config.DATABASE_POOL_MAX, applicationName })
+  const database = createDatabase({ url: databaseUrl(config), poolMax: config.DATABASE_POOL_MAX, applicationName })
   try {
     const keyset = await openKeyset(createKeyReader(database), kek, config.TENANT)
     return { fields, database, keys: new FieldKeys(keyset, config.TENANT) }

@@ -41,8 +41,36 @@ export function loadConfig<P extends ProcessName>(processName: P, environment: E
   const directory = config['ROLE_PASSWORDS_DIR']
   if (directory !== undefined && !isDirectory(String(directory))) problems.push('ROLE_PASSWORDS_DIR is not a directory')
   if (problems.length > 0) throw new TokenvaultError('config_invalid', listProblems(problems))
+  if (variables.has('DATABASE_URL') && environment['DATABASE_URL_FILE'])
+    config['DATABASE_URL_FILE'] = environment['DATABASE_URL_FILE']
   // Each variable of exactly this process was checked against its own schema.
   return Object.freeze(config) as Config<P>
+}
+
+/**
+ * Gives the URL of the database for each new session. That of a file is read again, since what rotates passwords or makes
+ * access tokens of minutes writes it there.
+ *
+ * @returns throws TokenvaultError `store_unavailable` while the file cannot be read or is empty, and `store_misconfigured`
+ *   while it holds something that is not a URL
+ */
+export function databaseUrl(config: Pick<Config<'audit'>, 'DATABASE_URL' | 'DATABASE_URL_FILE'>): () => string {
+  const { DATABASE_URL: url, DATABASE_URL_FILE: path } = config
+  if (path === undefined) return () => url
+  const variable = variablesOf('audit').get('DATABASE_URL')!
+  return () => {
+    const again = 'it is read again for the next session'
+    const problems: string[] = []
+    const text = readText('DATABASE_URL', { DATABASE_URL_FILE: path }, problems)
+    if (text === unreadable) throw new TokenvaultError('store_unavailable', `${problems[0]}; put it back, ${again}`)
+    if (text === undefined) throw new TokenvaultError('store_unavailable', `DATABASE_URL_FILE is empty; ${again}`)
+    const problem = findProblem(variable, text, text)
+    if (problem === undefined) return text
+    throw new TokenvaultError(
+      'store_misconfigured',
+      `DATABASE_URL_FILE ${problem}; write the whole URL there, ${again}`,
+    )
+  }
 }
 
 /** In place of the text of a file that cannot be read. */

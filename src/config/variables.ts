@@ -34,9 +34,10 @@ const declared = {
     ['migrate', 'worker', 'api', 'lambda', 'reconcile', 'audit'],
     Type.String({
       pattern: '^postgres(ql)?://',
-      description: 'Postgres connection URL; each process has a role of its own',
+      description:
+        'Postgres connection URL; each process has a role of its own; as DATABASE_URL_FILE it is read again for each new session',
     }),
-    text => (isUrl(text.replace('@/', '@localhost/')) ? undefined : 'is not a URL'),
+    text => (isDatabaseUrl(text) ? undefined : 'is not a URL'),
   ),
   DATABASE_POOL_MAX: variable(
     vaultProcesses,
@@ -307,7 +308,10 @@ type NameReadBy<P extends ProcessName> = {
 /** One process's configuration: every variable by its own name, checked, frozen, with defaults filled in. */
 export type Config<P extends ProcessName> = Readonly<
   Static<TObject<{ [N in NameReadBy<P>]: (typeof declared)[N]['schema'] }>>
->
+> & {
+  /** Where DATABASE_URL was read, if in a file; databaseUrl() of load.ts reads it again. */
+  readonly DATABASE_URL_FILE?: string
+}
 
 /** The variables that one process reads, by name. */
 export function variablesOf(processName: ProcessName): ReadonlyMap<string, Variable> {
@@ -333,6 +337,12 @@ function isUrl(text: string): boolean {
   } catch {
     return false
   }
+}
+
+/** A URL, or one for each of several hosts: `host1:5432,host2:5433`. */
+function isDatabaseUrl(text: string): boolean {
+  const [, start = '', hosts = '', rest = ''] = /^(postgres(?:ql)?:\/\/(?:[^/?#]*@)?)([^/?#@]*)(.*)$/s.exec(text) ?? []
+  return hosts.split(',').every(host => isUrl(`${start}${host || 'localhost'}${rest}`))
 }
 
 /** A URL that says where, and no more: a login or a query in it would be taken for something that it is not. */

@@ -1,4 +1,4 @@
-import { type Environment, loadConfig } from '../../config/load.ts'
+import { databaseUrl, type Environment, loadConfig } from '../../config/load.ts'
 import { createDatabase, type TokenvaultDatabase } from '../../store/postgres/database.ts'
 import { embeddedDatabaseUrl } from './state.ts'
 
@@ -28,7 +28,7 @@ export async function withAuditorDatabase<T>(
   const isNamed = source.environment['DATABASE_URL'] || source.environment['DATABASE_URL_FILE']
   const embedded = isNamed ? undefined : embeddedDatabaseUrl(dataDir, 'tokenvault_auditor')
   const environment = embedded === undefined ? source.environment : { DATABASE_URL: embedded }
-  const { DATABASE_URL: url } = loadConfig('audit', environment)
+  const url = databaseUrl(loadConfig('audit', environment))
   const database = createDatabase({ url, poolMax: 1, applicationName, statementTimeoutMilliseconds })
   try {
     return await work({ database, environment, isEmbedded: embedded !== undefined })

@@ -1,15 +1,17 @@
 import { Kysely, PostgresAdapter, PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely'
-import { Client, Pool, type PoolClient, types } from 'pg'
+import { Pool, type PoolClient, type PoolConfig, types } from 'pg'
 import { backoff, pause } from '../../concurrency/waiting.ts'
 import { type ErrorCode, TokenvaultError } from '../../errors.ts'
+import { type ConnectionUrl, isSameDatabase, parseConnectionUrl } from './connection-url.ts'
 import { classifyFailure, endsSession, type FailureKind } from './failures.ts'
 import type { Database } from './schema.ts'
+import { openClient, Session } from './session.ts'
 
 export type TokenvaultDatabase = Kysely<Database>
 
 export interface DatabaseOptions {
-  /** postgres:// URL of one role. */
-  readonly url: string
+  /** postgresql:// URL of one role; a function is asked again for each session, since passwords are rotated. */
+  readonly url: string | (() => string)
   /** Connections held at most. */
   readonly poolMax: number
   /** Shown to administrators in pg_stat_activity. */
@@ -30,50 +32,77 @@ class Dialect extends PostgresDialect {
   }
 }
 
-/**
- * pg leaves a socket open on which connecting failed before the login, for want of TLS or of a password. The server waits
- * a minute at its other end, holding a connection, and meanwhile no database can be dropped.
- */
-class ClosingClient extends Client {
-  override connect(): Promise<this>
-  override connect(callback: (error: Error | null) => void): void
-  override connect(callback?: (error: Error | null) => void): Promise<this> | undefined {
-    if (callback === undefined) return super.connect() as Promise<this>
-    super.connect((error: Error | null) => {
-      if (error) this.connection.stream.destroy()
-      callback(error)
-    })
-    return undefined
-  }
-}
-
 /** Dates stay YYYY-MM-DD: a Date would move them into the time zone of this process. */
 const dayTypes = { getTypeParser: (oid: number) => (oid === types.builtins.DATE ? String : types.getTypeParser(oid)) }
 
 /**
  * A pool of connections. Nothing is connected before the first statement; close it with `destroy()`.
  * Every wait is bounded: a server that hangs must not hang its callers.
+ *
+ * @throws TokenvaultError `config_invalid` where the URL holds something that is not supported, and what `url` throws
  */
 export function createDatabase(options: DatabaseOptions): TokenvaultDatabase {
   const { url, poolMax, applicationName, statementTimeoutMilliseconds = 30_000 } = options
-  const pool = new Pool({
-    Client: ClosingClient,
-    connectionString: url,
-    max: poolMax,
+  const currentUrl = rereading(url)
+  const { hosts, connectTimeoutMilliseconds } = currentUrl()
+  const settings = {
     application_name: applicationName,
-    connectionTimeoutMillis: 5_000,
     statement_timeout: statementTimeoutMilliseconds,
     // The server ends a statement first, unless it or the network hangs.
     query_timeout: Math.max(statementTimeoutMilliseconds * 1.3, statementTimeoutMilliseconds + 2_000),
     idle_in_transaction_session_timeout: 60_000,
     keepAlive: true,
     types: dayTypes,
+  }
+  class PooledSession extends Session {
+    constructor() {
+      super(async isWanted => openClient(currentUrl(), settings, isWanted))
+    }
+  }
+  const pool = new Pool({
+    Client: PooledSession as unknown as NonNullable<PoolConfig['Client']>,
+    max: poolMax,
+    // Twice, since prefer-standby asks every host twice. It also bounds how long a caller waits for others.
+    connectionTimeoutMillis: Math.max(5_000, hosts.length === 1 ? 0 : 2 * hosts.length * connectTimeoutMilliseconds),
   })
   // An idle connection that breaks is dropped by the pool; the next statement opens another or says why it cannot.
   pool.on('error', () => {})
   // One that breaks in use says so to its statement. Unheard, its event would end the process: a failover would.
   pool.on('connect', client => client.on('error', () => {}))
   return new Kysely<Database>({ dialect: new Dialect({ pool: withoutBroken(pool) }) })
+}
+
+/**
+ * The URL as it is now. Its login may change at any time. Another database, in the midst of work, may be another vault: keys
+ * and evidence were checked in the one of the start.
+ */
+function rereading(url: string | (() => string)): () => ConnectionUrl {
+  const read = typeof url === 'string' ? () => url : url
+  let text = read()
+  const first = parseConnectionUrl(text)
+  let current = first
+  return () => {
+    const now = read()
+    if (now === text) return current
+    const next = parseAgain(now)
+    if (!isSameDatabase(first, next)) {
+      throw new TokenvaultError(
+        'store_misconfigured',
+        'DATABASE_URL names another host, port or database than when the process started, which only a restart takes over',
+      )
+    }
+    text = now
+    current = next
+    return current
+  }
+}
+
+function parseAgain(text: string): ConnectionUrl {
+  try {
+    return parseConnectionUrl(text)
+  } catch (error) {
+    throw new TokenvaultError('store_misconfigured', error instanceof TokenvaultError ? error.message : 'internal')
+  }
 }
 
 /**

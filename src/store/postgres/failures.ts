@@ -107,9 +107,20 @@ const driverTexts: readonly (readonly [text: RegExp, failure: Failure])[] = [
   ],
 ]
 
+/** Connecting failed at each host that was tried. */
+export class NoHostServes extends Error {
+  readonly failures: readonly { readonly host: string; readonly failure: Failure }[]
+
+  constructor(failures: NoHostServes['failures']) {
+    super('no host serves')
+    this.failures = failures
+  }
+}
+
 /** Names what a statement, or connecting for it, failed with. */
 export function classifyFailure(error: unknown): Failure {
   if (!(error instanceof Error)) return lost
+  if (error instanceof NoHostServes) return ofHosts(error)
   if (error instanceof DatabaseError) return ofSqlState(error.code ?? '', error.routine)
   const code = 'code' in error ? String(error.code) : ''
   // A file that the URL names, such as sslrootcert; a socket is connected to and not opened.
@@ -131,7 +142,23 @@ export function endsSession({ kind }: Failure): boolean {
   return kind === 'session' || kind === 'server'
 }
 
+/** Whether a server refused the login or has no such database, as every other server of the same cluster would. */
+export function refusesLogin({ label }: Failure): boolean {
+  return /^SQLSTATE (28|3D)/.test(label)
+}
+
 const lost: Failure = { kind: 'session', label: 'connection lost' }
+
+/** Time mends it unless it mends no host, or what one refused the others would refuse, too. */
+function ofHosts({ failures }: NoHostServes): Failure {
+  const isPermanent =
+    failures.every(({ failure }) => failure.kind === 'permanent') ||
+    failures.some(({ failure }) => refusesLogin(failure))
+  const told = failures.map(({ host, failure: { says, label } }) => {
+    return `${host}: ${says === undefined ? label : `${says} (${label})`}`
+  })
+  return { kind: isPermanent ? 'permanent' : 'session', label: 'no host serves', says: told.join('; ') }
+}
 
 function ofSqlState(sqlState: string, routine: string | undefined): Failure {
   const label = `SQLSTATE ${sqlState}`

@@ -20,6 +20,11 @@ const introduction = `# Configuration
 Environment variables. Any of them that is text can be given in a file instead, as \`NAME_FILE\`. Wrong or missing variables are reported all at
 once, and nothing starts. Each command lists its own variables in \`--help\`.
 
+Files are read once, at the start, with two exceptions: \`POLICY_FILE\` is read again when it changes, and \`DATABASE_URL_FILE\` for
+[each new session](production.md#the-connection-url), because passwords are rotated and access tokens of databases live for minutes. To change any other secret,
+restart the process: the key of \`KEK_FILE\` unwraps the stored keys at the start and is not kept afterwards; \`APPROVAL_WEBHOOK_SECRET\` is changed together
+with the receiver, which may accept the old and the new one for a while; \`ROLE_PASSWORDS_DIR\` is read by each \`tokenvault migrate\`.
+
 This page is generated from \`src/config/variables.ts\` by \`npm run docs:configuration\`.
 `
 

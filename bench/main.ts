@@ -9,7 +9,13 @@ const benchmarks = new Map<
   string,
   { run: (options: { memory: boolean; large: boolean }) => object | Promise<object>; unit: string }
 >([
-  ['core', { run: benchCore, unit: 'tokens/s, value text in, token text out, 1,000 values a batch' }],
+  [
+    'core',
+    {
+      run: benchCore,
+      unit: 'tokens/s, value text in, token text out (sealed…: with the original), 1,000 values a batch',
+    },
+  ],
   [
     'ingest',
     { run: benchIngest, unit: 'messages/s from queue to commit; peak resident size in MB (--memory: at 1,000,000)' },
@@ -47,4 +53,4 @@ const rounded = Object.fromEntries(Object.entries(figures).map(([key, figure]) =
 if (values.json) process.stdout.write(`${JSON.stringify(rounded)}\n`)
 else
   for (const [key, figure] of Object.entries(rounded))
-    process.stdout.write(`${key.padEnd(16)}${figure.toLocaleString('en-US').padStart(14)}\n`)
+    process.stdout.write(`${key.padEnd(20)}${figure.toLocaleString('en-US').padStart(14)}\n`)

@@ -144,7 +144,7 @@ export const errorCatalogue = {
     remedy: 'Send the token unchanged, including its field prefix.',
   },
   token_not_authentic: {
-    meaning: 'The token was changed, or was not made by this vault.',
+    meaning: 'The token names another key version than the one it was made under.',
     remedy: 'Send the token unchanged. If it was unchanged, tell the security team: the vault may have been changed.',
   },
   original_not_authentic: {

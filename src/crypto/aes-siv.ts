@@ -6,6 +6,13 @@ import { type ByteColumn, columnLength, packBytes } from './byte-column.ts'
 export const sivKeyBytes = 64
 export const sivBytes = blockBytes
 
+/** SIVs and ciphertexts of n values apart from each other, in input order. */
+export interface DetachedColumn {
+  /** 16 bytes for each value. */
+  readonly sivs: Uint8Array
+  readonly ciphertexts: ByteColumn
+}
+
 /** Plaintexts in input order; where `authentic[i]` is 0 the value did not open and stands as zeros. */
 export interface OpenedColumn {
   readonly plaintexts: ByteColumn
@@ -66,22 +73,24 @@ export class BoundAesSiv {
    */
   encrypt(plaintexts: ByteColumn, ownAssociatedData?: ByteColumn): ByteColumn {
     const sivs = this.#s2v(plaintexts, ownAssociatedData)
+    const encrypted = this.#applyKeystream(sivs, plaintexts, { skipped: 0, left: sivBytes })
     const sivsAsBytes = asBytes(sivs)
-    const { keystream, starts } = this.#keystream(sivs, plaintexts)
-    const count = columnLength(plaintexts)
-    const bytes = new Uint8Array(plaintexts.offsets[count]! + count * sivBytes)
-    const offsets = new Uint32Array(count + 1)
-    let to = 0
-    for (let index = 0; index < count; index++) {
-      for (let byte = index * sivBytes; byte < (index + 1) * sivBytes; byte++) bytes[to++] = sivsAsBytes[byte]!
-      const end = plaintexts.offsets[index + 1]!
-      let mask = starts[index]! * blockBytes
-      for (let from = plaintexts.offsets[index]!; from < end; from++) {
-        bytes[to++] = plaintexts.bytes[from]! ^ keystream[mask++]!
-      }
-      offsets[index + 1] = to
+    for (let index = 0, from = 0; index < columnLength(plaintexts); index++) {
+      const start = encrypted.offsets[index]!
+      for (let to = start; to < start + sivBytes; to++) encrypted.bytes[to] = sivsAsBytes[from++]!
     }
-    return { bytes, offsets }
+    return encrypted
+  }
+
+  /** As encrypt, with the SIVs apart from the ciphertexts, each of which is as long as its plaintext. */
+  encryptDetached(plaintexts: ByteColumn, ownAssociatedData?: ByteColumn): DetachedColumn {
+    const sivs = this.#s2v(plaintexts, ownAssociatedData)
+    return { sivs: asBytes(sivs), ciphertexts: this.#applyKeystream(sivs, plaintexts, { skipped: 0, left: 0 }) }
+  }
+
+  /** The SIVs of encryptDetached alone: what says whether two values are equal, without the work of encrypting them. */
+  sivs(plaintexts: ByteColumn, ownAssociatedData?: ByteColumn): Uint8Array {
+    return asBytes(this.#s2v(plaintexts, ownAssociatedData))
   }
 
   /**
@@ -95,36 +104,73 @@ export class BoundAesSiv {
     const count = columnLength(encrypted)
     const sivs = new Int32Array(count * blockWords)
     const sivsAsBytes = asBytes(sivs)
-    const offsets = new Uint32Array(count + 1)
     for (let index = 0; index < count; index++) {
       const start = encrypted.offsets[index]!
-      const length = encrypted.offsets[index + 1]! - start
-      offsets[index + 1] = offsets[index]! + Math.max(0, length - sivBytes)
-      for (let byte = 0; byte < Math.min(sivBytes, length); byte++) {
-        sivsAsBytes[index * sivBytes + byte] = encrypted.bytes[start + byte]!
-      }
+      const length = Math.min(sivBytes, encrypted.offsets[index + 1]! - start)
+      for (let byte = 0; byte < length; byte++) sivsAsBytes[index * sivBytes + byte] = encrypted.bytes[start + byte]!
     }
-    const bytes = new Uint8Array(offsets[count]!)
-    const plaintexts: ByteColumn = { bytes, offsets }
-    const { keystream, starts } = this.#keystream(sivs, plaintexts)
-    for (let index = 0; index < count; index++) {
-      let mask = starts[index]! * blockBytes
-      let from = encrypted.offsets[index]! + sivBytes
-      const end = offsets[index + 1]!
-      for (let to = offsets[index]!; to < end; to++) bytes[to] = encrypted.bytes[from++]! ^ keystream[mask++]!
-    }
-    const expected = asBytes(this.#s2v(plaintexts, ownAssociatedData))
-    const authentic = new Uint8Array(count)
-    for (let index = 0; index < count; index++) {
-      // Every byte is compared whatever the earlier ones say, so that time tells nothing of where they differ.
-      let difference = encrypted.offsets[index + 1]! - encrypted.offsets[index]! < sivBytes ? 1 : 0
-      for (let byte = index * sivBytes; byte < (index + 1) * sivBytes; byte++) {
-        difference |= expected[byte]! ^ sivsAsBytes[byte]!
+    const plaintexts = this.#applyKeystream(sivs, encrypted, { skipped: sivBytes, left: 0 })
+    const opened = this.#authenticate(sivs, plaintexts, ownAssociatedData)
+    // Less than a SIV is never authentic, not even where the bytes that are missing would have been zeros.
+    for (let index = 0; index < count; index++)
+      if (encrypted.offsets[index + 1]! - encrypted.offsets[index]! < sivBytes) opened.authentic[index] = 0
+    return opened
+  }
+
+  /** The inverse of encryptDetached; otherwise as decrypt. @param sivs 16 bytes for each of the ciphertexts */
+  decryptDetached({ sivs, ciphertexts }: DetachedColumn, ownAssociatedData?: ByteColumn): OpenedColumn {
+    if (sivs.length !== columnLength(ciphertexts) * sivBytes) throw new RangeError('columns differ in length')
+    // A copy, since words need an alignment that a view of someone's bytes may not have.
+    const words = new Int32Array(sivs.length / 4)
+    asBytes(words).set(sivs)
+    const plaintexts = this.#applyKeystream(words, ciphertexts, { skipped: 0, left: 0 })
+    return this.#authenticate(words, plaintexts, ownAssociatedData)
+  }
+
+  /** Compares SIVs with those of the plaintexts, and clears the plaintexts where they differ. */
+  #authenticate(sivs: Int32Array, plaintexts: ByteColumn, ownAssociatedData: ByteColumn | undefined): OpenedColumn {
+    const expected = this.#s2v(plaintexts, ownAssociatedData)
+    const authentic = new Uint8Array(columnLength(plaintexts))
+    for (let index = 0; index < authentic.length; index++) {
+      // Every word is compared whatever the earlier ones say, so that time tells nothing of where they differ.
+      let difference = 0
+      for (let word = index * blockWords; word < (index + 1) * blockWords; word++) {
+        difference |= expected[word]! ^ sivs[word]!
       }
       if (difference === 0) authentic[index] = 1
-      else bytes.fill(0, offsets[index], offsets[index + 1])
+      else plaintexts.bytes.fill(0, plaintexts.offsets[index], plaintexts.offsets[index + 1])
     }
     return { plaintexts, authentic }
+  }
+
+  /**
+   * Values xor the keystream of their SIVs (RFC 5297, 2.5), which encrypts as it decrypts.
+   *
+   * @param skipped bytes at the start of each value that are not read
+   * @param left bytes before each result that are left free
+   */
+  #applyKeystream(
+    sivs: Int32Array,
+    values: ByteColumn,
+    { skipped, left }: { skipped: number; left: number },
+  ): ByteColumn {
+    const count = columnLength(values)
+    const starts = new Uint32Array(count + 1)
+    const offsets = new Uint32Array(count + 1)
+    for (let index = 0; index < count; index++) {
+      const length = Math.max(0, values.offsets[index + 1]! - values.offsets[index]! - skipped)
+      starts[index + 1] = starts[index]! + Math.ceil(length / blockBytes)
+      offsets[index + 1] = offsets[index]! + left + length
+    }
+    const keystream = this.#keystream(sivs, starts)
+    const bytes = new Uint8Array(offsets[count]!)
+    for (let index = 0; index < count; index++) {
+      let mask = starts[index]! * blockBytes
+      let from = values.offsets[index]! + skipped
+      const end = offsets[index + 1]!
+      for (let to = offsets[index]! + left; to < end; to++) bytes[to] = values.bytes[from++]! ^ keystream[mask++]!
+    }
+    return { bytes, offsets }
   }
 
   /** S2V (RFC 5297, 2.4), continued from the bound associated data. */
@@ -161,13 +207,9 @@ export class BoundAesSiv {
     return this.#cmac.chain(layout)
   }
 
-  /** CTR keystream of every value from its SIV (RFC 5297, 2.5), value i from block starts[i] on. */
-  #keystream(sivs: Int32Array, { offsets }: ByteColumn): { keystream: Uint8Array; starts: Uint32Array } {
-    const count = offsets.length - 1
-    const starts = new Uint32Array(count + 1)
-    for (let index = 0; index < count; index++) {
-      starts[index + 1] = starts[index]! + Math.ceil((offsets[index + 1]! - offsets[index]!) / blockBytes)
-    }
+  /** Keystream of every value from its SIV, value i from block starts[i] on to starts[i + 1]. */
+  #keystream(sivs: Int32Array, starts: Uint32Array): Uint8Array {
+    const count = starts.length - 1
     const counters = new Int32Array(starts[count]! * blockWords)
     const view = new DataView(counters.buffer)
     for (let index = 0; index < count; index++) {
@@ -181,6 +223,6 @@ export class BoundAesSiv {
         view.setUint32(place + 12, (view.getUint32(place + 12) & 0x7fffffff) + (block - first))
       }
     }
-    return { keystream: asBytes(this.#ctr.encrypt(counters)), starts }
+    return asBytes(this.#ctr.encrypt(counters))
   }
 }

@@ -54,3 +54,19 @@ export function unpackText({ bytes, offsets }: ByteColumn): string[] {
   }
   return values
 }
+
+/** 128-bit identities as bytes, from 32 hexadecimal digits each. @throws RangeError for anything else */
+export function packIds(ids: readonly string[]): ByteColumn {
+  // One native call for all of them. Buffer.from stops at the first character that is not a digit, and would bind to less than was meant.
+  const bytes = Buffer.from(ids.join(''), 'hex')
+  if (bytes.length !== ids.length * 16 || ids.some(id => id.length !== 32))
+    throw new RangeError('an id is not 32 hexadecimal digits')
+  return { bytes, offsets: equalOffsets(ids.length, 16) }
+}
+
+/** Where n values of one length begin. */
+export function equalOffsets(count: number, length: number): Uint32Array {
+  const offsets = new Uint32Array(count + 1)
+  for (let index = 0; index <= count; index++) offsets[index] = index * length
+  return offsets
+}

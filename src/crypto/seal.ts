@@ -1,6 +1,6 @@
-import { type AesSiv, type BoundAesSiv, type OpenedColumn, sivBytes } from './aes-siv.ts'
+import type { AesSiv, BoundAesSiv, OpenedColumn } from './aes-siv.ts'
 import { type Binding, encodeBinding } from './associated-data.ts'
-import { type ByteColumn, packBytes } from './byte-column.ts'
+import { type ByteColumn, packIds } from './byte-column.ts'
 
 export const originalLabel = 'tokenvault/original/v1'
 export const quarantineLabel = 'tokenvault/quarantine/v1'
@@ -30,16 +30,4 @@ export class Sealer {
   open(sealed: ByteColumn, ids: readonly string[]): OpenedColumn {
     return this.#siv.decrypt(sealed, packIds(ids))
   }
-}
-
-function packIds(ids: readonly string[]): ByteColumn {
-  return packBytes(
-    ids.map(id => {
-      const bytes = Buffer.from(id, 'hex')
-      // Buffer.from stops at the first character that is not a digit, and would bind to less than was meant.
-      if (bytes.length !== sivBytes || id.length !== 2 * sivBytes)
-        throw new RangeError('an id is not 32 hexadecimal digits')
-      return bytes
-    }),
-  )
 }

@@ -1,14 +1,11 @@
-import { type AesSiv, type BoundAesSiv, sivBytes } from './aes-siv.ts'
+import { type AesSiv, type BoundAesSiv, type OpenedColumn, sivBytes } from './aes-siv.ts'
 import { encodeBinding } from './associated-data.ts'
 import { decodeBase64url, encodeBase64url } from './base64url.ts'
-import { type ByteColumn, columnLength } from './byte-column.ts'
+import { type ByteColumn, equalOffsets, packIds } from './byte-column.ts'
 
 export const tokenLabel = 'tokenvault/token/v1'
 
-/** Longest token text, as user_logins holds it. */
-export const maxTokenLength = 256
-
-/** A token taken apart: `<field>_v<keyVersion>_<base64url(SIV ‖ ciphertext)>`. Nothing in it is authenticated yet. */
+/** A token taken apart: `<field>_v<keyVersion>_<base64url(SIV)>`. Nothing in it is authenticated yet. */
 export interface ParsedToken {
   readonly field: string
   readonly keyVersion: number
@@ -16,27 +13,35 @@ export interface ParsedToken {
   readonly id: string
 }
 
-export interface MintedTokens {
+/** n tokens in input order, with what the vault keeps so that their values can be given back. */
+export interface DetachedTokens {
   readonly tokens: readonly string[]
-  /** 32 hexadecimal digits each, in the same order. */
+  /** 32 hexadecimal digits each. */
   readonly ids: readonly string[]
+  /** Without the token key, or without these, nobody can tell a value. */
+  readonly ciphertexts: ByteColumn
 }
 
-// A field name never holds `_v<digits>_`, so the first one is the separator.
-const tokenShape = /^([a-z][a-z0-9_]{0,31}?)_v([1-9][0-9]{0,8})_([A-Za-z0-9_-]+)$/
+// A field name never holds `_v<digits>_`, so the first one is the separator. 22 letters hold 16 bytes and four bits that are zero.
+const tokenShape = /^([a-z][a-z0-9_]{0,31}?)_v([1-9][0-9]{0,8})_([A-Za-z0-9_-]{21}[AQgw])$/
+
+/** Longest token text: field, version and 22 letters. */
+export const maxTokenLength = 32 + '_v'.length + 9 + '_'.length + 22
 
 /** @returns undefined where the text is not a token: another shape, another length, or base64url that is not canonical */
 export function parseToken(text: string): ParsedToken | undefined {
   if (text.length > maxTokenLength) return undefined
   const match = tokenShape.exec(text)
   if (match === null) return undefined
-  const payload = decodeBase64url(match[3]!)
-  if (payload === undefined || payload.length <= sivBytes) return undefined
-  return { field: match[1]!, keyVersion: Number(match[2]), id: hexIds(payload.subarray(0, sivBytes), 1)[0]! }
+  const siv = decodeBase64url(match[3]!)
+  return siv && { field: match[1]!, keyVersion: Number(match[2]), id: hexIds(siv, 1)[0]! }
 }
 
-/** Makes the tokens of one field under one key version. */
-export class TokenMint {
+/**
+ * The token key of one field under one version: AES-SIV (RFC 5297) with the ciphertext detached. The SIV is the token; the
+ * ciphertext goes into the vault. So a token says nothing but equality, and opens only together with the vault's row.
+ */
+export class TokenKey {
   readonly #siv: BoundAesSiv
   readonly #prefix: string
 
@@ -49,19 +54,31 @@ export class TokenMint {
    * Equal values give equal tokens, in every process and for ever.
    *
    * @param values n normalized values in UTF-8, none empty
-   * @returns n tokens and their ids, in input order
    */
-  mint(values: ByteColumn): MintedTokens {
-    const encrypted = this.#siv.encrypt(values)
-    const count = columnLength(values)
-    const sivs = new Uint8Array(count * sivBytes)
-    for (let index = 0; index < count; index++) {
-      const start = encrypted.offsets[index]!
-      for (let byte = 0; byte < sivBytes; byte++) sivs[index * sivBytes + byte] = encrypted.bytes[start + byte]!
-    }
-    const tokens = encodeBase64url(encrypted)
-    for (let index = 0; index < count; index++) tokens[index] = this.#prefix + tokens[index]!
-    return { tokens, ids: hexIds(sivs, count) }
+  tokenize(values: ByteColumn): DetachedTokens {
+    const { sivs, ciphertexts } = this.#siv.encryptDetached(values)
+    return { tokens: this.#spell(sivs), ids: hexIds(sivs, sivs.length / sivBytes), ciphertexts }
+  }
+
+  /** The tokens alone, for looking values up. */
+  tokensOf(values: ByteColumn): string[] {
+    return this.#spell(this.#siv.sivs(values))
+  }
+
+  /**
+   * Gives values back, and proves that each belongs to its token.
+   *
+   * @param ids the n tokens' ids, 32 hexadecimal digits each
+   * @param ciphertexts as tokenize gave them
+   */
+  open(ids: readonly string[], ciphertexts: ByteColumn): OpenedColumn {
+    return this.#siv.decryptDetached({ sivs: packIds(ids).bytes, ciphertexts })
+  }
+
+  #spell(sivs: Uint8Array): string[] {
+    const texts = encodeBase64url({ bytes: sivs, offsets: equalOffsets(sivs.length / sivBytes, sivBytes) })
+    for (let index = 0; index < texts.length; index++) texts[index] = this.#prefix + texts[index]!
+    return texts
   }
 }
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { AesSiv } from '../../src/crypto/aes-siv.ts'
 import { packBytes, valueAt } from '../../src/crypto/byte-column.ts'
-import { oracle, ours, oursWithOwnData } from '../helpers/crypto/aes-siv-implementations.ts'
+import { oracle, ours, oursDetached, oursWithOwnData } from '../helpers/crypto/aes-siv-implementations.ts'
 import { hex, toHex } from '../helpers/crypto/bytes.ts'
 import { needsSharedVectors, readSharedVectors, type WycheproofFile } from '../helpers/crypto/shared-vectors.ts'
 
@@ -53,7 +53,7 @@ for (const file of files) {
     t.equal(cases.length, file.cases, 'cases in the file')
     t.equal(cases.filter(({ valid }) => valid).length, file.valid, 'of which valid')
 
-    for (const implementation of [ours, oursWithOwnData, oracle]) {
+    for (const implementation of [ours, oursWithOwnData, oursDetached, oracle]) {
       t.same(
         cases.filter(({ valid, key, associatedData, plaintext, encrypted }) => {
           return valid && toHex(implementation.encrypt(hex(key), associatedData.map(hex), hex(plaintext))) !== encrypted

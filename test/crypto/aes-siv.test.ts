@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { AesSiv, createAesSiv } from '../../src/crypto/aes-siv.ts'
 import { columnLength, packBytes, valueAt } from '../../src/crypto/byte-column.ts'
-import { oracle, ours, oursWithOwnData } from '../helpers/crypto/aes-siv-implementations.ts'
+import { oracle, ours, oursDetached, oursWithOwnData } from '../helpers/crypto/aes-siv-implementations.ts'
 import { columnToHex, everyBitFlipped, hex, pooled, toHex } from '../helpers/crypto/bytes.ts'
 import { aesSivKey, bytesUpTo, checkProperty } from '../helpers/crypto/property.ts'
 
@@ -29,7 +29,7 @@ const rfc5297 = [
   },
 ]
 
-for (const implementation of [ours, oursWithOwnData, oracle]) {
+for (const implementation of [ours, oursWithOwnData, oursDetached, oracle]) {
   t.test(implementation.name, async t => {
     for (const { section, key, associatedData, plaintext, encrypted } of rfc5297) {
       const data = associatedData.map(hex)
@@ -89,13 +89,18 @@ t.test('a batch', async t => {
         const plain = siv.encrypt(texts)
         const withOwn = siv.encrypt(texts, own)
         const opened = siv.decrypt(withOwn, own)
+        const detached = siv.encryptDetached(texts, own)
         return (
+          Buffer.from(siv.decryptDetached(detached, own).plaintexts.bytes).equals(texts.bytes) &&
+          toHex(siv.sivs(texts, own)) === toHex(detached.sivs) &&
           opened.authentic.every(bit => bit === 1) &&
           Buffer.from(opened.plaintexts.bytes).equals(texts.bytes) &&
           pairs.every(([text, data], index) => {
             return (
               toHex(valueAt(plain, index)) === toHex(oracle.encrypt(key, bound, text)) &&
-              toHex(valueAt(withOwn, index)) === toHex(oracle.encrypt(key, [...bound, data], text))
+              toHex(valueAt(withOwn, index)) === toHex(oracle.encrypt(key, [...bound, data], text)) &&
+              toHex(valueAt(withOwn, index)) ===
+                toHex(detached.sivs.subarray(index * 16, index * 16 + 16)) + toHex(valueAt(detached.ciphertexts, index))
             )
           })
         )

@@ -95,11 +95,13 @@ t.test('examples: keys and bindings', async t => {
 
 t.test('examples: a token and its original', async t => {
   const [value, token] = [line('token', 'value'), line('token', 'token')]
-  t.equal(reader.makeToken(keys.token, tenant, 'ip', 1, value), token)
+  const ciphertext = bytes('token', 'ciphertext')
+  t.same(reader.makeToken(keys.token, tenant, 'ip', 1, value), { token, id: bytes('token', 'token id'), ciphertext })
   t.match(reader.takeTokenApart(token), { field: 'ip', keyVersion: 1, id: bytes('token', 'token id') })
   const id = bytes('original', 'token id')
-  const place = { label: 'tokenvault/original/v1', tenant, field: 'ip', keyVersion: 1, id }
-  t.equal(reader.openSealed(keys.data, place, bytes('original', 'sealed')), line('original', 'value'))
+  const versions = { tokenKeyVersion: 1, dataKeyVersion: 1 }
+  const opened = reader.openOriginal({ ...keys, ...versions }, { tenant, field: 'ip', id }, bytes('original', 'sealed'))
+  t.same(opened, { ciphertext: bytes('original', 'ciphertext'), value: line('original', 'value') })
 
   const [made] = createTokenizer(fieldKeys, ipOnly).tokenizeValues('ip', [value]) as TokenizedValue[]
   t.equal(made?.token, token)
@@ -175,13 +177,19 @@ t.test('the reader opens what a fresh vault makes, from the KEK on', async t => 
   for (const [index, { token, original }] of made.entries()) {
     const { field, keyVersion, id } = reader.takeTokenApart(token)
     t.equal(hex(id), original.tokenId)
-    const place = { label: 'tokenvault/original/v1', tenant: 'acme/€', field, keyVersion: original.dataKeyVersion, id }
-    const value = reader.openSealed(unwrap(`data/${field}/v${place.keyVersion}`), place, original.sealed)
+    const { tokenKeyVersion, dataKeyVersion } = original
+    const keys = {
+      token: unwrap(`token/${field}/v${keyVersion}`),
+      tokenKeyVersion,
+      data: unwrap(`data/${field}/v${dataKeyVersion}`),
+      dataKeyVersion,
+    }
+    const { value } = reader.openOriginal(keys, { tenant: 'acme/€', field, id }, original.sealed)
     t.equal(value, values[index])
-    t.equal(reader.makeToken(unwrap(`token/${field}/v${keyVersion}`), 'acme/€', field, keyVersion, value), token)
+    t.match(reader.makeToken(keys.token, 'acme/€', field, keyVersion, value), { token, id })
     t.same(product.digest.digest([token]), [reader.digestOf(unwrap('audit//v1'), token)])
     const other = Buffer.from(id.map(byte => byte ^ 1))
-    t.throws(() => reader.openSealed(unwrap('data/device_id/v1'), { ...place, id: other }, original.sealed))
+    t.throws(() => reader.openOriginal(keys, { tenant: 'acme/€', field, id: other }, original.sealed))
   }
   const [body] = createSealQuarantined(product)(['not an event'])
   const place = { label: 'tokenvault/quarantine/v1', tenant: 'acme/€', field: '', keyVersion: body!.dataKeyVersion }

@@ -137,11 +137,18 @@ async function startWorld(t: Test) {
 }
 
 const purpose = 'fraud_investigation'
-const unknown = 'ip_v1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'
+const unknown = 'ip_v1_AAAAAAAAAAAAAAAAAAAAAA'
 const ip = { field: 'ip', value: '199.172.111.135' }
 
 async function detokenizing(t: Test, { expect, anna, bo, dora }: World) {
-  const mixed = [anna.ip, unknown, 'x', anna.device.replace('device_id', 'ip'), dora.device, `${bo.ip.slice(0, -1)}A`]
+  const mixed = [
+    anna.ip,
+    unknown,
+    'x',
+    anna.device.replace('device_id', 'ip'),
+    dora.device,
+    bo.ip.replace('_v1_', '_v2_'),
+  ]
   const detokenize = (title: string, who: string, body: object) =>
     expect(`detokenize: ${title}`, who, routes.detokenize(), { purpose, ...body })
   const opened = await detokenize('all given, one twice', 'casey investigator', {

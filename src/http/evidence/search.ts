@@ -100,7 +100,7 @@ const schema = {
     value: { summary: 'By value', value },
     token: {
       summary: 'By token',
-      value: { purpose: 'data_subject_request', token: 'ip_v1_WeHPqziSnryoK7aMD4uLDjdq6oHEW9zXEMDu', limit: 10 },
+      value: { purpose: 'data_subject_request', token: 'ip_v1_WeHPqziSnryoK7aMD4uLDg', limit: 10 },
     },
   },
   'x-reply-examples': {

@@ -9,8 +9,8 @@ import { BatchRefused } from '../problems/problem.ts'
 import { itemErrorSchema } from '../problems/schemas.ts'
 import { batchSize, purposeSchema, receiptSchema, ticketSchema } from './schemas.ts'
 
-const token = 'ip_v1_WeHPqziSnryoK7aMD4uLDjdq6oHEW9zXEMDu'
-const unknown = 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQm3yTq9Zb1u'
+const token = 'ip_v1_WeHPqziSnryoK7aMD4uLDg'
+const unknown = 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQ'
 
 const approval = { id: '5b0e7a52-6f1c-4d39-9a40-0d6c5b1f2e77', state: 'pending', expiresAt: '2026-11-22T10:20:30.000Z' }
 const receipt = {

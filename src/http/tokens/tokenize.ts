@@ -7,7 +7,7 @@ import { privilegedProblems } from '../problems/by-operation.ts'
 import { itemErrorSchema } from '../problems/schemas.ts'
 import { batchSize, purposeSchema, ticketSchema } from './schemas.ts'
 
-const token = 'ip_v1_WeHPqziSnryoK7aMD4uLDjdq6oHEW9zXEMDu'
+const token = 'ip_v1_WeHPqziSnryoK7aMD4uLDg'
 
 const body = Type.Object(
   {
@@ -27,11 +27,11 @@ const body = Type.Object(
   { title: 'TokenizeRequest', additionalProperties: false },
 )
 
-const minted = Type.Object({ field: Type.String(), token: Type.String() }, { title: 'TokenizedValue' })
+const tokenized = Type.Object({ field: Type.String(), token: Type.String() }, { title: 'TokenizedValue' })
 const withheld = Type.Object({ field: Type.String(), error: itemErrorSchema }, { title: 'TokenizeItemError' })
 const reply = Type.Object(
   {
-    results: Type.Array(Type.Union([minted, withheld]), {
+    results: Type.Array(Type.Union([tokenized, withheld]), {
       description: 'One answer for each item, in the order of the request.',
     }),
   },

@@ -100,7 +100,7 @@ function tokensOf(sought: Sought, fields: FieldSchema, keys: FieldKeys): readonl
       throw new TokenvaultError('request_invalid', 'value is a token: send it as token, without field and value')
     throw new TokenvaultError('request_invalid', 'value does not have the form that its field requires')
   }
-  return keys.mints(field.name).flatMap(mint => mint.mint(packText([normalized])).tokens)
+  return keys.tokenKeys(field.name).flatMap(key => key.tokensOf(packText([normalized])))
 }
 
 const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'purpose', 'decision', 'code', 'ticket', 'approval', 'policy'] // biome-ignore format: one list

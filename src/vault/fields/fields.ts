@@ -93,7 +93,7 @@ export interface ValueRefused {
 }
 
 /**
- * The text that a value's token is minted from, or why it gets none.
+ * The text that a value's token is made from, or why it gets none.
  *
  * @param fields all fields of the vault: a token of any of them is not a value
  */

@@ -1,5 +1,5 @@
 import { firstIdentityLabel, originalLabel, quarantineLabel, Sealer } from '../../crypto/seal.ts'
-import { TokenMint } from '../../crypto/token.ts'
+import { TokenKey } from '../../crypto/token.ts'
 import { TokenDigest } from '../../crypto/token-digest.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { createNoteSigner, type NoteSigner } from '../../tlog/signed-note.ts'
@@ -9,7 +9,7 @@ import { type KeyPurpose, type Keyset, sivOf } from './keyset.ts'
 export class FieldKeys {
   readonly #keyset: Keyset
   readonly #tenant: string
-  readonly #mints = new Map<string, TokenMint>()
+  readonly #tokenKeys = new Map<string, TokenKey>()
   readonly #sealers = new Map<string, Sealer>()
   readonly #firstIdentitySealers = new Map<string, Sealer>()
   /** By which events are written. */
@@ -31,15 +31,15 @@ export class FieldKeys {
   }
 
   /** @returns undefined where no usable token key of the version is held */
-  mint(field: string, keyVersion: number): TokenMint | undefined {
-    return this.#cached(this.#mints, 'token', field, keyVersion, key => {
-      return new TokenMint(key, { tenant: this.#tenant, field, keyVersion })
+  tokenKey(field: string, keyVersion: number): TokenKey | undefined {
+    return this.#cached(this.#tokenKeys, 'token', field, keyVersion, key => {
+      return new TokenKey(key, { tenant: this.#tenant, field, keyVersion })
     })
   }
 
-  /** The mints of every version of the field's token key that is held, oldest first. */
-  mints(field: string): readonly TokenMint[] {
-    return this.#keyset.usable('token', field).map(({ version }) => this.mint(field, version)!)
+  /** Every version of the field's token key that is held, oldest first. */
+  tokenKeys(field: string): readonly TokenKey[] {
+    return this.#keyset.usable('token', field).map(({ version }) => this.tokenKey(field, version)!)
   }
 
   /** @param purpose `data` with a field, or `quarantine` with '' @returns undefined where no such key is held */

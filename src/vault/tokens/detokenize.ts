@@ -121,7 +121,7 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
 }
 
 /** A token that no vault made. */
-const decoy = 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQm3yTq9Zb1u'
+const decoy = 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQ'
 
 /** Text that is not a token takes as long as a token, so that the time of a reply does not tell a malformed token from an unknown one. */
 function parse(token: string): ParsedToken | undefined {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { packBytes, packText, unpackText } from '../../crypto/byte-column.ts'
+import { packBytes, unpackText } from '../../crypto/byte-column.ts'
 import type { ParsedToken } from '../../crypto/token.ts'
 import type { ErrorCode } from '../../errors.ts'
 import { type FieldSchema, revealPart } from '../fields/fields.ts'
@@ -19,7 +19,7 @@ export interface FieldLevel {
 }
 
 /**
- * Looks tokens up, opens their originals and proves each by minting its token again.
+ * Looks tokens up, opens their originals and proves that each belongs to its token.
  *
  * The store is asked for as many ids as there are tokens, whatever becomes of them: a random one stands in for a token that is
  * refused from its text. How long the look-up takes therefore does not tell an unknown token from one that is not
@@ -58,9 +58,10 @@ export async function openTokens(
     }
     const { field, tokenKeyVersion, dataKeyVersion } = original!
     const group = `${field}/${tokenKeyVersion}/${dataKeyVersion}`
+    const member = { token, id: parsed.id, original: original! }
     const members = groups.get(group)
-    if (members === undefined) groups.set(group, [{ token, original: original! }])
-    else members.push({ token, original: original! })
+    if (members === undefined) groups.set(group, [member])
+    else members.push(member)
   }
   for (const members of groups.values()) openGroup(deps, levels, members, answers)
   return answers
@@ -68,6 +69,8 @@ export async function openTokens(
 
 interface Member {
   readonly token: string
+  /** Of the token, never of the row: a row that stands in another's place must not open. */
+  readonly id: TokenId
   readonly original: SealedOriginal
 }
 
@@ -86,7 +89,7 @@ function checkBeforeLookup(
   const decided = levels.get(parsed.field)
   if (decided === undefined) return 'field_unknown'
   if (decided.level === 'none') return decided.code ?? 'field_not_permitted'
-  return keys.mint(parsed.field, parsed.keyVersion) === undefined ? 'key_unavailable' : undefined
+  return keys.tokenKey(parsed.field, parsed.keyVersion) === undefined ? 'key_unavailable' : undefined
 }
 
 function checkFound(
@@ -102,7 +105,7 @@ function checkFound(
   return original.tokenKeyVersion === parsed.keyVersion ? undefined : 'token_not_authentic'
 }
 
-/** Opens originals of one field and key versions. */
+/** Opens originals of one field and key versions: the seal of the data key, then AES-SIV with the token as its SIV. */
 function openGroup(
   { fields, keys }: { readonly fields: FieldSchema; readonly keys: FieldKeys },
   levels: ReadonlyMap<string, FieldLevel>,
@@ -115,16 +118,15 @@ function openGroup(
     for (const { token } of members) answers.set(token, { code: 'key_unavailable' })
     return
   }
-  const ids = members.map(({ original }) => original.tokenId)
-  const { plaintexts, authentic } = sealer.open(packBytes(members.map(({ original }) => original.sealed)), ids)
-  const values = unpackText(plaintexts)
-  const minted = keys.mint(field, tokenKeyVersion)!.mint(packText(values))
+  const ids = members.map(({ id }) => id)
+  const ciphertexts = sealer.open(packBytes(members.map(({ original }) => original.sealed)), ids)
+  const opened = keys.tokenKey(field, tokenKeyVersion)!.open(ids, ciphertexts.plaintexts)
+  const values = unpackText(opened.plaintexts)
   const schema = fields.get(field)!
   const inPart = levels.get(field)!.level === 'partial'
   for (const [index, { token }] of members.entries()) {
-    if (authentic[index] === 0 || minted.ids[index] !== ids[index])
+    if (ciphertexts.authentic[index] === 0 || opened.authentic[index] === 0)
       answers.set(token, { code: 'original_not_authentic' })
-    else if (minted.tokens[index] !== token) answers.set(token, { code: 'token_not_authentic' })
     else if (inPart) answers.set(token, { field, value: revealPart(schema, values[index]!), partial: true })
     else answers.set(token, { field, value: values[index]! })
   }

@@ -3,7 +3,7 @@
 /** 128-bit SIV of a token as 32 lower-case hexadecimal digits. */
 export type TokenId = string
 
-/** What is stored for one token. `sealed` is SIV ‖ ciphertext under the field's data key. */
+/** What is stored for one token. `sealed` is the token key's ciphertext, sealed under the field's data key. */
 export interface SealedOriginal {
   readonly tokenId: TokenId
   readonly field: string

@@ -53,7 +53,7 @@ export function createTokenize(deps: {
     const { batchLimit, perMinute, perDay } = limitsOfCall(policy, isGranted ? named : byField.values())
     if (values.length > batchLimit) return refuse('batch_over_role_limit', `at most ${batchLimit} items in one call`)
 
-    const items = mintTokens(deps, byField, values)
+    const items = makeTokens(deps, byField, values)
     const grantedTokens = items.flatMap(item => ('token' in item ? [item.token] : []))
     const withheld = items.flatMap(item => ('error' in item ? [item.error.code] : []))
     await record({ grantedTokens, withheld, charge: { values: new Set(grantedTokens).size, perMinute, perDay } })
@@ -62,7 +62,7 @@ export function createTokenize(deps: {
 }
 
 /** One answer a value, in input order. */
-function mintTokens(
+function makeTokens(
   { fields, keys }: { readonly fields: FieldSchema; readonly keys: FieldKeys },
   byField: ReadonlyMap<string, Decision>,
   values: TokenizeRequest['values'],
@@ -82,8 +82,8 @@ function mintTokens(
     places.set(name, found)
   }
   for (const [field, found] of places) {
-    const mint = keys.mint(field, keys.primaryVersion('token', field))!
-    const { tokens } = mint.mint(packText(found.map(({ normalized }) => normalized)))
+    const tokenKey = keys.tokenKey(field, keys.primaryVersion('token', field))!
+    const tokens = tokenKey.tokensOf(packText(found.map(({ normalized }) => normalized)))
     for (const [order, { index }] of found.entries()) items[index] = { field, token: tokens[order]! }
   }
   return items

@@ -1,6 +1,6 @@
 import { packText, valueAt } from '../../crypto/byte-column.ts'
 import type { Sealer } from '../../crypto/seal.ts'
-import type { TokenMint } from '../../crypto/token.ts'
+import type { TokenKey } from '../../crypto/token.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { type Field, type FieldSchema, normalizeValue, type ValueRefused } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
@@ -10,7 +10,7 @@ import type { TokenizedValue } from './ports.ts'
 export interface Tokenizer {
   readonly fields: FieldSchema
   /**
-   * Normalizes, mints and seals n values of one field, in input order.
+   * Normalizes and tokenizes n values and seals their originals of one field, in input order.
    * @throws TokenvaultError `field_unknown`
    */
   tokenizeValues(field: string, values: readonly string[]): readonly (TokenizedValue | ValueRefused)[]
@@ -20,7 +20,7 @@ interface FieldState {
   readonly field: Field
   readonly tokenKeyVersion: number
   readonly dataKeyVersion: number
-  readonly mint: TokenMint
+  readonly tokenKey: TokenKey
   readonly sealer: Sealer
 }
 
@@ -30,9 +30,9 @@ export function createTokenizer(keys: FieldKeys, fields: FieldSchema): Tokenizer
   for (const field of fields.values()) {
     const tokenKeyVersion = keys.primaryVersion('token', field.name)
     const dataKeyVersion = keys.primaryVersion('data', field.name)
-    const mint = keys.mint(field.name, tokenKeyVersion)!
+    const tokenKey = keys.tokenKey(field.name, tokenKeyVersion)!
     const sealer = keys.sealer('data', field.name, dataKeyVersion)!
-    states.set(field.name, { field, tokenKeyVersion, dataKeyVersion, mint, sealer })
+    states.set(field.name, { field, tokenKeyVersion, dataKeyVersion, tokenKey, sealer })
   }
 
   return {
@@ -62,9 +62,8 @@ function tokenizeValues(
     accepted.push(normalized)
     places.push(index)
   }
-  const plaintexts = packText(accepted)
-  const { tokens, ids } = state.mint.mint(plaintexts)
-  const sealed = state.sealer.seal(plaintexts, ids)
+  const { tokens, ids, ciphertexts } = state.tokenKey.tokenize(packText(accepted))
+  const sealed = state.sealer.seal(ciphertexts, ids)
   const { tokenKeyVersion, dataKeyVersion } = state
   for (const [order, index] of places.entries()) {
     results[index] = {

@@ -34,6 +34,24 @@ export const oursWithOwnData: AesSivImplementation = {
   },
 }
 
+/** The SIV and the ciphertext apart, as tokens use them. */
+export const oursDetached: AesSivImplementation = {
+  name: 'tokenvault, detached',
+  encrypt(key, associatedData, plaintext) {
+    const bound = new AesSiv(key).bind(...associatedData)
+    const { sivs, ciphertexts } = bound.encryptDetached(packBytes([plaintext]))
+    if (!Buffer.from(sivs).equals(bound.sivs(packBytes([plaintext])))) throw new Error('SIVs alone are others')
+    return Buffer.concat([sivs, valueAt(ciphertexts, 0)])
+  },
+  decrypt(key, associatedData, encrypted) {
+    // A SIV that is too short has no place in detached columns.
+    if (encrypted.length < 16) return undefined
+    const column = { sivs: encrypted.subarray(0, 16), ciphertexts: packBytes([encrypted.subarray(16)]) }
+    const { plaintexts, authentic } = new AesSiv(key).bind(...associatedData).decryptDetached(column)
+    return authentic[0] === 1 ? valueAt(plaintexts, 0) : undefined
+  },
+}
+
 export const oracle: AesSivImplementation = {
   name: '@noble/ciphers',
   encrypt: (key, associatedData, plaintext) => aessiv(key, ...associatedData).encrypt(plaintext),

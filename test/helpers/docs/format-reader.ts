@@ -101,17 +101,29 @@ export function unwrapKey(kek: Uint8Array, wrapped: Uint8Array, tenant: string, 
 
 /** Tokens. */
 export function takeTokenApart(token: string) {
-  const [, field, version, payload] = /^([a-z][a-z0-9_]*?)_v([0-9]+)_([A-Za-z0-9_-]+)$/.exec(token)!
-  const bytes = Buffer.from(payload!, 'base64url')
-  return { field: field!, keyVersion: Number(version), id: bytes.subarray(0, 16), bytes }
+  const [, field, version, letters] = /^([a-z][a-z0-9_]*?)_v([0-9]+)_([A-Za-z0-9_-]{22})$/.exec(token)!
+  return { field: field!, keyVersion: Number(version), id: Buffer.from(letters!, 'base64url') }
 }
 
-export function makeToken(tokenKey: Uint8Array, tenant: string, field: string, version: number, value: string): string {
-  const sealed = sivSeal(tokenKey, [bindingOf('tokenvault/token/v1', tenant, field, version)], Buffer.from(value))
-  return `${field}_v${version}_${sealed.toString('base64url')}`
+export function makeToken(tokenKey: Uint8Array, tenant: string, field: string, version: number, value: string) {
+  const encrypted = sivSeal(tokenKey, [bindingOf('tokenvault/token/v1', tenant, field, version)], Buffer.from(value))
+  const id = encrypted.subarray(0, 16)
+  return { token: `${field}_v${version}_${id.toString('base64url')}`, id, ciphertext: encrypted.subarray(16) }
 }
 
-/** Originals, quarantined bodies. */
+/** Originals: the seal of the data key, and under it AES-SIV with the token id as its SIV. */
+export function openOriginal(
+  keys: { token: Uint8Array; tokenKeyVersion: number; data: Uint8Array; dataKeyVersion: number },
+  { tenant, field, id }: { tenant: string; field: string; id: Uint8Array },
+  sealed: Uint8Array,
+): { ciphertext: Buffer; value: string } {
+  const dataBinding = bindingOf('tokenvault/original/v1', tenant, field, keys.dataKeyVersion)
+  const ciphertext = sivOpen(keys.data, [dataBinding, id], sealed)
+  const tokenBinding = bindingOf('tokenvault/token/v1', tenant, field, keys.tokenKeyVersion)
+  return { ciphertext, value: sivOpen(keys.token, [tokenBinding], Buffer.concat([id, ciphertext])).toString('utf8') }
+}
+
+/** Quarantined bodies. */
 export function openSealed(
   key: Uint8Array,
   place: { label: string; tenant: string; field: string; keyVersion: number; id: Uint8Array },

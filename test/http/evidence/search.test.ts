@@ -98,7 +98,7 @@ t.test('a value is found under every version of its token key and of the audit k
   const { call, reveal, app, admin } = await startEvidenceApp(t, { keys: now })
   const tokenOf = (keys: FieldKeys, version: number) => {
     const bytes = Buffer.from('203.0.113.7')
-    return keys.mint('ip', version)!.mint({ bytes, offsets: Uint32Array.of(0, bytes.length) }).tokens[0]!
+    return keys.tokenKey('ip', version)!.tokensOf({ bytes, offsets: Uint32Array.of(0, bytes.length) })[0]!
   }
   const first = tokenOf(now, 1)
   const second = tokenOf(now, 2)
@@ -106,7 +106,7 @@ t.test('a value is found under every version of its token key and of the audit k
   await reveal([first], before)
   await reveal([first], now)
   await reveal([second], now)
-  await reveal(['ip_v2_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w'], now)
+  await reveal(['ip_v2_8mJXb0vZ2m1n0kq3TnXo1Q'], now)
   const sequencesOf = async (sought: object) =>
     (await searchAll(call, sought, 100)).filter(({ type }) => type === 'detokenize').map(({ sequence }) => sequence)
   for (const value of ['203.0.113.7', ' 203.0.113.7 ', '::ffff:203.0.113.7', '::FFFF:CB00:7107'])
@@ -136,7 +136,7 @@ t.test('a value is found under every version of its token key and of the audit k
 
 t.test('events of any shape are shown as far as they can be, and altered ones are not', async t => {
   const { call, admin, keys, tamper } = await startEvidenceApp(t)
-  const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w'
+  const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Q'
   const tokens = keys.digest.digest([token])
   const odd = [
     { tokens },
@@ -189,7 +189,7 @@ t.test('every way to the evidence is for auditors, is evidence itself, and tells
       },
     }),
   })
-  const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w'
+  const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Q'
   await reveal([token])
   await startMaker()()
   const operations = [
@@ -239,7 +239,7 @@ t.test(
   async t => {
     const policy = parsePolicy('version: 1\nroles: { auditor: { audit: true, budget: { per_minute: 2, per_day: 3 } } }')
     const { call } = await startEvidenceApp(t, { policy })
-    const byToken = { purpose, token: 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w' }
+    const byToken = { purpose, token: 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Q' }
     const guess = (n: number) => call('/search', { body: { purpose, field: 'ip', value: `203.0.113.${n}` } })
     for (const n of [1, 2]) t.equal((await guess(n)).status, 200)
     t.match(await guess(3), { status: 429, json: { code: 'budget_exceeded', window: 'minute' } })
@@ -249,7 +249,7 @@ t.test(
 
 t.test('hostile searches are refused by name and repeat nothing', async t => {
   const { call, reveal } = await startEvidenceApp(t)
-  const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Qk9cS1yWq2fT0w'
+  const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Q'
   await reveal([token])
   const wrong: [code: string, body: object | string][] = [
     ['request_invalid', { purpose }],

@@ -21,10 +21,11 @@ t.test('values get tokens and sealed originals in input order, refused ones a co
       ({ field, tokenKeyVersion, dataKeyVersion }) => `${field}${tokenKeyVersion}${dataKeyVersion}` === 'ip11',
     ),
   )
-  const { plaintexts } = fieldKeys.sealer('data', 'ip', 1)!.open(
-    packBytes(originals.map(({ sealed }) => sealed)),
-    originals.map(({ tokenId }) => tokenId),
-  )
+  const ids = originals.map(({ tokenId }) => tokenId)
+  const unsealed = fieldKeys.sealer('data', 'ip', 1)!.open(packBytes(originals.map(({ sealed }) => sealed)), ids)
+  t.same([...unsealed.authentic], [1, 1, 1])
+  t.notOk(unpackText(unsealed.plaintexts).join().includes('203.0'), 'under the seal is a ciphertext')
+  const { plaintexts } = fieldKeys.tokenKey('ip', 1)!.open(ids, unsealed.plaintexts)
   t.same(unpackText(plaintexts), ['203.0.113.7', '203.0.113.7', '2001:db8::1'], 'what is sealed is normalized')
   t.notOk(originals.some(({ sealed }) => Buffer.from(sealed).includes('203.0')))
 })

@@ -4,6 +4,7 @@ import { signWithDataDir } from '../embedded/issuer.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { Problem } from '../http/problems/problem.ts'
 import { developmentAudience, readRunning } from './local/state.ts'
+import { useProxies } from './process/proxies.ts'
 import { describeUnreadable } from './terminal/failure.ts'
 import { dataDirOption } from './terminal/options.ts'
 import { printable } from './terminal/print.ts'
@@ -44,6 +45,7 @@ export async function callApi<T>(options: ApiOptions, call: ApiCall): Promise<T>
     throw new TokenvaultError('usage', 'no API is known here; give --url, or run `tokenvault up` first')
   const endpoint = endpointOf(url, call.path)
   const jwt = await findJwt(options, call.roles)
+  useProxies(process.env)
   let response: Response
   try {
     response = await fetch(endpoint, {

@@ -1,3 +1,4 @@
+import type { Environment } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import { type App, createApp } from '../http/app.ts'
 import { clearProperties } from '../ingest/events/login-event.ts'
@@ -16,7 +17,7 @@ import { createOpenQuarantined } from '../vault/quarantine/sealed-bodies.ts'
 import { createQuarantineVerbs } from '../vault/quarantine/verbs.ts'
 import { createDetokenize } from '../vault/tokens/detokenize.ts'
 import { createTokenize } from '../vault/tokens/tokenize.ts'
-import { composeEvidence } from './evidence.ts'
+import { composeEvidence, composeSink } from './evidence.ts'
 import { readFields } from './fields.ts'
 import { policyPlace, watchPolicy } from './policy.ts'
 import { openSigningVault } from './vault.ts'
@@ -31,9 +32,11 @@ export interface ComposedApi {
 /**
  * Puts the API together, not yet listening.
  *
+ * @param environment what only the SDK of AWS reads
  * @throws TokenvaultError as openSigningVault, and `policy_invalid`
  */
-export async function composeApi(config: Config<'api'>, log: Log): Promise<ComposedApi> {
+export async function composeApi(config: Config<'api'>, log: Log, environment: Environment): Promise<ComposedApi> {
+  const sink = await composeSink(config, environment)
   const watched = watchPolicy(policyPlace(config), { fields: readFields(config), log })
   const policy = watched.current
   const vault = await openSigningVault(config, 'tokenvault api').catch(error => {
@@ -49,7 +52,7 @@ export async function composeApi(config: Config<'api'>, log: Log): Promise<Compo
     notifyApprovers: webhook?.notifyApprovers,
   })
   const originals = createOriginalReader(database)
-  const evidence = composeEvidence(config, vault, openAction, log)
+  const evidence = composeEvidence(config, vault, openAction, sink, log)
   const app = await createApp({
     log,
     verbs: {

@@ -1,3 +1,4 @@
+import type { Environment } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import type { Log } from '../log.ts'
 import { type OpenSink, openCheckpointSink } from '../publish/open-sink.ts'
@@ -10,6 +11,7 @@ import { createMakeCheckpoint } from '../vault/evidence/make-checkpoint.ts'
 import { createEvidenceVerbs, type EvidenceVerbs } from '../vault/evidence/proofs.ts'
 import { createProver } from '../vault/evidence/prove.ts'
 import { createSearchAudit, type SearchAudit } from '../vault/evidence/search.ts'
+import { composeAwsSettings } from './aws.ts'
 import type { SigningVault } from './vault.ts'
 
 /** What becomes of the audit log outside of requests, and who may read it inside of them. */
@@ -25,12 +27,12 @@ export function composeEvidence(
   config: Config<'api'>,
   vault: SigningVault,
   openAction: OpenAction,
+  sink: OpenSink | undefined,
   log: Log,
 ): ComposedEvidence {
   const { fields, database, keys, signer } = vault
   const reader = createAuditReader(database)
   const search = createAuditSearch(database)
-  const sink = openSink(config)
   const makeCheckpoint = createMakeCheckpoint({
     reader,
     store: createCheckpointStore(database),
@@ -67,7 +69,16 @@ export function composeEvidence(
   }
 }
 
-function openSink(config: Config<'api'>): OpenSink | undefined {
-  const { CHECKPOINT_URL: url, AWS_REGION: region, AWS_ENDPOINT_URL_S3: endpoint } = config
-  return url === undefined ? undefined : openCheckpointSink(url, { stdout: process.stdout, s3: { region, endpoint } })
+/**
+ * The sink that CHECKPOINT_URL names.
+ *
+ * @param environment what only the SDK of AWS reads
+ * @returns undefined where none is named
+ * @throws TokenvaultError `config_invalid`
+ */
+export async function composeSink(config: Config<'api'>, environment: Environment): Promise<OpenSink | undefined> {
+  const url = config.CHECKPOINT_URL
+  if (url === undefined) return undefined
+  const s3 = url.startsWith('s3:') ? await composeAwsSettings('s3', config, environment) : undefined
+  return openCheckpointSink(url, { stdout: process.stdout, s3 })
 }

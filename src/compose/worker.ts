@@ -34,7 +34,9 @@ export async function composeWorker(
 ): Promise<ComposedWorker> {
   const { log, environment, onBatch, observe } = options
   // Before the database, which would stay open if this failed.
-  const queue = composeQueue(config, log, environment, (mark, body) => firstIdentitySeal.open(mark, body, Date.now()))
+  const queue = await composeQueue(config, log, environment, (mark, body) =>
+    firstIdentitySeal.open(mark, body, Date.now()),
+  )
   const { fields, keys, database, tokenizeMessages, store } = await openIngestVault(config, 'tokenvault worker')
   const firstIdentitySeal = createFirstIdentitySeal(keys)
   const worker = createWorker({

@@ -125,7 +125,18 @@ const declared = {
   ),
   AWS_REGION: variable(
     ['worker', 'api', 'dlq'],
-    Type.String({ minLength: 1, default: 'us-east-1', description: 'Region of queue and bucket' }),
+    Type.Optional(
+      Type.String({ minLength: 1, description: 'Region of queue and bucket; a queue URL of AWS says its own' }),
+    ),
+  ),
+  AWS_DEFAULT_REGION: variable(
+    ['worker', 'api', 'dlq'],
+    Type.Optional(Type.String({ minLength: 1, description: 'What AWS_REGION is where that is not set' })),
+  ),
+  AWS_ENDPOINT_URL: variable(
+    ['worker', 'api', 'dlq'],
+    Type.Optional(Type.String({ pattern: '^https?://', description: 'Endpoint of every service of AWS' })),
+    checkUrl,
   ),
   AWS_ENDPOINT_URL_S3: variable(
     ['api'],
@@ -134,7 +145,9 @@ const declared = {
   ),
   AWS_ENDPOINT_URL_SQS: variable(
     ['worker', 'dlq'],
-    Type.Optional(Type.String({ pattern: '^https?://', description: 'SQS endpoint, for emulators' })),
+    Type.Optional(
+      Type.String({ pattern: '^https?://', description: 'Endpoint of SQS, where it is not the host of the queue URL' }),
+    ),
     checkUrl,
   ),
   SQS_PROTOCOL: variable(

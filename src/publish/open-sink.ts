@@ -1,8 +1,9 @@
 import type { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import type { AwsSettings } from '../aws/client-settings.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { CheckpointSink } from '../vault/evidence/ports.ts'
-import { createS3Sink, type S3SinkOptions } from './s3-sink.ts'
+import { createS3Sink } from './s3-sink.ts'
 import { createFileSink, createStdoutSink } from './sinks.ts'
 
 /** A sink, and how to let go of what it holds. */
@@ -18,7 +19,7 @@ export interface OpenSink extends CheckpointSink {
  */
 export function openCheckpointSink(
   url: string,
-  options: { readonly stdout: Writable; readonly s3: Omit<S3SinkOptions, 'bucket' | 'prefix'> },
+  options: { readonly stdout: Writable; readonly s3: AwsSettings | undefined },
 ): OpenSink {
   const { protocol, host, pathname } = new URL(url)
   switch (protocol) {
@@ -27,10 +28,10 @@ export function openCheckpointSink(
     case 'file:':
       return { ...createFileSink(fileURLToPath(url)), close() {} }
     case 's3:': {
+      if (options.s3 === undefined) break
       const prefix = decodeURIComponent(pathname).replace(/^\/+|\/+$/g, '')
       return createS3Sink({ ...options.s3, bucket: host, prefix })
     }
-    default:
-      throw new TokenvaultError('config_invalid', 'CHECKPOINT_URL must begin with stdout:, file: or s3:')
   }
+  throw new TokenvaultError('config_invalid', 'CHECKPOINT_URL must begin with stdout:, file: or s3:')
 }

@@ -1,16 +1,12 @@
 import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { type AwsSettings, awsClientConfig } from '../aws/client-settings.ts'
 import type { CheckpointSink, StoredCheckpoint } from '../vault/evidence/ports.ts'
 import { checkpointName, conflictError, publishError } from './sinks.ts'
 
-export interface S3SinkOptions {
+export interface S3SinkOptions extends AwsSettings {
   readonly bucket: string
   /** In front of the name, without a slash at its end; '' for none. */
   readonly prefix: string
-  readonly region: string
-  /** Of S3-compatible storage; AWS when absent. */
-  readonly endpoint?: string | undefined
-  /** The SDK's default provider chain when absent. */
-  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string } | undefined
   /** Milliseconds that a call may take; 5,000 when absent. */
   readonly callTimeoutMilliseconds?: number | undefined
 }
@@ -19,9 +15,6 @@ export interface S3SinkOptions {
 export interface S3Sink extends CheckpointSink {
   close(): void
 }
-
-// Without a logger of its own the SDK's HTTP handler writes its warnings to the console.
-const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} }
 
 /**
  * One object a checkpoint, put only where there is none (`If-None-Match: *`). It takes the permissions s3:PutObject and
@@ -72,25 +65,20 @@ async function compare(
 
 /** An SDK client that cannot hang. */
 function createS3Client(options: S3SinkOptions): S3Client {
-  const { callTimeoutMilliseconds = 5_000, endpoint, credentials, region } = options
+  const { callTimeoutMilliseconds = 5_000 } = options
   return new S3Client({
-    region,
+    ...awsClientConfig(options, {
+      connectMilliseconds: callTimeoutMilliseconds,
+      requestMilliseconds: callTimeoutMilliseconds,
+      idleMilliseconds: callTimeoutMilliseconds,
+      maxSockets: 4,
+    }),
     // Storage of one's own rarely has a host name for each bucket.
-    ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
-    ...(credentials === undefined ? {} : { credentials }),
+    forcePathStyle: options.endpoint !== undefined,
     // Checkpoints are signed; storage that knows no checksums but these would refuse the call.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
     // Tried again by the schedule, which also says so.
     maxAttempts: 2,
-    requestHandler: {
-      connectionTimeout: callTimeoutMilliseconds,
-      requestTimeout: callTimeoutMilliseconds,
-      throwOnRequestTimeout: true,
-      socketTimeout: callTimeoutMilliseconds,
-      httpAgent: { keepAlive: true, maxSockets: 4 },
-      httpsAgent: { keepAlive: true, maxSockets: 4 },
-      logger: silent,
-    },
   })
 }

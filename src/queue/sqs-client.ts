@@ -1,24 +1,14 @@
 import { GetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { AwsQueryProtocol } from '@aws-sdk/core/protocols'
+import { type AwsSettings, awsClientConfig } from '../aws/client-settings.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { QueueDepth } from '../ingest/ports.ts'
 
-/** Static credentials; emulators accept any. */
-export interface QueueCredentials {
-  readonly accessKeyId: string
-  readonly secretAccessKey: string
-  readonly sessionToken?: string
-}
-
 export type SqsProtocol = 'json' | 'query'
 
-export interface SqsClientOptions {
+/** The endpoint is the queue URL's host in most cases; absent where the SDK must choose another host for the region, as with FIPS. */
+export interface SqsClientOptions extends AwsSettings {
   readonly queueUrl: string
-  readonly region: string
-  /** Where to call instead of the queue URL's own host, for emulators. */
-  readonly endpoint?: string | undefined
-  /** The SDK's default provider chain when absent. */
-  readonly credentials?: QueueCredentials | undefined
   /** AWS JSON 1.0 when absent; `query` is what SQS spoke before, and old emulators still do. */
   readonly protocol?: SqsProtocol | undefined
   /** Milliseconds that a call may take beyond its long poll; 10,000 when absent. */
@@ -31,39 +21,26 @@ export const longestWaitSeconds = 20
 // Receivers (64 at most), the deletes of several batches and the heartbeat must never queue for a socket.
 const maxSockets = 256
 
-// Without a logger of its own the SDK's HTTP handler writes its warnings to the console.
-const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} }
-
 /** An SDK client that cannot hang and that spends no time on what the connection guarantees anyway. */
 export function createSqsClient(options: SqsClientOptions): SQSClient {
   const callTimeoutMilliseconds = options.callTimeoutMilliseconds ?? 10_000
   const isQuery = options.protocol === 'query'
   const client = new SQSClient({
-    region: options.region,
-    // The queue URL's host is where the queue is, on AWS too (FIPS and VPC endpoints have hosts of their own). Always
-    // saying so keeps the SDK from choosing between the two and from warning about it on the console.
-    endpoint: options.endpoint ?? new URL(options.queueUrl).origin,
-    useFipsEndpoint: false,
-    useDualstackEndpoint: false,
+    ...awsClientConfig(options, {
+      connectMilliseconds: Math.min(5_000, callTimeoutMilliseconds),
+      requestMilliseconds: callTimeoutMilliseconds,
+      // It also sees a long poll as idle, so it is longer than the longest.
+      idleMilliseconds: longestWaitSeconds * 1000 + callTimeoutMilliseconds,
+      maxSockets,
+    }),
+    // Otherwise the SDK chooses between endpoint and queue URL by itself, and prefers the URL to what a profile says.
+    useQueueUrlAsEndpoint: false,
     ...(isQuery ? { protocol: AwsQueryProtocol } : {}),
-    ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
     // TLS and TCP protect the bytes. The check costs 40 % of the CPU of a receive, and one bad sum would throw away
     // the whole receive, nine good messages with it.
     md5: false,
     maxAttempts: 3,
     retryMode: 'standard',
-    requestHandler: {
-      connectionTimeout: Math.min(5_000, callTimeoutMilliseconds),
-      requestTimeout: callTimeoutMilliseconds,
-      // Otherwise requestTimeout only warns, and a hung socket hangs the worker.
-      throwOnRequestTimeout: true,
-      // requestTimeout ends with the reply's headers; this one catches a body that never comes. It also sees a
-      // long poll as idle, so it is longer than the longest.
-      socketTimeout: longestWaitSeconds * 1000 + callTimeoutMilliseconds,
-      httpAgent: { keepAlive: true, maxSockets },
-      httpsAgent: { keepAlive: true, maxSockets },
-      logger: silent,
-    },
   })
   if (isQuery) {
     client.middlewareStack.add(next => args => next({ ...args, input: withOlderName(args.input) }), {

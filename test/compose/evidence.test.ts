@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t, { type Test } from 'tap'
-import { composeEvidence } from '../../src/compose/evidence.ts'
+import { composeEvidence, composeSink } from '../../src/compose/evidence.ts'
 import { type Environment, loadConfig } from '../../src/config/load.ts'
 import { loginFields } from '../../src/vault/fields/fields.ts'
 import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
@@ -23,7 +23,8 @@ async function compose(t: Test, environment: Environment = {}) {
   })
   const { log, logged } = createTestLog()
   const vault = { fields: loginFields, database, keys, signer }
-  const composed = composeEvidence(config, vault, () => Promise.reject(new Error('not asked')), log)
+  const sink = await composeSink(config, {})
+  const composed = composeEvidence(config, vault, () => Promise.reject(new Error('not asked')), sink, log)
   t.teardown(() => composed.close())
   return { ...evidence, composed, logged }
 }

@@ -35,7 +35,6 @@ t.test('what is set is read, the rest has defaults, numbers are numbers', async 
     DATABASE_POOL_MAX: 3,
     TENANT: 'default',
     KEK_PROVIDER: 'local',
-    AWS_REGION: 'us-east-1',
     SQS_PROTOCOL: 'json',
     WORKER_RECEIVERS: 4,
     WORKER_BATCH_MESSAGES: 1000,
@@ -117,6 +116,7 @@ t.test('wrong URLs, numbers and words are refused by name', async t => {
       ],
     ],
     ['worker', 'SQS_QUEUE_URL', ['queue', 'ftp://queue', 'sqs://queue', 'https://']],
+    ['worker', 'AWS_ENDPOINT_URL', ['localhost:4566', 'http://']],
     ['worker', 'AWS_ENDPOINT_URL_SQS', ['localhost:9324', 'http://', 'http://localhost:port']],
     [
       'worker',
@@ -248,7 +248,7 @@ t.test('checkpoints go to places that are plainly named', async t => {
     t.match(problem, /^CHECKPOINT_URL /, url)
     t.notMatch(problem, /hunter2/)
   }
-  t.match(loadConfig('api', api), { CHECKPOINT_SECONDS: 60, AWS_REGION: 'us-east-1' })
+  t.match(loadConfig('api', api), { CHECKPOINT_SECONDS: 60 })
 })
 
 t.test('the approval webhook has both its address and its secret, or neither', async t => {

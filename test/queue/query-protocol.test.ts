@@ -123,7 +123,7 @@ t.test('SQS_PROTOCOL=query makes the whole worker speak it', async t => {
     AWS_ENDPOINT_URL_SQS: endpoint,
     SQS_PROTOCOL: 'query',
   })
-  const queue = composeQueue(config, log, {})
+  const queue = await composeQueue(config, log, {})
   t.teardown(() => queue.close())
   const { drain, store } = await buildWorker(t, { queue: () => queue })
   await queue.send([...loginBodies(60), ...poison.map(({ body }) => body)])

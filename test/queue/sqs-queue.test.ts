@@ -166,6 +166,7 @@ t.test('a queue that is not there is refused by name', async t => {
   const { log } = createTestLog()
   const queue = createSqsQueue({
     queueUrl: `http://127.0.0.1:${server.port}/000000000000/nowhere`,
+    endpoint: `http://127.0.0.1:${server.port}`,
     region: 'us-east-1',
     credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
     log,

@@ -23,7 +23,7 @@ async function drain({ stack, log, signal }: StartedUp, bodies: readonly string[
   await prepareEmbedded(stack)
   if (signal.aborted) return
   const config = loadConfig('worker', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_worker') })
-  const queue = composeQueue(config, log, {})
+  const queue = await composeQueue(config, log, {})
   await queue.send(bodies)
   queue.close()
   const progress = createProgress(process.stderr.isTTY ? 'live' : 'lines')

@@ -44,6 +44,7 @@ export async function serveUntilStopped(options: UpOptions): Promise<void> {
     const api = await composeApi(
       loadConfig('api', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_api') }),
       log,
+      {},
     )
     closing.push(() => api.close())
     const listenOn = (port: number) => listen(api.app, { host, port })
@@ -87,7 +88,7 @@ interface Ingest {
 
 async function startIngest(stack: EmbeddedStack, log: Log, bodies: readonly string[]): Promise<Ingest> {
   const config = loadConfig('worker', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_worker') })
-  const queue = composeQueue(config, log, {})
+  const queue = await composeQueue(config, log, {})
   await queue.send(bodies)
   queue.close()
   const { promise: caughtUp, resolve } = Promise.withResolvers<void>()

@@ -18,7 +18,8 @@ const links: Readonly<Record<string, string>> = {
 const introduction = `# Configuration
 
 Environment variables. Any of them that is text can be given in a file instead, as \`NAME_FILE\`. Wrong or missing variables are reported all at
-once, and nothing starts. Each command lists its own variables in \`--help\`.
+once, and nothing starts. Each command lists its own variables in \`--help\`. What else the SDK of AWS and proxies read, and which variable wins, is in
+[operators.md](operators.md#aws-regions-endpoints-credentials-and-proxies).
 
 Files are read once, at the start, with two exceptions: \`POLICY_FILE\` is read again when it changes, and \`DATABASE_URL_FILE\` for
 [each new session](production.md#the-connection-url), because passwords are rotated and access tokens of databases live for minutes. To change any other secret,

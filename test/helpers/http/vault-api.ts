@@ -113,7 +113,7 @@ export async function startVaultApi(t: Test, options: Parameters<typeof createVa
     },
   })
   const config = loadConfig('api', world.environment)
-  const { app, close } = await composeApi(config, log)
+  const { app, close } = await composeApi(config, log, {})
   t.teardown(close)
   const origin = `http://127.0.0.1:${await listen(app, { host: '127.0.0.1', port: 0 })}`
   const call = (

@@ -225,7 +225,8 @@ export const errorCatalogue = {
   },
   approval_required: {
     meaning: 'The policy requires the approval of a second person.',
-    remedy: 'Wait until an approver has approved the request, then send the same call again with its approvalId.',
+    remedy:
+      'Wait until an approver has approved the request, then send the same call again with its approvalId. What nobody can approve fits again once enough of the window has passed.',
   },
   approval_unknown: {
     meaning: 'There is no request for approval with this id.',

@@ -399,6 +399,18 @@ table pii_vault.suspensions owner tokenvault_owner
   CREATE UNIQUE INDEX suspensions_pkey ON pii_vault.suspensions USING btree (principal)
   grant SELECT to tokenvault_api
 
+table pii_vault.taken_without_approval owner tokenvault_owner
+  -- What principals took without the approval of a second person: one row for each principal and ten minutes. A row is removed some time after it left the longest window, a week.
+  column principal uuid not null
+    -- Id of the principal: pii_vault.principal_id of issuer and subject.
+  column slot timestamp with time zone not null
+    -- When the ten minutes begin.
+  column "values" bigint not null
+    -- How many values were revealed to the principal in them.
+  constraint taken_without_approval_pkey PRIMARY KEY (principal, slot)
+  CREATE INDEX taken_without_approval_by_slot ON pii_vault.taken_without_approval USING btree (slot)
+  CREATE UNIQUE INDEX taken_without_approval_pkey ON pii_vault.taken_without_approval USING btree (principal, slot)
+
 view public.duplicate_devices owner tokenvault_owner
   -- Devices, as tokens, from which there was more than one login. Those that several users share have users > 1.
   column masked_device_id character varying(256)
@@ -565,6 +577,9 @@ DECLARE
   standings pii_vault.standing[];
   standing pii_vault.standing;
   action record;
+  change jsonb;
+  taken bigint;
+  nearest jsonb; -- null where the allowances hold the action
   admission jsonb;
   admissions jsonb[] := '{}';
 BEGIN
@@ -576,33 +591,50 @@ BEGIN
   standings := pii_vault.read_standings(request -> 'principals', moment);
 
   FOR action IN
-    SELECT principal + 1 AS place, coalesce("values", 0) AS taken, "perMinute" AS per_minute, "perDay" AS per_day, change
+    SELECT principal + 1 AS place, coalesce("values", 0) AS taken, "perMinute" AS per_minute, "perDay" AS per_day,
+      "withoutApproval" AS without_approval, given.change, otherwise
     FROM ROWS FROM (jsonb_to_recordset(request -> 'actions')
-      AS (principal integer, "values" bigint, "perMinute" bigint, "perDay" bigint, change jsonb)) WITH ORDINALITY
+      AS (principal integer, "values" bigint, "perMinute" bigint, "perDay" bigint, "withoutApproval" jsonb, change jsonb,
+        otherwise jsonb)) WITH ORDINALITY AS given
     ORDER BY ordinality
   LOOP
     standing := standings[action.place];
+    change := action.change;
+    taken := action.taken;
+    nearest := pii_vault.check_allowances(standing, action.without_approval);
     admission := NULL;
+    IF nearest IS NOT NULL AND change IS NULL THEN
+      change := action.otherwise;
+      taken := 0;
+    END IF;
     IF standing.is_suspended THEN
       admission := '{"code": "principal_suspended"}';
-    ELSIF action.change IS NOT NULL THEN
-      admission := pii_vault.check_change(action.change, standing, moment);
+    ELSIF change IS NOT NULL THEN
+      admission := pii_vault.check_change(change, standing, moment);
+      IF nearest IS NOT NULL AND admission -> 'code' IS NULL THEN
+        admission := coalesce(admission, '{}') || jsonb_build_object('withoutApproval', nearest);
+      END IF;
+    ELSIF nearest IS NOT NULL THEN
+      admission := jsonb_build_object('code', 'approval_required', 'withoutApproval', nearest);
     END IF;
-    IF action.taken > 0 AND admission -> 'code' IS NULL THEN
-      admission := coalesce(pii_vault.check_charge(standing, action.taken, action.per_minute, action.per_day, moment), admission);
+    IF taken > 0 AND admission -> 'code' IS NULL THEN
+      admission := coalesce(pii_vault.check_charge(standing, taken, action.per_minute, action.per_day, moment), admission);
     END IF;
 
     -- Only now, so that a call that the budget refuses does not use up its approval.
     IF admission -> 'code' IS NULL THEN
-      standing.charged := standing.charged + action.taken;
+      standing.charged := standing.charged + taken;
+      IF action.without_approval IS NOT NULL THEN
+        standing.unapproved := standing.unapproved + taken;
+      END IF;
       standings[action.place] := standing;
-      IF action.change ->> 'kind' = 'lift_suspension' THEN
+      IF change ->> 'kind' = 'lift_suspension' THEN
         -- A lift forgets what was spent, also by earlier actions of this group: so these are applied first, and all is read again.
         PERFORM pii_vault.apply_charges(standings, moment);
-        PERFORM pii_vault.apply_change(action.change, admission, standing, moment);
+        PERFORM pii_vault.apply_change(change, admission, standing, moment);
         standings := pii_vault.read_standings(request -> 'principals', moment);
-      ELSIF action.change IS NOT NULL THEN
-        PERFORM pii_vault.apply_change(action.change, admission, standing, moment);
+      ELSIF change IS NOT NULL THEN
+        PERFORM pii_vault.apply_change(change, admission, standing, moment);
       END IF;
     ELSIF admission ->> 'window' = 'day' THEN
       standings[action.place].is_suspended := true;
@@ -736,6 +768,57 @@ BEGIN
       (SELECT principal, slot_seconds, slot FROM pii_vault.spending
         WHERE slot_seconds = 3600 AND slot <= moment - interval '25 hours' ORDER BY slot LIMIT 100 + opened));
   END IF;
+  WITH added AS (
+    INSERT INTO pii_vault.taken_without_approval AS taken (principal, slot, "values")
+    SELECT standing.principal, date_bin('10 minutes', moment, 'epoch'), standing.unapproved
+    FROM unnest(standings) AS standing
+    WHERE standing.unapproved > 0
+    ON CONFLICT (principal, slot) DO UPDATE SET "values" = taken."values" + excluded."values"
+    RETURNING xmax = 0 AS is_new
+  )
+  SELECT count(*) FILTER (WHERE is_new) INTO opened FROM added;
+  IF opened > 0 THEN
+    DELETE FROM pii_vault.taken_without_approval WHERE (principal, slot) IN (
+      SELECT principal, slot FROM pii_vault.taken_without_approval
+      WHERE slot <= moment - interval '7 days 10 minutes' ORDER BY slot LIMIT 100 + opened);
+  END IF;
+END
+$function$
+
+function pii_vault.check_allowances(pii_vault.standing,jsonb) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.check_allowances(standing pii_vault.standing, terms jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  asked bigint := terms -> 'asked';
+  allowances jsonb;
+  allowance jsonb;
+  remaining bigint;
+  most bigint;
+  nearest jsonb;
+BEGIN
+  IF asked > 0 THEN
+    FOR allowances IN SELECT jsonb_array_elements(terms -> 'allowances') LOOP
+      most := NULL;
+      FOR allowance IN SELECT jsonb_array_elements(allowances) LOOP
+        -- A window that was not read holds nothing.
+        remaining := coalesce((allowance -> 'values')::bigint - standing.unapproved
+          - (standing.taken -> (allowance ->> 'windowSeconds'))::bigint, 0);
+        IF most IS NULL OR remaining > most THEN
+          most := remaining;
+          nearest := jsonb_build_object('above', allowance -> 'values', 'windowSeconds', allowance -> 'windowSeconds',
+            'left', greatest(remaining, 0));
+        END IF;
+      END LOOP;
+      IF most < asked THEN
+        RETURN nearest;
+      END IF;
+    END LOOP;
+  END IF;
+  RETURN NULL;
 END
 $function$
 
@@ -827,9 +910,11 @@ DECLARE
   standing pii_vault.standing;
 BEGIN
   FOR action IN
-    SELECT principal + 1 AS place, coalesce("values", 0) AS taken, "perMinute" AS per_minute, "perDay" AS per_day, change
+    SELECT principal + 1 AS place, coalesce("values", 0) AS taken, "perMinute" AS per_minute, "perDay" AS per_day,
+      "withoutApproval" AS without_approval, change
     FROM ROWS FROM (jsonb_to_recordset(actions)
-      AS (principal integer, "values" bigint, "perMinute" bigint, "perDay" bigint, change jsonb)) WITH ORDINALITY
+      AS (principal integer, "values" bigint, "perMinute" bigint, "perDay" bigint, "withoutApproval" jsonb, change jsonb))
+      WITH ORDINALITY
     ORDER BY ordinality
   LOOP
     standing := standings[action.place];
@@ -837,6 +922,12 @@ BEGIN
     IF action.change IS NOT NULL OR standing.is_suspended OR action.taken > 0 AND (
       standing.day_values + standing.charged > action.per_day OR standing.minute_values + standing.charged > action.per_minute) THEN
       RETURN NULL;
+    END IF;
+    IF action.without_approval IS NOT NULL THEN
+      IF pii_vault.check_allowances(standing, action.without_approval) IS NOT NULL THEN
+        RETURN NULL;
+      END IF;
+      standing.unapproved := standing.unapproved + action.taken;
     END IF;
     standings[action.place] := standing;
   END LOOP;
@@ -1039,9 +1130,16 @@ BEGIN
         WHERE spent.principal = id AND spent.slot_seconds = 10 AND spent.slot > moment - interval '70 seconds'), 0),
       coalesce((SELECT sum(spent."values") FROM pii_vault.spending AS spent
         WHERE spent.principal = id AND spent.slot_seconds = 3600 AND spent.slot > moment - interval '25 hours'), 0),
+      0,
+      CASE WHEN jsonb_array_length(windows) > 0 THEN
+        (SELECT jsonb_object_agg(seconds,
+          coalesce((SELECT sum(taken."values") FROM pii_vault.taken_without_approval AS taken
+            WHERE taken.principal = id AND taken.slot > moment - make_interval(secs => seconds::integer + 600)), 0))
+        FROM jsonb_array_elements_text(windows) AS seconds)
+      END,
       0)::pii_vault.standing ORDER BY place)
     FROM (
-      SELECT place, named ->> 'issuer' AS issuer, named ->> 'subject' AS subject,
+      SELECT place, named ->> 'issuer' AS issuer, named ->> 'subject' AS subject, named -> 'windows' AS windows,
         pii_vault.principal_id(named ->> 'issuer', named ->> 'subject') AS id
       FROM jsonb_array_elements(principals) WITH ORDINALITY AS given (named, place)
     ) AS named_principals);

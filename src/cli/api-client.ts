@@ -74,10 +74,11 @@ class ApiRefused extends TokenvaultError {
 
   /** @param retryAfter seconds, as the reply’s header has them */
   constructor(status: number, problem: Partial<Problem>, retryAfter: string | null) {
-    const { code, title, detail, window, requestId, remedy } = problem
+    const { code, title, detail, window, withoutApproval, requestId, remedy } = problem
     const notes = [
       ...(detail === undefined ? [] : [asSentence(detail)]),
       ...(window === undefined ? [] : [`It is the budget of a ${window}.`]),
+      ...(withoutApproval === undefined ? [] : [describeRemaining(withoutApproval)]),
       ...(retryAfter === null ? [] : [`Retry-After: ${retryAfter} seconds.`]),
     ]
     super('api_refused', printable([`${status} ${code}: ${title} (request ${requestId}).`, ...notes].join(' ')))
@@ -88,6 +89,11 @@ class ApiRefused extends TokenvaultError {
   override get remedy(): string {
     return this.#remedy
   }
+}
+
+/** What a caller may still take without a second person, in a sentence. */
+export function describeRemaining({ above, windowSeconds, left }: NonNullable<Problem['withoutApproval']>): string {
+  return `Without an approval, ${left} of ${above} values in ${windowSeconds / 3600} hours are left.`
 }
 
 function asSentence(text: string): string {

@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import { coalesce } from '../concurrency/coalesce.ts'
 import { TokenvaultError } from '../errors.ts'
 import { leafHash } from '../tlog/merkle.ts'
-import type { Action, ActionLog, Admission, CommittedAction } from '../vault/admission/ports.ts'
+import type { Action, ActionLog, Admission, AuditEvent, Change, CommittedAction } from '../vault/admission/ports.ts'
 import { bytesArray } from './postgres/array-literal.ts'
 import { inTransaction, namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
 
@@ -40,23 +40,29 @@ export function createActionLog(database: TokenvaultDatabase): ActionLog {
 }
 
 async function commitGroup(database: TokenvaultDatabase, group: readonly Waiting[]): Promise<CommittedAction[]> {
-  const request = describeActions(group.map(({ action }) => action))
-  if (group.every(({ action }) => action.change === undefined)) {
+  const actions = group.map(({ action }) => action)
+  if (actions.every(({ change }) => change === undefined)) {
     const events = group.map(({ plainEvent }) => plainEvent)
     const statement = sql<{ first: string | null }>`
-      select pii_vault.commit_plain_actions(${request}::jsonb, ${bytesArray(events)}::bytea[]) as first`
+      select pii_vault.commit_plain_actions(${describeActions(actions)}::jsonb, ${bytesArray(events)}::bytea[]) as first`
     const { rows } = await retryingConflicts(() => statement.execute(database))
     const first = rows[0]!.first
     if (first !== null) return events.map((event, index) => place(Number(first) + index, event, plain))
   }
 
+  // Made only now: nearly every action is held by its allowances.
+  const instead = actions.map(({ otherwise }) => otherwise?.())
+  const request = describeActions(
+    actions,
+    instead.map(made => made?.change),
+  )
   // Each statement must see what was committed while it waited for the head, whatever the session's default is.
   return inTransaction(database, async transaction => {
     const admitted = await sql<{ admissions: (StoredAdmission | null)[] }>`
       select pii_vault.admit_actions(${request}::jsonb) as admissions`.execute(transaction)
     const admissions = admitted.rows[0]!.admissions.map(toAdmission)
     const events = group.map(({ action, plainEvent }, index) =>
-      admissions[index] === plain ? plainEvent : serialize(action, admissions[index]!),
+      admissions[index] === plain ? plainEvent : serialize(action, admissions[index]!, instead[index]?.event),
     )
     const appended = await sql<{ first: string }>`
       select pii_vault.append_audit(${bytesArray(events)}::bytea[]) as first`.execute(transaction)
@@ -72,39 +78,50 @@ type StoredAdmission = Partial<
 
 function toAdmission(stored: StoredAdmission | null): Admission {
   if (stored === null) return plain
-  const { code, window, retryAfterSeconds, approvalId, approvalState, approvalExpiresAt } = stored
+  const { code, window, retryAfterSeconds, approvalId, approvalState, approvalExpiresAt, withoutApproval } = stored
+  const remaining = withoutApproval === undefined ? {} : { withoutApproval }
   if (code !== undefined)
     return {
       allowed: false,
       code,
       ...(window === undefined ? {} : { window }),
       ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+      ...remaining,
     }
   if (approvalId === undefined || approvalState === undefined || approvalExpiresAt === undefined) return plain
-  return { allowed: true, approvalId, approvalState, approvalExpiresAt }
+  return { allowed: true, approvalId, approvalState, approvalExpiresAt, ...remaining }
 }
 
-/** The actions as `pii_vault.admit_actions` takes them: each principal once, since a group is many actions of few. */
-function describeActions(actions: readonly Action[]): string {
-  const places = new Map<string, number>()
-  const principals: { issuer: string; subject: string }[] = []
-  const described = actions.map(({ principal: { issuer, subject, roles }, purpose, charge, change }) => {
+/**
+ * The actions as `pii_vault.admit_actions` takes them: each principal once, since a group is many actions of few.
+ *
+ * @param instead the requests for approval that take the place of actions which no allowance holds
+ */
+function describeActions(actions: readonly Action[], instead: readonly (Change | undefined)[] = []): string {
+  const principals = new Map<string, { place: number; issuer: string; subject: string; windows: Set<number> }>()
+  const described = actions.map(({ principal: { issuer, subject, roles }, purpose, charge, change }, index) => {
     const name = JSON.stringify([issuer, subject])
-    if (!places.has(name)) {
-      places.set(name, principals.length)
-      principals.push({ issuer, subject })
-    }
-    return { principal: places.get(name), ...charge, change: change && { ...change, roles, purpose } }
+    const known = principals.get(name) ?? { place: principals.size, issuer, subject, windows: new Set() }
+    principals.set(name, known)
+    const allowances = charge?.withoutApproval?.allowances.flat() ?? []
+    for (const { windowSeconds } of allowances) known.windows.add(windowSeconds)
+    const whole = (made: Change | undefined) => made && { ...made, roles, purpose }
+    return { principal: known.place, ...charge, change: whole(change), otherwise: whole(instead[index]) }
   })
-  return JSON.stringify({ principals, actions: described })
+  const named = [...principals.values()].map(({ issuer, subject, windows }) => {
+    return { issuer, subject, windows: [...windows] }
+  })
+  return JSON.stringify({ principals: named, actions: described })
 }
 
 /** What is hashed is exactly what is stored. */
-function serialize({ events: { admitted, refused } }: Action, admission: Admission): Buffer {
-  let event = admitted
+function serialize({ events, change }: Action, admission: Admission, instead?: AuditEvent): Buffer {
+  let event = events.admitted
   // Both members are there already, so their places in the text are the same for every admission.
-  if (!admission.allowed) event = { ...refused, code: admission.code }
-  else if (admission.approvalId !== undefined) event = { ...admitted, approval: admission.approvalId }
+  if (!admission.allowed) event = { ...events.refused, code: admission.code }
+  else if (admission.approvalId !== undefined) {
+    event = { ...(change === undefined && instead !== undefined ? instead : event), approval: admission.approvalId }
+  }
   return Buffer.from(JSON.stringify(event), 'utf8')
 }
 

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
+import { type ApiOptions, addApiOptions, callApi, describeRemaining } from '../api-client.ts'
 import { print, printable } from '../terminal/print.ts'
 import { tellRefusedItems } from '../terminal/refused-items.ts'
 
@@ -15,6 +15,7 @@ interface OpenApproval {
   readonly id: string
   readonly state: 'pending' | 'approved'
   readonly expiresAt: string
+  readonly withoutApproval?: { readonly above: number; readonly windowSeconds: number; readonly left: number }
 }
 
 /** Exit code of a call that waits for approval: nothing failed, and nothing was given. */
@@ -61,8 +62,9 @@ async function detokenize(tokens: string[], options: Options): Promise<void> {
   tellRefusedItems(results ?? [])
 }
 
-function tellHowToGoOn({ id, state, expiresAt }: OpenApproval): string {
+function tellHowToGoOn({ id, state, expiresAt, withoutApproval }: OpenApproval): string {
   const again = `run the same command again with --approval ${id}`
   if (state === 'approved') return `this call is approved until ${expiresAt}: ${again}.`
-  return `this call needs an approval, asked for until ${expiresAt}. When an approver has run \`tokenvault approval approve ${id}\`, ${again}, within 15 minutes.`
+  const why = withoutApproval === undefined ? '' : ` ${describeRemaining(withoutApproval)}`
+  return `this call needs an approval, asked for until ${expiresAt}.${why} When an approver has run \`tokenvault approval approve ${id}\`, ${again}, within 15 minutes.`
 }

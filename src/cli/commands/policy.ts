@@ -7,7 +7,15 @@ import { errorCatalogue, TokenvaultError } from '../../errors.ts'
 import { checkPurpose } from '../../vault/admission/open-action.ts'
 import type { FieldSchema } from '../../vault/fields/fields.ts'
 import { listMatrix, type MatrixRow } from '../../vault/policy/matrix.ts'
-import { type Decision, decide, type Limits, limitsOf, type Operation, type Policy } from '../../vault/policy/policy.ts'
+import {
+  type Allowance,
+  type Decision,
+  decide,
+  type Limits,
+  limitsOf,
+  type Operation,
+  type Policy,
+} from '../../vault/policy/policy.ts'
 import { describeUnreadable } from '../terminal/failure.ts'
 import { collect, environmentHelp } from '../terminal/options.ts'
 import { printable } from '../terminal/print.ts'
@@ -74,14 +82,14 @@ function addMatrix(parent: Command): void {
 }
 
 function formatRows(rows: readonly MatrixRow[]): string {
-  const cells = rows.map(({ role, field, purpose, detokenize, tokenize, ticket, approval }) => [
+  const cells = rows.map(({ role, field, purpose, detokenize, tokenize, ticket, approval, approvalWindowSeconds }) => [
     role,
     field,
     purpose,
     detokenize,
     tokenize ? 'yes' : 'no',
     ticket,
-    typeof approval === 'number' ? `above ${approval}` : approval,
+    typeof approval === 'number' ? `above ${approval} in ${hours(approvalWindowSeconds!)}` : approval,
   ])
   const header = ['role', 'field', 'purpose', 'detokenize', 'tokenize', 'ticket', 'approval']
   return `${formatTextTable(header, cells)}\n\n* every other purpose`
@@ -145,16 +153,24 @@ function describe(
 ): string {
   const by = rule === undefined ? '' : ` (role ${rule}, ${at})`
   if (code !== undefined) return `refused: ${code}. ${errorCatalogue[code].meaning}${by}`
-  const { batchLimit, perMinute, perDay, approvalAbove } = limits!
+  const { batchLimit, perMinute, perDay, withoutApproval } = limits!
   const budgets = [
     ...(perMinute === undefined ? [] : [`${perMinute} values a minute`]),
     ...(perDay === undefined ? [] : [`${perDay} values a day`]),
   ]
   const approval = needsApproval
     ? ['a second person approves each call']
-    : approvalAbove === undefined
+    : withoutApproval === undefined
       ? []
-      : [`a second person approves above ${approvalAbove} values`]
+      : [`a second person approves above ${withoutApproval.map(describeAllowance).join(' and ')}`]
   const bounds = [`${batchLimit} items a call`, ...budgets, ...(operation === 'tokenize' ? [] : approval)]
   return `${operation === 'tokenize' ? 'permitted' : level}${by}\nlimits: ${bounds.join(', ')}`
+}
+
+function describeAllowance({ values, windowSeconds }: Allowance): string {
+  return `${values} values in ${hours(windowSeconds)}`
+}
+
+function hours(seconds: number): string {
+  return `${seconds / 3600} h`
 }

@@ -1,5 +1,6 @@
 import { type ErrorCode, errorCatalogue, TokenvaultError } from '../../errors.ts'
-import { BudgetExceeded } from '../../vault/admission/open-action.ts'
+import { ApprovalRequired, BudgetExceeded } from '../../vault/admission/open-action.ts'
+import type { Remaining } from '../../vault/admission/ports.ts'
 
 /**
  * Where each code may appear over HTTP: the status of a problem, `item` for a code that stands only beside one item
@@ -58,7 +59,7 @@ export const appearance = {
   budget_exceeded: 429,
   principal_suspended: 403,
   suspension_unknown: 404,
-  approval_required: 'never',
+  approval_required: 403,
   approval_unknown: 404,
   approval_self: 403,
   approval_settled: 409,
@@ -132,6 +133,7 @@ export interface Problem {
   readonly requestId: string
   readonly items?: BatchRefused['items']
   readonly window?: BudgetExceeded['window']
+  readonly withoutApproval?: Remaining
 }
 
 /**
@@ -155,6 +157,7 @@ export function describeProblem(error: TokenvaultError, requestId: string): Prob
     requestId,
     ...(error instanceof BatchRefused ? { items: error.items } : {}),
     ...(error instanceof BudgetExceeded ? { window: error.window } : {}),
+    ...(error instanceof ApprovalRequired ? { withoutApproval: error.withoutApproval } : {}),
   }
 }
 

@@ -14,6 +14,19 @@ function codeList(title: string, lead: string, codes: readonly (keyof typeof err
 export const itemCodeSchema = codeList('ItemErrorCode', 'Why one item of a batch got no answer:', itemCodes)
 export const errorCodeSchema = codeList('ErrorCode', 'What stopped a request as a whole:', problemCodes)
 
+/** What a caller may still take without a second person. */
+export const remainingSchema = Type.Object(
+  {
+    above: Type.Integer({ description: 'Values that the caller may take in the window without an approval.' }),
+    windowSeconds: Type.Integer({ description: 'Length of the window.' }),
+    left: Type.Integer({ description: 'How many of them are left now.' }),
+  },
+  {
+    title: 'WithoutApproval',
+    description: 'Where the number of values is why a second person is needed: how many the caller may take without.',
+  },
+)
+
 /** An item's refusal; its neighbours are answered all the same. */
 export const itemErrorSchema = Type.Object({ code: itemCodeSchema }, { title: 'ItemError' })
 
@@ -36,6 +49,7 @@ export const problemSchema = Type.Object(
           'With `budget_exceeded` only: the budget that the call exceeds. Whoever exceeds the budget of a day is suspended.',
       }),
     ),
+    withoutApproval: Type.Optional(remainingSchema),
     items: Type.Optional(
       Type.Array(Type.Object({ index: Type.Integer({ minimum: 0 }), code: itemCodeSchema }), {
         description: 'With `batch_refused` only: the items that failed, by their index in the request.',

@@ -12,7 +12,7 @@ const schema = {
   description:
     'Privileged and audited as `detokenize` is: nothing is returned unless the evidence was committed first. A body may ' +
     'hold any value, so it takes roles that operate the quarantine and that reveal every field in full (`operator` and ' +
-    '`investigator`), and counts against their budget as one value of each field.',
+    '`investigator`), and counts against their budget, and as taken without an approval, as one value of each field.',
   tags: ['quarantine'],
   security: [{ accessToken: [] }],
   params: entryParams,
@@ -24,6 +24,7 @@ const schema = {
     'purpose_missing',
     'purpose_invalid',
     'budget_exceeded',
+    'approval_required',
     'quarantine_unknown',
     'quarantine_settled',
     'quarantine_unreadable',

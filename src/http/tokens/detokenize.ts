@@ -6,13 +6,18 @@ import { principalOf } from '../auth/authentication.ts'
 import { operation } from '../operation.ts'
 import { privilegedProblems } from '../problems/by-operation.ts'
 import { BatchRefused } from '../problems/problem.ts'
-import { itemErrorSchema } from '../problems/schemas.ts'
+import { itemErrorSchema, remainingSchema } from '../problems/schemas.ts'
 import { batchSize, purposeSchema, receiptSchema, ticketSchema } from './schemas.ts'
 
 const token = 'ip_v1_WeHPqziSnryoK7aMD4uLDg'
 const unknown = 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQ'
 
-const approval = { id: '5b0e7a52-6f1c-4d39-9a40-0d6c5b1f2e77', state: 'pending', expiresAt: '2026-11-22T10:20:30.000Z' }
+const approval = {
+  id: '5b0e7a52-6f1c-4d39-9a40-0d6c5b1f2e77',
+  state: 'pending',
+  expiresAt: '2026-11-22T10:20:30.000Z',
+  withoutApproval: { above: 5000, windowSeconds: 86_400, left: 1 },
+}
 const receipt = {
   log: 'tokenvault/default',
   sequence: 4711,
@@ -78,6 +83,7 @@ const pending = Type.Object(
           format: 'date-time',
           description: 'When the request expires; once it is approved, when the approval expires.',
         }),
+        withoutApproval: Type.Optional(remainingSchema),
       },
       { title: 'OpenApproval' },
     ),
@@ -93,7 +99,7 @@ const schema = {
     'Answers up to 10,000 tokens, each on its own: a token that cannot be answered gets an error code, and the others get ' +
     'their values. Nothing is returned unless the audit event of this call was committed first; `receipt` proves that it was. ' +
     'A token of a field that you may not reveal is refused from its prefix alone, whether or not the vault holds it. ' +
-    'Values count against the budgets of your roles. Where the policy asks for a second person, nothing is looked up and the ' +
+    'Values count against the budgets of your roles. Where the policy asks for a second person, no value is told and the ' +
     'reply is 202: repeat the call with `approvalId` within 15 minutes of the approval. ' +
     '`POST /detokenize` is the same operation.',
   tags: ['tokens'],
@@ -145,7 +151,7 @@ const schema = {
     },
   },
   'x-accepted': {
-    description: 'A second person has to approve this call first. Nothing was looked up.',
+    description: 'A second person has to approve this call first. Nothing of it was told or counted.',
     examples: { pending: { summary: 'Waiting for an approver', value: { approval, receipt } } },
   },
 } as const

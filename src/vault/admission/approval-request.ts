@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { FieldKeys } from '../keys/field-keys.ts'
-import type { Decision } from '../policy/policy.ts'
+import { type Decision, sumOf } from '../policy/policy.ts'
 import type { Change } from './ports.ts'
 
 /** All that an approval is for. */
@@ -33,7 +33,7 @@ export function describeApproval(
     digest,
     ticket: call.ticket,
     reveal,
-    values: [...asked.values()].reduce((sum, count) => sum + count, 0),
+    values: sumOf(asked),
     fields: Object.fromEntries(asked),
   }
 }

@@ -12,6 +12,7 @@ import type {
   CommittedAction,
   NotifyApprovers,
   Principal,
+  Remaining,
 } from './ports.ts'
 
 /** Who asks for what. */
@@ -30,6 +31,9 @@ export type ActionCall = {
   | { readonly operation: Exclude<AuditEvent['type'], RevealingOperation>; readonly purpose?: never }
 )
 
+/** The change with which a second person is asked. */
+export type RequestApproval = Extract<Change, { readonly kind: 'request_approval' }>
+
 /** Operations that reveal something about values take a purpose; no other operation does. */
 type RevealingOperation = 'detokenize' | 'tokenize' | 'quarantine_open' | 'audit_search'
 
@@ -47,6 +51,8 @@ export interface ActionOutcome {
   readonly refusal?: ErrorCode
   readonly charge?: Charge | undefined
   readonly change?: Change | undefined
+  /** Makes the request for approval that takes the place of the action where an allowance of the charge does not hold it. */
+  readonly otherwise?: (() => RequestApproval) | undefined
   /** How many of `grantedTokens` were revealed in part only. */
   readonly partial?: number
   /** The request for approval that the action is about; absent where the change names it. */
@@ -71,7 +77,7 @@ export interface OpenedAction {
    * Has the action admitted and its evidence committed, and approvers told of a new request for approval.
    *
    * @throws TokenvaultError `audit_unavailable`, and then nothing at all may be told; or the code of an admission that
-   *   refuses, which is on record then (`budget_exceeded` as BudgetExceeded)
+   *   refuses, which is on record then (`budget_exceeded` as BudgetExceeded, `approval_required` as ApprovalRequired)
    */
   record(outcome?: ActionOutcome): Promise<CommittedAction>
   /** Records that the action is refused as a whole. @throws TokenvaultError the code, or as `record` */
@@ -90,6 +96,16 @@ export class BudgetExceeded extends TokenvaultError {
     super('budget_exceeded')
     this.window = window
     this.retryAfterSeconds = Math.max(1, Math.ceil(retryAfterSeconds))
+  }
+}
+
+/** An action that nobody can approve would take more values than its principal may take without a second person. */
+export class ApprovalRequired extends TokenvaultError {
+  readonly withoutApproval: Remaining
+
+  constructor(withoutApproval: Remaining) {
+    super('approval_required')
+    this.withoutApproval = withoutApproval
   }
 }
 
@@ -116,18 +132,30 @@ export function createOpenAction(deps: {
     const policy = deps.policy()
 
     const record = async (outcome: ActionOutcome = {}): Promise<CommittedAction> => {
-      const { charge, change } = outcome
+      const { charge, change, otherwise } = outcome
+      let request = change?.kind === 'request_approval' ? change : undefined
       let committed: CommittedAction
       try {
-        const events = describeEvents(call, outcome, { at: now(), keys, policy })
-        committed = await log.commit({ principal, purpose, charge, change, events })
+        const context = { at: now(), keys, policy }
+        const askInstead = (makeRequest: () => RequestApproval) => {
+          request ??= makeRequest()
+          return { change: request, event: describeEvents(call, { change: request }, context).admitted }
+        }
+        committed = await log.commit({
+          principal,
+          purpose,
+          charge,
+          change,
+          otherwise: otherwise && (() => askInstead(otherwise)),
+          events: describeEvents(call, outcome, context),
+        })
       } catch (cause) {
         // Whatever went wrong, the caller learns one thing: there is no evidence, so there is no answer.
         throw new TokenvaultError('audit_unavailable', undefined, { cause })
       }
       const { admission } = committed
       if (!admission.allowed) throw refusalOf(admission)
-      const notice = noticeOf(call, outcome, admission)
+      const notice = noticeOf(call, request, admission)
       if (notice !== undefined) notifyApprovers?.(notice)
       return committed
     }
@@ -146,19 +174,20 @@ export function createOpenAction(deps: {
 }
 
 function refusalOf(admission: Extract<Admission, { readonly allowed: false }>): TokenvaultError {
-  const { code, window = 'day', retryAfterSeconds = 1 } = admission
-  return code === 'budget_exceeded' ? new BudgetExceeded(window, retryAfterSeconds) : new TokenvaultError(code)
+  const { code, window = 'day', retryAfterSeconds = 1, withoutApproval } = admission
+  if (code === 'budget_exceeded') return new BudgetExceeded(window, retryAfterSeconds)
+  return withoutApproval === undefined ? new TokenvaultError(code) : new ApprovalRequired(withoutApproval)
 }
 
 /** What approvers are told; nothing where the action made no request, or one that was open already. */
 function noticeOf(
   { principal, purpose = '' }: ActionCall,
-  { change }: ActionOutcome,
+  request: RequestApproval | undefined,
   { approvalId, approvalExpiresAt = '' }: Extract<Admission, { readonly allowed: true }>,
 ): ApprovalNotice | undefined {
-  if (change?.kind !== 'request_approval' || approvalId !== change.id) return undefined
+  if (request === undefined || approvalId !== request.id) return undefined
   const { issuer, subject, roles } = principal
-  const { id, ticket, reveal, values, fields } = change
+  const { id, ticket, reveal, values, fields } = request
   return { id, issuer, subject, roles, purpose, ticket, reveal, values, fields, expiresAt: approvalExpiresAt }
 }
 

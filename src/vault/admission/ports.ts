@@ -3,6 +3,7 @@
  */
 
 import type { ErrorCode } from '../../errors.ts'
+import type { Allowance } from '../policy/policy.ts'
 
 /** An authenticated caller, taken from a verified JWT. */
 export interface Principal {
@@ -63,6 +64,23 @@ export interface Charge {
   readonly values: number
   readonly perMinute?: number | undefined
   readonly perDay?: number | undefined
+  /** Present where the values are taken without a second person: then they count in the windows of allowances. */
+  readonly withoutApproval?: WithoutApproval | undefined
+}
+
+/** What has to hold so that an action needs no second person. */
+export interface WithoutApproval {
+  /** Values that are asked for, of which `values` of the charge are given. */
+  readonly asked: number
+  /** One allowance of each list must hold what the principal took in its window, and what is asked for. */
+  readonly allowances: readonly (readonly Allowance[])[]
+}
+
+/** What is left of the allowance that comes nearest to holding an action. */
+export interface Remaining {
+  readonly above: number
+  readonly windowSeconds: number
+  readonly left: number
 }
 
 /** What an action changes besides being recorded. */
@@ -92,6 +110,8 @@ export type Admission =
       readonly approvalState?: 'pending' | 'approved'
       /** When the request, or the grant, runs out: RFC 3339, UTC. */
       readonly approvalExpiresAt?: string
+      /** Of `request_approval`, where the number of values is why. */
+      readonly withoutApproval?: Remaining
     }
   | {
       readonly allowed: false
@@ -99,6 +119,7 @@ export type Admission =
         ErrorCode,
         | 'budget_exceeded'
         | 'principal_suspended'
+        | 'approval_required'
         | 'approval_unknown'
         | 'approval_self'
         | 'approval_settled'
@@ -109,6 +130,8 @@ export type Admission =
       /** Of `budget_exceeded`: the window, and whole seconds after which the same action fits again. */
       readonly window?: 'minute' | 'day'
       readonly retryAfterSeconds?: number
+      /** Of `approval_required`. */
+      readonly withoutApproval?: Remaining
     }
 
 /** One action to be admitted and recorded in one transaction. */
@@ -117,6 +140,11 @@ export interface Action {
   readonly purpose: string
   readonly charge?: Charge | undefined
   readonly change?: Change | undefined
+  /**
+   * What becomes of the action where an allowance of its charge does not hold it: a request for approval in its place, and
+   * the event of that. Made only then. Without it such an action is refused as `approval_required`.
+   */
+  readonly otherwise?: (() => { readonly change: Change; readonly event: AuditEvent }) | undefined
   /** The event to record, by what becomes of the action: whole but for what only the admission tells. */
   readonly events: {
     /** Where the admission names a request for approval, that becomes its `approval`. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Static } from 'typebox'
 import { maxBatchItems } from '../admission/open-action.ts'
 import type { FieldSchema } from '../fields/fields.ts'
-import { capabilities, every, type Policy, type RolePolicy } from '../policy/policy.ts'
+import { type Allowance, capabilities, every, type Policy, type RolePolicy } from '../policy/policy.ts'
 import { maxRoleName, policyFileSchema, roleNameMessage } from './policy-schema.ts'
 import { type Complain, entriesOf, membersOf, readYamlFile, type YamlFile } from './yaml-file.ts'
 
@@ -49,8 +49,10 @@ function checkPolicy(content: unknown, complain: Complain): void {
     if (!role.has('purposes') && (reveals || entriesOf(role.get('tokenize')).length > 0))
       complain(path, 'a role that reveals or tokenizes needs purposes; ["*"] permits every one', 'key')
     for (const part of ['tokenize', 'purposes']) checkEvery(role.get(part), [...path, part], complain)
-    const guarded = new Map(membersOf(role.get('approval'))).get('fields')
-    checkEvery(guarded, [...path, 'approval', 'fields'], complain)
+    const approval = new Map(membersOf(role.get('approval')))
+    checkEvery(approval.get('fields'), [...path, 'approval', 'fields'], complain)
+    if (approval.has('window') && !approval.has('above'))
+      complain([...path, 'approval', 'window'], 'window counts nothing without above', 'key')
   }
 }
 
@@ -77,7 +79,15 @@ function toRole(name: string, section: RoleSection, { lineOf }: YamlFile<PolicyF
     batchLimit: section.batch_limit ?? maxBatchItems,
     perMinute: budget.per_minute,
     perDay: budget.per_day,
-    approval: Object.freeze({ ...approval, fields: new Set(approval.fields) }),
+    approval: Object.freeze({ ...allowanceOf(approval), fields: new Set(approval.fields) }),
     capabilities: new Set(capabilities.filter(capability => section[capability])),
   })
+}
+
+const usualWindow = '24h'
+
+function allowanceOf({ above, window = usualWindow }: NonNullable<RoleSection['approval']>): { allowance?: Allowance } {
+  if (above === undefined) return {}
+  const hours = Number.parseInt(window, 10) * (window.endsWith('d') ? 24 : 1)
+  return { allowance: Object.freeze({ values: above, windowSeconds: hours * 3600 }) }
 }

@@ -4,6 +4,9 @@ import { maxBatchItems, purposePattern } from '../admission/open-action.ts'
 /** Largest budget that may be written down; more is meant as no budget. */
 const maxBudget = 1_000_000_000
 
+/** Whole hours or days, a week at most: what was taken is kept no longer. */
+const windowPattern = '^([1-9]|[1-9][0-9]|1[0-5][0-9]|16[0-8])h$|^[1-7]d$'
+
 /** In UTF-16 code units; the schema counts code points. */
 export const maxRoleName = 64
 
@@ -62,7 +65,18 @@ function role(field: TextShape) {
   )
   const approval = Type.Object(
     {
-      above: wholeNumber(0, maxBatchItems, 'A call for more values than this waits for a second person.'),
+      above: wholeNumber(
+        0,
+        maxBudget,
+        'A call with which the caller takes more values than this in the window waits for a second person.',
+      ),
+      window: Type.Optional(
+        Type.String({
+          pattern: windowPattern,
+          errorMessage: 'is not a time from 1h to 168h, or from 1d to 7d',
+          description: 'Length of the window in which the values of `above` are counted, 24h unless set.',
+        }),
+      ),
       fields: texts(0, field, 'A call for one of these fields waits for a second person.'),
     },
     { additionalProperties: false, minProperties: 1, description: 'When a second person approves a call.' },

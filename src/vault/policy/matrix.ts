@@ -12,6 +12,8 @@ export interface MatrixRow {
   readonly ticket: 'required' | 'optional'
   /** `always`, the number of values above which, or `never`. */
   readonly approval: 'always' | number | 'never'
+  /** The window in which these values are counted; absent where `approval` is not a number. */
+  readonly approvalWindowSeconds?: number
 }
 
 /**
@@ -28,6 +30,7 @@ export function listMatrix(policy: Policy, fields: FieldSchema): readonly Matrix
         const question = { roles: [role], field, purpose, hasTicket: true }
         const { level, needsApproval } = decide(policy, fields, { ...question, operation: 'detokenize' })
         const tokenize = decide(policy, fields, { ...question, operation: 'tokenize' }).level === 'full'
+        const allowance = needsApproval || level === 'none' ? undefined : approval.allowance
         return {
           role,
           field,
@@ -35,7 +38,8 @@ export function listMatrix(policy: Policy, fields: FieldSchema): readonly Matrix
           detokenize: level,
           tokenize,
           ticket: ticketRequired ? 'required' : 'optional',
-          approval: needsApproval ? 'always' : level === 'none' ? 'never' : (approval.above ?? 'never'),
+          approval: needsApproval ? 'always' : (allowance?.values ?? 'never'),
+          ...(allowance && { approvalWindowSeconds: allowance.windowSeconds }),
         }
       }),
     ),

@@ -13,6 +13,12 @@ export type Capability = (typeof capabilities)[number]
 /** Stands for every configured field that is not named, or for every purpose. */
 export const every = '*'
 
+/** So many values may a principal take in any window of that length without a second person. */
+export interface Allowance {
+  readonly values: number
+  readonly windowSeconds: number
+}
+
 /** What one role permits. */
 export interface RolePolicy {
   readonly name: string
@@ -30,8 +36,8 @@ export interface RolePolicy {
   readonly perMinute?: number | undefined
   readonly perDay?: number | undefined
   readonly approval: {
-    /** A call for more values than this needs a second person; absent where none does. */
-    readonly above?: number | undefined
+    /** What the role may take without a second person; absent where it needs none. */
+    readonly allowance?: Allowance | undefined
     /** Fields that always need one, or `*`. */
     readonly fields: ReadonlySet<string>
   }
@@ -125,12 +131,19 @@ export function may(policy: Policy, roles: readonly string[], capability: Capabi
   return rolesOf(policy, roles).some(role => role.capabilities.has(capability))
 }
 
-/** Bounds of one call; what is absent is not bounded. */
+/** Bounds of calls about one field; what is absent is not bounded. */
 export interface Limits {
   readonly batchLimit: number
   readonly perMinute?: number
   readonly perDay?: number
-  readonly approvalAbove?: number
+  /** Without a second person one of these must hold the call. None is more generous than another. */
+  readonly withoutApproval?: readonly Allowance[]
+}
+
+/** Bounds of one call about several fields. */
+export interface CallLimits extends Omit<Limits, 'withoutApproval'> {
+  /** Without a second person one allowance of each list must hold the call. */
+  readonly withoutApproval: readonly (readonly Allowance[])[]
 }
 
 /** The most generous limits among the roles that grant a field (`grantedBy`), at least one. */
@@ -138,13 +151,20 @@ export function limitsOf(policy: Policy, roles: readonly string[]): Limits {
   const held = rolesOf(policy, roles)
   const widest = (limit: (role: RolePolicy) => number | undefined) =>
     Math.max(...held.map(role => limit(role) ?? Number.POSITIVE_INFINITY))
-  const bounded = {
-    perMinute: widest(role => role.perMinute),
-    perDay: widest(role => role.perDay),
-    approvalAbove: widest(role => role.approval.above),
-  }
+  const bounded = { perMinute: widest(role => role.perMinute), perDay: widest(role => role.perDay) }
   const finite = Object.entries(bounded).filter(([, limit]) => Number.isFinite(limit))
-  return { batchLimit: widest(role => role.batchLimit), ...Object.fromEntries(finite) }
+  const allowances = held.flatMap(({ approval }) => approval.allowance ?? [])
+  return {
+    batchLimit: widest(role => role.batchLimit),
+    ...Object.fromEntries(finite),
+    ...(allowances.length < held.length ? {} : { withoutApproval: mostGenerous(allowances) }),
+  }
+}
+
+/** Without those that another covers: as many values or more, in a window as short or shorter. */
+function mostGenerous(allowances: readonly Allowance[]): readonly Allowance[] {
+  const sorted = [...allowances].sort((a, b) => b.values - a.values || a.windowSeconds - b.windowSeconds)
+  return sorted.filter((one, place) => sorted.slice(0, place).every(other => one.windowSeconds < other.windowSeconds))
 }
 
 /**
@@ -153,27 +173,40 @@ export function limitsOf(policy: Policy, roles: readonly string[]): Limits {
  *
  * @param decisions about the fields concerned, of which at least one is granted
  */
-export function limitsOfCall(policy: Policy, decisions: Iterable<Decision>): Limits {
+export function limitsOfCall(policy: Policy, decisions: Iterable<Decision>): CallLimits {
   const granted = [...decisions].filter(({ grantedBy }) => grantedBy.length > 0)
   const all = granted.map(({ grantedBy }) => limitsOf(policy, grantedBy))
-  const tightest = (name: keyof Limits) => Math.min(...all.map(limits => limits[name] ?? Number.POSITIVE_INFINITY))
-  const bounds = (['perMinute', 'perDay', 'approvalAbove'] as const).map(name => [name, tightest(name)] as const)
+  const tightest = (name: 'batchLimit' | 'perMinute' | 'perDay') =>
+    Math.min(...all.map(limits => limits[name] ?? Number.POSITIVE_INFINITY))
+  const bounds = (['perMinute', 'perDay'] as const).map(name => [name, tightest(name)] as const)
   const finite = bounds.filter(([, limit]) => Number.isFinite(limit))
-  return { batchLimit: tightest('batchLimit'), ...Object.fromEntries(finite) }
+  // Most fields are granted by the same roles, and have the same list.
+  const lists = new Map(
+    all.flatMap(({ withoutApproval: list }) => (list ? [[JSON.stringify(list), list] as const] : [])),
+  )
+  return { batchLimit: tightest('batchLimit'), ...Object.fromEntries(finite), withoutApproval: [...lists.values()] }
 }
 
 /**
- * Whether a second person has to approve a call.
+ * Whether a second person has to approve a call, however little the principal took before.
  *
  * @param asked distinct values of each field that the call may reveal
  */
 export function needsApproval(
   asked: ReadonlyMap<string, number>,
   byField: ReadonlyMap<string, Decision>,
-  { approvalAbove = Number.POSITIVE_INFINITY }: Limits,
+  { withoutApproval }: CallLimits,
 ): boolean {
-  const values = [...asked.values()].reduce((sum, count) => sum + count, 0)
-  return values > approvalAbove || [...asked.keys()].some(field => byField.get(field)!.needsApproval)
+  const values = sumOf(asked)
+  return (
+    withoutApproval.some(list => list.every(allowance => values > allowance.values)) ||
+    [...asked.keys()].some(field => byField.get(field)!.needsApproval)
+  )
+}
+
+/** Values of all fields together. */
+export function sumOf(asked: ReadonlyMap<string, number>): number {
+  return [...asked.values()].reduce((sum, count) => sum + count, 0)
 }
 
 function rolesOf(policy: Policy, roles: readonly string[]): RolePolicy[] {

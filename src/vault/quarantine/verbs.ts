@@ -2,7 +2,7 @@ import { TokenvaultError } from '../../errors.ts'
 import { maxPageSize, type OpenAction } from '../admission/open-action.ts'
 import type { Charge, Principal } from '../admission/ports.ts'
 import type { FieldSchema } from '../fields/fields.ts'
-import { decideCall, limitsOfCall, type Policy } from '../policy/policy.ts'
+import { decideCall, limitsOfCall, needsApproval, type Policy } from '../policy/policy.ts'
 import type { QuarantineEntry, QuarantineFilter, QuarantineStore } from './ports.ts'
 import type { OpenQuarantined } from './sealed-bodies.ts'
 import { type BodyShape, describeShape } from './shape.ts'
@@ -29,7 +29,7 @@ export interface QuarantineVerbs {
   show(principal: Principal, request: { requestId: string; id: string }): Promise<ShownEntry>
   /**
    * Gives the body itself, audited as a detokenization is.
-   * @throws `purpose_missing`, `purpose_invalid`, `quarantine_unknown`, `quarantine_settled`, `quarantine_unreadable`
+   * @throws `purpose_missing`, `purpose_invalid`, `approval_required`, `quarantine_unknown`, `quarantine_settled`, `quarantine_unreadable`
    */
   open(principal: Principal, request: { requestId: string; id: string; purpose: string }): Promise<string>
   /** Asks the workers to try again; asking twice changes nothing. @throws `quarantine_unknown`, `quarantine_settled` */
@@ -134,7 +134,7 @@ async function findOpen(store: QuarantineStore, id: string) {
 /**
  * What reading a quarantined body costs, or undefined where the roles do not permit it. A body may hold any value and is
  * found without a token, so it takes roles that reveal every field in full, without a second person. How many values it holds
- * nobody can say: it is charged as one of each field.
+ * nobody can say: it is charged as one of each field, and refused where so many need a second person.
  */
 function chargeOfBody(
   policy: Policy,
@@ -144,8 +144,9 @@ function chargeOfBody(
 ): Charge | undefined {
   const { byField } = decideCall(policy, fields, { roles, operation: 'detokenize', purpose, hasTicket: false })
   const decisions = [...byField.values()]
-  if (decisions.some(({ level, needsApproval }) => level !== 'full' || needsApproval)) return undefined
-  const { perMinute, perDay, approvalAbove = Number.POSITIVE_INFINITY } = limitsOfCall(policy, decisions)
-  if (fields.size > approvalAbove) return undefined
-  return { values: fields.size, perMinute, perDay }
+  if (decisions.some(({ level }) => level !== 'full')) return undefined
+  const limits = limitsOfCall(policy, decisions)
+  if (needsApproval(new Map([...fields.keys()].map(field => [field, 1])), byField, limits)) return undefined
+  const { perMinute, perDay, withoutApproval: allowances } = limits
+  return { values: fields.size, perMinute, perDay, withoutApproval: { asked: fields.size, allowances } }
 }

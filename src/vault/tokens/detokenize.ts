@@ -4,11 +4,11 @@ import { type ErrorCode, TokenvaultError } from '../../errors.ts'
 import { type Receipt, signReceipt } from '../../tlog/receipt.ts'
 import type { NoteSigner } from '../../tlog/signed-note.ts'
 import { describeApproval } from '../admission/approval-request.ts'
-import { checkApprovalId, type OpenAction } from '../admission/open-action.ts'
-import type { Admission, Principal } from '../admission/ports.ts'
+import { checkApprovalId, type OpenAction, type RequestApproval } from '../admission/open-action.ts'
+import type { Admission, CommittedAction, Principal, Remaining } from '../admission/ports.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
-import { type Decision, decideCall, limitsOfCall, needsApproval } from '../policy/policy.ts'
+import { type Decision, decideCall, limitsOfCall, needsApproval, sumOf } from '../policy/policy.ts'
 import { openTokens } from './open-tokens.ts'
 import type { OriginalReader } from './ports.ts'
 
@@ -36,11 +36,13 @@ export interface OpenRequest {
   readonly state: 'pending' | 'approved'
   /** RFC 3339, UTC. */
   readonly expiresAt: string
+  /** Where the number of values is why: what the caller may still take without a second person. */
+  readonly withoutApproval?: Remaining
 }
 
 /**
- * `refused`: the call was atomic and an item failed, so only the failures are told. `approval_required`: nothing was looked
- * up; a second person has to decide first.
+ * `refused`: the call was atomic and an item failed, so only the failures are told. `approval_required`: nothing is
+ * told; a second person has to decide first.
  */
 export type DetokenizeResult =
   | { readonly outcome: 'complete'; readonly items: readonly DetokenizedItem[]; readonly receipt: Receipt }
@@ -87,14 +89,18 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
       return refuse('batch_over_role_limit', `at most ${limits.batchLimit} items in one call`)
     }
 
-    const needed = approvalId !== undefined || needsApproval(asked, byField, limits)
-    const approval = needed ? describeApproval(keys, request, asked, byField) : undefined
-    if (approval !== undefined && approvalId === undefined) {
-      const committed = await record({ change: { kind: 'request_approval', id: randomUUID(), ...approval } })
-      const receipt = signReceipt(signer, committed)
-      return { outcome: 'approval_required', approval: openRequest(committed.admission), receipt }
+    const ask = (): RequestApproval => {
+      return { kind: 'request_approval', id: randomUUID(), ...describeApproval(keys, request, asked, byField) }
     }
-    const change = approval && ({ kind: 'use_approval', id: approvalId!, digest: approval.digest } as const)
+    const limit = { asked: sumOf(asked), allowances: limits.withoutApproval }
+    if (approvalId === undefined && needsApproval(asked, byField, limits)) {
+      return answerPending(signer, await record({ charge: { values: 0, withoutApproval: limit }, change: ask() }))
+    }
+    // What a second person approved is not counted with what was taken without one.
+    const isApproved = approvalId !== undefined
+    const withoutApproval = isApproved ? undefined : limit
+    const otherwise = isApproved ? undefined : ask
+    const change = isApproved ? ({ kind: 'use_approval', id: approvalId, digest: ask().digest } as const) : undefined
 
     const answers = await openTokens(deps, byField, distinct)
     const failures = tokens.flatMap((token, index) => {
@@ -103,15 +109,17 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
     })
     const withheld = failures.map(({ code }) => code)
     if (atomic && failures.length > 0) {
-      // The reply tells what failed, so the approval is used up.
-      await record({ withheld, change, refusal: 'batch_refused' })
-      return { outcome: 'refused', failures }
+      // The reply tells what failed, so an approval is used up, and needed where it would be to give the values.
+      const charge = { values: 0, withoutApproval }
+      const committed = await record({ withheld, charge, change, otherwise, refusal: 'batch_refused' })
+      return isPending(committed) ? answerPending(signer, committed) : { outcome: 'refused', failures }
     }
     const grantedTokens = tokens.filter(token => 'value' in answers.get(token)!)
     const partial = grantedTokens.filter(token => 'partial' in answers.get(token)!).length
     const { perMinute, perDay } = limits
-    const charge = { values: new Set(grantedTokens).size, perMinute, perDay }
-    const committed = await record({ grantedTokens, partial, withheld, charge, change })
+    const charge = { values: new Set(grantedTokens).size, perMinute, perDay, withoutApproval }
+    const committed = await record({ grantedTokens, partial, withheld, charge, change, otherwise })
+    if (isPending(committed)) return answerPending(signer, committed)
     const items = tokens.map((token): DetokenizedItem => {
       const answer = answers.get(token)!
       return 'code' in answer ? { token, error: answer } : { token, ...answer }
@@ -130,10 +138,21 @@ function parse(token: string): ParsedToken | undefined {
   return parsed
 }
 
+/** Whether a request for approval took the place of the call. */
+function isPending({ admission }: CommittedAction): boolean {
+  return admission.allowed && admission.approvalId !== undefined
+}
+
+function answerPending(signer: NoteSigner, committed: CommittedAction): DetokenizeResult {
+  const receipt = signReceipt(signer, committed)
+  return { outcome: 'approval_required', approval: openRequest(committed.admission), receipt }
+}
+
 function openRequest(admission: Admission): OpenRequest {
   if (admission.allowed) {
-    const { approvalId: id, approvalState: state, approvalExpiresAt: expiresAt } = admission
-    if (id !== undefined && state !== undefined && expiresAt !== undefined) return { id, state, expiresAt }
+    const { approvalId: id, approvalState: state, approvalExpiresAt: expiresAt, withoutApproval } = admission
+    if (id !== undefined && state !== undefined && expiresAt !== undefined)
+      return { id, state, expiresAt, ...(withoutApproval && { withoutApproval }) }
   }
   throw new TokenvaultError('internal', 'a request for approval was recorded without saying which')
 }

@@ -41,7 +41,12 @@ t.test('explain prints the decision and the rule that makes it', async t => {
   t.strictSame(JSON.parse(told), {
     ...{ roles: ['investigator'], operation: 'detokenize', field: 'ip', purpose: 'fraud_case', ticket: false },
     ...{ level: 'full', needsApproval: false, rule: 'investigator', at: 'deploy/policy.yaml:19' },
-    limits: { batchLimit: 10_000, perMinute: 20_000, perDay: 100_000, approvalAbove: 5000 },
+    limits: {
+      batchLimit: 10_000,
+      perMinute: 20_000,
+      perDay: 100_000,
+      withoutApproval: [{ values: 5000, windowSeconds: 86_400 }],
+    },
     policy: shippedPolicy.digest,
   })
   t.match(readFileSync('deploy/policy.yaml', 'utf8').split('\n')[18], /reveal: .*full/, 'which is that line')

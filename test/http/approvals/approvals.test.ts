@@ -42,6 +42,29 @@ async function build(t: Test, environment = {}) {
   return { ...api, asked, ask, decide, show, approved, runOut }
 }
 
+t.test('calls that are split ask for the approval that one call needs, and are told what is left', async t => {
+  const { ask, approved, tokens, events, asked } = await build(t)
+  const some = (from: number, to: number) => ({ purpose, tokens: tokens.slice(from, to) })
+  const answers = await Promise.all([ask(casey, some(0, 2)), ask(casey, some(2, 4))])
+  t.strictSame(answers.map(({ status }) => status).sort(), [200, 202], 'of two at once one passes')
+  const waiting = answers.find(({ status }) => status === 202)!
+  const withoutApproval = { above: 2, windowSeconds: 86_400, left: 0 }
+  t.match(waiting.json, { approval: { state: 'pending', withoutApproval }, receipt: { sequence: Number } })
+  t.notMatch(JSON.stringify(waiting.json), /10\.0\.0/)
+  t.match(await ask(casey, { purpose: 'other_purpose', tokens: tokens.slice(7) }), { status: 202 }, 'for any purpose')
+  t.match(await ask(casey, { ...some(4, 5), atomic: true, tokens: [tokens[4], 'x'] }), { status: 202 })
+  t.match(await ask(casey, { purpose, tokens: ['x'] }), { status: 200 }, 'what can give nothing needs nobody')
+  t.match(await ask(jules, some(0, 1)), { status: 200 }, 'another principal')
+  const approvalId = await approved()
+  t.match(await ask(casey, { ...asked, approvalId }), { status: 200 })
+  t.match(await ask(casey, some(5, 6)), { status: 202, json: { approval: { withoutApproval } } })
+  const pending = (await events()).filter(({ decision }) => decision === 'pending')
+  t.ok(
+    pending.length === 5 &&
+      pending.every(event => event['granted'] === 0 && (event['tokens'] as string[]).length === 0),
+  )
+})
+
 const unusable = { status: 403, json: { code: 'approval_unusable' } }
 const settled = { status: 409, json: { code: 'approval_settled' } }
 const unknown = { status: 404, json: { code: 'approval_unknown' } }

@@ -176,6 +176,13 @@ t.test(
     )
     for (investigator of [...others, ...strict])
       t.match(await open(id), { status: 403, json: { code: 'role_not_permitted' } }, investigator)
+    investigator = 'reveal: { "*": full }, approval: { above: 3 }'
+    const withoutApproval = { above: 3, windowSeconds: 86_400, left: 1 }
+    t.match(
+      await open(id),
+      { status: 403, json: { code: 'approval_required', withoutApproval } },
+      'two were taken before',
+    )
   },
 )
 

@@ -34,7 +34,7 @@ roles:
     ticket: required
     batch_limit: 7
     budget: { per_minute: 10, per_day: 20 }
-    approval: { above: 0, fields: [device_id] }
+    approval: { above: 0, window: 2d, fields: [device_id] }
     audit: true
     quarantine: true
     approve: false
@@ -48,7 +48,13 @@ roles:
   const role = policy.roles.get('/vault/team a')!
   t.strictSame([...role.reveal], [['ip', 'partial'], ['device_id', 'none'], ['*', 'full']]) // biome-ignore format: pairs
   t.strictSame([...role.tokenize, ...role.purposes], ['ip', 'fraud_investigation', 'account-recovery'])
-  t.match(role, { ticketRequired: true, batchLimit: 7, perMinute: 10, perDay: 20, approval: { above: 0 } })
+  t.match(role, {
+    ticketRequired: true,
+    batchLimit: 7,
+    perMinute: 10,
+    perDay: 20,
+    approval: { allowance: { values: 0, windowSeconds: 172_800 } },
+  })
   t.strictSame([...role.approval.fields], ['device_id'])
   t.strictSame([...role.capabilities], ['audit', 'quarantine', 'suspensions'])
   t.strictSame(Object.fromEntries(role.lines), {
@@ -143,8 +149,15 @@ t.test('each mistake is told by line and column, and why', async t => {
     [role('{ budget: { per_minute: -1 } }')]: /^line 3, column 30: per_minute is not a whole number from 1 to 1000000000$/,
     [role('{ budget: { per_day: 1e12 } }')]: /^line 3, column 27: per_day is not a whole number/,
     [role('{ budget: { per_day: .nan } }')]: /^line 3, column 27: per_day is not a whole number/,
-    [role('{ approval: {} }')]: /^line 3, column 18: approval is empty; there are above, fields$/,
-    [role('{ approval: { above: -1 } }')]: /^line 3, column 27: above is not a whole number from 0 to 10000$/,
+    [role('{ approval: {} }')]: /^line 3, column 18: approval is empty; there are above, window, fields$/,
+    [role('{ approval: { window: 24h } }')]: /^line 3, column 20: window counts nothing without above$/,
+    ...Object.fromEntries(
+      ['0h', '169h', '8d', '24', '24 h', '60m', '1w', '"1h "', '1.5h'].map(window => [
+        role(`{ approval: { above: 1, window: ${window} } }`),
+        /^line 3, column 38: window is not (text|a time from 1h to 168h, or from 1d to 7d)$/,
+      ]),
+    ),
+    [role('{ approval: { above: -1 } }')]: /^line 3, column 27: above is not a whole number from 0 to 1000000000$/,
     [role('{ approval: { fields: ip } }')]: /^line 3, column 28: fields is not a list$/,
     [role('{ approval: { fields: [phone] } }')]: /^line 3, column 29: this entry of fields is not a configured field or "\*"/,
     [role('{ audit: yes }')]: /^line 3, column 15: audit is neither true nor false$/,

@@ -10,6 +10,7 @@ import {
   limitsOf,
   limitsOfCall,
   may,
+  needsApproval,
   type Policy,
   type Question,
 } from '../../../src/vault/policy/policy.ts'
@@ -223,18 +224,51 @@ t.test(
 
 t.test('limits are the most generous of the roles that grant, and what one leaves open is open', async t => {
   t.strictSame(limitsOf(policy, ['full']), { batchLimit: 100, perMinute: 10 })
-  t.strictSame(limitsOf(policy, ['guarded']), { batchLimit: 10_000, perMinute: 50, perDay: 500, approvalAbove: 5 })
+  t.strictSame(limitsOf(policy, ['guarded']), {
+    batchLimit: 10_000,
+    perMinute: 50,
+    perDay: 500,
+    withoutApproval: [{ values: 5, windowSeconds: 86_400 }],
+  })
   t.strictSame(limitsOf(policy, ['full', 'guarded']), { batchLimit: 10_000, perMinute: 50 })
   t.strictSame(limitsOf(policy, ['full', 'ticketed']), { batchLimit: 1000 })
+})
+
+t.test('of allowances those stay that no other covers, and each field of a call keeps its own', async t => {
+  const role = (fields: string, approval: string) =>
+    `{ reveal: { ${fields} }, purposes: ["*"], approval: { ${approval} } }`
+  const windows = parsePolicyFile(
+    `version: 1
+roles:
+  day: ${role('"*": full', 'above: 10')}
+  more: ${role('"*": full', 'above: 12, window: 1d')}
+  hour: ${role('ip: full', 'above: 5, window: 1h')}
+  less: ${role('ip: full', 'above: 4, window: 2h')}
+`,
+    { source: 'policy.yaml', fields },
+  )
+  const [more, hour] = [
+    { values: 12, windowSeconds: 86_400 },
+    { values: 5, windowSeconds: 3600 },
+  ] as const
+  const held = [...windows.roles.keys()]
+  const question = { roles: held, purpose: 'fraud', hasTicket: false, operation: 'detokenize' } as const
+  const { byField } = decideCall(windows, fields, question)
+  t.strictSame(limitsOf(windows, held).withoutApproval, [more, hour])
+  const { withoutApproval } = limitsOfCall(windows, byField.values())
+  t.strictSame(withoutApproval, [[more, hour], [more]])
+  const needs = (asked: object) =>
+    needsApproval(new Map(Object.entries(asked)), byField, { batchLimit: 1, withoutApproval })
+  t.strictSame([{ ip: 12 }, { ip: 13 }, { ip: 6, email: 7 }].map(needs), [false, true, true])
 })
 
 t.test('a field of another role in the same call never loosens what bounds the first', async t => {
   const question = { purpose: 'fraud', hasTicket: true, operation: 'detokenize' } as const
   const { byField } = decideCall(policy, fields, { ...question, roles: ['full', 'doubly'] })
   const [ip, email] = [byField.get('ip')!, byField.get('email')!]
-  t.strictSame(limitsOfCall(policy, [ip]), { batchLimit: 100, perMinute: 10 })
-  t.strictSame(limitsOfCall(policy, [email]), { batchLimit: 10_000 })
-  t.strictSame(limitsOfCall(policy, [ip, email]), { batchLimit: 100, perMinute: 10 })
+  t.strictSame(limitsOfCall(policy, [ip]), { batchLimit: 100, perMinute: 10, withoutApproval: [] })
+  t.strictSame(limitsOfCall(policy, [email]), { batchLimit: 10_000, withoutApproval: [] })
+  t.strictSame(limitsOfCall(policy, [ip, email]), { batchLimit: 100, perMinute: 10, withoutApproval: [] })
 })
 
 t.test('capabilities', async t => {

@@ -47,6 +47,13 @@ const commands: readonly ListedCommand[] = [
     load: () => import('./commands/api.ts'),
   },
   {
+    name: 'doctor',
+    usage: options,
+    description:
+      'check configuration, keys, database, queue, issuer and clocks, and say what to do; exit code 1 if anything is wrong',
+    load: () => import('./commands/doctor.ts'),
+  },
+  {
     name: 'reconcile',
     usage: options,
     description:

@@ -9,7 +9,7 @@ import { createSqsQueue, type SqsQueue } from '../queue/sqs-queue.ts'
 import { composeAwsSettings } from './aws.ts'
 
 /** Where the queue is, and who calls it. */
-type QueueConfig = Pick<Config<'worker'>, 'SQS_QUEUE_URL' | 'SQS_PROTOCOL'> & AwsVariables
+export type QueueConfig = Pick<Config<'worker'>, 'SQS_QUEUE_URL' | 'SQS_PROTOCOL'> & AwsVariables
 
 /**
  * The queue alone, for sending to it.
@@ -36,7 +36,8 @@ export async function composeDeadLetterQueue(
   return openDeadLetterQueue({ ...(await queueOptions(config, environment)), log })
 }
 
-async function queueOptions(config: QueueConfig, environment: Environment): Promise<SqsClientOptions> {
+/** @throws TokenvaultError `config_invalid` as readAwsSettings */
+export async function queueOptions(config: QueueConfig, environment: Environment): Promise<SqsClientOptions> {
   const queueUrl = config.SQS_QUEUE_URL
   const settings = await composeAwsSettings('sqs', config, environment, queueUrl)
   return { ...settings, queueUrl, protocol: config.SQS_PROTOCOL }

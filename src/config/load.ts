@@ -19,6 +19,17 @@ const pair = ['APPROVAL_WEBHOOK_URL', 'APPROVAL_WEBHOOK_SECRET'] as const
  * @throws TokenvaultError `config_invalid`, with every problem in one message and no value in it
  */
 export function loadConfig<P extends ProcessName>(processName: P, environment: Environment): Config<P> {
+  const { config, problems } = examineConfig(processName, environment)
+  if (problems.length > 0) throw new TokenvaultError('config_invalid', listProblems(problems))
+  // Each variable of exactly this process was checked against its own schema.
+  return config as Config<P>
+}
+
+/** As loadConfig, for who wants to go on with the variables that are right. @returns these, and a line for every problem */
+export function examineConfig<P extends ProcessName>(
+  processName: P,
+  environment: Environment,
+): { readonly config: Partial<Config<P>>; readonly problems: readonly string[] } {
   const variables = variablesOf(processName)
   const problems: string[] = []
   const texts = new Map<string, string | typeof unreadable>()
@@ -40,11 +51,9 @@ export function loadConfig<P extends ProcessName>(processName: P, environment: E
   if (lone !== undefined) problems.push(describeProblem(lone, 'is not set', variables.get(lone)!))
   const directory = config['ROLE_PASSWORDS_DIR']
   if (directory !== undefined && !isDirectory(String(directory))) problems.push('ROLE_PASSWORDS_DIR is not a directory')
-  if (problems.length > 0) throw new TokenvaultError('config_invalid', listProblems(problems))
   if (variables.has('DATABASE_URL') && environment['DATABASE_URL_FILE'])
     config['DATABASE_URL_FILE'] = environment['DATABASE_URL_FILE']
-  // Each variable of exactly this process was checked against its own schema.
-  return Object.freeze(config) as Config<P>
+  return { config: Object.freeze(config) as Partial<Config<P>>, problems }
 }
 
 /**

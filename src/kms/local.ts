@@ -69,24 +69,33 @@ function readKek(path: string): Buffer {
   return bytes
 }
 
-/**
- * The group may read: that is how an orchestrator hands a secret to a process that is not root. Everybody may read as far
- * as the file's own mode goes, as secret mounts leave it (0444), where nobody else can come near it: to open a file, a
- * process must be able to enter every directory above it.
- */
 function checkAccess(place: string, mode: number, uid: number): void {
-  if ((mode & 0o027) === 0) return
+  const access = openToOthers(place, mode, uid)
+  if (access === undefined) return
   const others = `KEK_FILE is open to others (mode ${(mode & 0o777).toString(8).padStart(4, '0')})`
-  if ((mode & 0o033) !== 0) {
+  if (access === 'change') {
     throw new TokenvaultError('kek_unavailable', `${others}, who can do more than read it; chmod 600 it`)
   }
-  if (!directoriesAbove(place).some(directory => isPrivate(directory, uid))) {
-    throw new TokenvaultError(
-      'kek_unavailable',
-      `${others}, and they can enter every directory above it. Chmod 600 it, or chmod 700 its directory. ` +
-        'A secret mount: give it mode 0440 and a group of this process (Kubernetes: defaultMode and fsGroup; Docker: mode and gid)',
-    )
-  }
+  throw new TokenvaultError(
+    'kek_unavailable',
+    `${others}, and they can enter every directory above it. Chmod 600 it, or chmod 700 its directory. ` +
+      'A secret mount: give it mode 0440 and a group of this process (Kubernetes: defaultMode and fsGroup; Docker: mode and gid)',
+  )
+}
+
+/**
+ * What others can do with a secret's file. The group may read: that is how an orchestrator hands a secret to a process that
+ * is not root. Everybody may read as far as the file's own mode goes, as secret mounts leave it (0444), where nobody else
+ * can come near it: to open a file, a process must be able to enter every directory above it.
+ *
+ * @param place the file, without links
+ * @param uid of this process
+ * @returns undefined where nobody else can read or change it
+ */
+export function openToOthers(place: string, mode: number, uid: number): 'read' | 'change' | undefined {
+  if ((mode & 0o027) === 0) return undefined
+  if ((mode & 0o033) !== 0) return 'change'
+  return directoriesAbove(place).some(directory => isPrivate(directory, uid)) ? undefined : 'read'
 }
 
 function directoriesAbove(place: string): string[] {

@@ -52,15 +52,20 @@ async function readRedrivePolicy(client: SQSClient, queueUrl: string) {
     const command = new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: ['RedrivePolicy'] })
     const policy = (await client.send(command)).Attributes?.RedrivePolicy
     if (!policy) throw new TokenvaultError('dead_letter_queue_missing')
-    const { deadLetterTargetArn, maxReceiveCount } = JSON.parse(policy)
-    return { arn: String(deadLetterTargetArn), maxReceiveCount: Number(maxReceiveCount) }
+    return parseRedrivePolicy(policy)
   } catch (error) {
     throw queueError('GetQueueAttributes', error)
   }
 }
 
-/** arn:aws:sqs:region:account:name */
-async function findQueue(client: SQSClient, arn: string): Promise<string> {
+/** @param policy the queue's attribute of that name, as JSON */
+export function parseRedrivePolicy(policy: string): { readonly arn: string; readonly maxReceiveCount: number } {
+  const { deadLetterTargetArn, maxReceiveCount } = JSON.parse(policy)
+  return { arn: String(deadLetterTargetArn), maxReceiveCount: Number(maxReceiveCount) }
+}
+
+/** @param arn arn:aws:sqs:region:account:name @throws TokenvaultError `queue_unavailable` */
+export async function findQueue(client: SQSClient, arn: string): Promise<string> {
   const [, , , , account, name] = arn.split(':')
   try {
     const { QueueUrl: url } = await client.send(

@@ -13,6 +13,7 @@ const commands = [
   'migrate',
   'worker',
   'api',
+  'doctor',
   'sample',
   'jwt',
   'detokenize',
@@ -74,6 +75,11 @@ const mistakes: Record<string, { args: string[]; environment?: NodeJS.ProcessEnv
     args: ['detokenize', 'x', '--purpose', 'test', '--data-dir', 'nowhere'],
     says: /^tokenvault: usage: no API is known/,
   },
+  'nothing to examine': {
+    args: ['doctor', '--data-dir', 'nowhere'],
+    says: /^tokenvault: usage: nothing is configured here/,
+  },
+  'an unknown subject': { args: ['doctor', '--only', 'nobody'], says: /--only/ },
   'a role that no policy knows': {
     args: [
       'jwt',

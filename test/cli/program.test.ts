@@ -43,7 +43,19 @@ t.test('a command is loaded without the others', async t => {
 })
 
 t.test('what production runs loads no server of `tokenvault up`, and needs none of its packages', async t => {
-  const commands = ['migrate', 'worker', 'api', 'reconcile', 'policy', 'dlq', 'audit', 'receipt', 'openapi', 'key']
+  const commands = [
+    'migrate',
+    'worker',
+    'api',
+    'reconcile',
+    'policy',
+    'dlq',
+    'audit',
+    'receipt',
+    'openapi',
+    'key',
+    'doctor',
+  ]
   for (const command of [
     ...commands,
     'detokenize',
@@ -73,7 +85,7 @@ t.test('without the package of the queue, `tokenvault up` says in one line what 
 t.test('the list shows each command as the command shows itself', async t => {
   const list = (await createProgram()).helpInformation()
   const names = (await createProgram()).commands.map(command => command.name())
-  t.equal(names.length, 19)
+  t.equal(names.length, 20)
   for (const name of names) {
     const command = (await createProgram(name)).commands.find(command => command.name() === name)!
     t.match(list, `\n  ${new Help().subcommandTerm(command)}  `)

@@ -62,7 +62,12 @@ export async function serveUntilStopped(options: UpOptions): Promise<void> {
 
     const databaseUrl = new URL(stack.adminUrl)
     databaseUrl.username = databaseUrl.password = ''
-    writeRunning(stack.dataDir.path, { apiUrl, queueUrl: stack.sqs.queueUrl, databaseUrl: databaseUrl.href })
+    writeRunning(stack.dataDir.path, {
+      apiUrl,
+      queueUrl: stack.sqs.queueUrl,
+      databaseUrl: databaseUrl.href,
+      jwksUrl: stack.issuer.jwksUrl,
+    })
     process.stdout.write(
       formatWelcome({
         apiUrl,

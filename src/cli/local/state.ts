@@ -16,6 +16,7 @@ export interface Running {
   readonly queueUrl?: string
   /** Without a login. */
   readonly databaseUrl?: string
+  readonly jwksUrl?: string
 }
 
 export function writeRunning(dataDir: string, running: Running): void {

@@ -10,6 +10,14 @@ const maxBytes = 256 * 1024
  * @throws Error of any kind when there is no set to be had
  */
 export async function fetchKeySet(url: string, options: RequestInit): Promise<string> {
+  return (await fetchReply(url, options)).text
+}
+
+/** As fetchKeySet, with the headers of the reply. */
+export async function fetchReply(
+  url: string,
+  options: RequestInit,
+): Promise<{ readonly text: string; readonly headers: Headers }> {
   const response = await fetch(url, { ...options, redirect: 'manual' })
   if (response.status !== 200) {
     await response.body?.cancel()
@@ -18,7 +26,7 @@ export async function fetchKeySet(url: string, options: RequestInit): Promise<st
   const text = await readBounded(response)
   const set: unknown = JSON.parse(text)
   if (!isKeySet(set)) throw new Error('no JWK Set')
-  return text
+  return { text, headers: response.headers }
 }
 
 async function readBounded({ body }: Response): Promise<string> {

@@ -80,7 +80,8 @@ export function createKeySource(
   }
 }
 
-function isWeak(algorithm: object): boolean {
+/** RSA below 2,048 bits (RFC 7518 section 3.3). @param algorithm of a CryptoKey */
+export function isWeak(algorithm: object): boolean {
   return 'modulusLength' in algorithm && Number(algorithm.modulusLength) < minRsaBits
 }
 

@@ -1,0 +1,305 @@
+import { randomBytes } from 'node:crypto'
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { startFauxqs } from 'fauxqs'
+import t, { type Test } from 'tap'
+import { runInProcess } from '../../helpers/cli/cli-in-process.ts'
+import { temporaryDirectory } from '../../helpers/embedded/embedded-directory.ts'
+import { createIssuerKey, issuer, startJwksServer } from '../../helpers/http/jwks-server.ts'
+import { startProxyServer } from '../../helpers/http/proxy-server.ts'
+import { body, keySet, startTroubledIssuer } from '../../helpers/http/troubled-issuer.ts'
+import { createVaultDatabase, withLogin } from '../../helpers/postgres/vault-database.ts'
+
+interface Check {
+  readonly subject: string
+  readonly check: string
+  readonly status: 'ok' | 'warn' | 'fail' | 'skip'
+  readonly says: string
+  readonly remedy: string | null
+}
+
+/** Real parts, all of them well: what a worker and an API of one vault would be started with. */
+async function startParts(t: Test) {
+  const vault = await createVaultDatabase(t)
+  const sqs = await startFauxqs({ port: 0, logger: false })
+  t.teardown(() => sqs.stop())
+  const endpoint = `http://127.0.0.1:${sqs.port}`
+  const days = (count: number) => String(count * 86_400)
+  const dead = sqs.createQueue('logins-dlq', { attributes: { MessageRetentionPeriod: days(14) } })
+  const redrive = (queueArn: string, maxReceiveCount = 5) => ({
+    RedrivePolicy: JSON.stringify({ deadLetterTargetArn: queueArn, maxReceiveCount }),
+  })
+  const queue = (name: string, attributes: Record<string, string> = {}) =>
+    sqs.createQueue(name, { attributes: { MessageRetentionPeriod: days(7), ...attributes } }).queueUrl
+  const key = await createIssuerKey('key-1')
+  const jwks = await startJwksServer(t, key.publicJwk)
+  const worker = {
+    DATABASE_URL: vault.urlFor('tokenvault_worker'),
+    KEK_FILE: vault.kekFile,
+    SQS_QUEUE_URL: queue('logins', redrive(dead.queueArn)),
+    AWS_ENDPOINT_URL_SQS: endpoint,
+  }
+  const api = {
+    DATABASE_URL: vault.urlFor('tokenvault_api'),
+    KEK_FILE: vault.kekFile,
+    JWT_ISSUER: issuer,
+    JWT_AUDIENCE: 'tokenvault',
+    JWKS_URL: jwks.url,
+  }
+  return { vault, admin: await vault.connect(), sqs, endpoint, dead, redrive, queue, key, jwks, worker, api }
+}
+
+/** Runs `tokenvault doctor`, and looks that no line holds a secret. */
+async function examine(t: Test, environment: NodeJS.ProcessEnv, args: readonly string[] = []) {
+  const { code, stdout, stderr } = await runInProcess(['doctor', ...args], environment)
+  t.equal(stderr, '')
+  t.notMatch(
+    stdout,
+    /password-of|wrong-password|postgres(ql)?:|127\.0\.0\.1:\d/,
+    'no line holds a secret or an address',
+  )
+  return { code, lines: stdout.trimEnd().split('\n') }
+}
+
+async function examineJson(t: Test, environment: NodeJS.ProcessEnv, args: readonly string[] = []) {
+  const { code, lines } = await examine(t, environment, ['--json', ...args])
+  t.equal(lines.length, 1)
+  const { counts, checks }: { counts: Record<string, number>; checks: Check[] } = JSON.parse(lines[0]!)
+  const wrong = checks.filter(({ status }) => status !== 'ok')
+  for (const { status, check, remedy } of checks)
+    t.equal(typeof remedy, status === 'ok' || status === 'skip' ? 'object' : 'string', `${check}: what to do`)
+  return { code, counts, checks, wrong: wrong.map(({ status, check, says }) => `${status} ${check}: ${says}`) }
+}
+
+t.test('what is well is told line by line, for whom the variables are', async t => {
+  const { worker, api, vault } = await startParts(t)
+  const ofWorker = await examine(t, worker)
+  t.equal(ofWorker.code, 0)
+  t.match(ofWorker.lines.at(-1), /^\d+ ok, 0 warn, 0 FAIL, 0 skipped$/)
+  t.ok(ofWorker.lines.slice(0, -1).every(line => /^ok {4}worker {3}[a-zA-Z -]+: [^\n]+$/.test(line)))
+  const ofApi = await examineJson(t, api)
+  t.equal(ofApi.code, 0)
+  t.strictSame([...new Set(ofApi.checks.map(({ subject }) => subject))], ['api'])
+  t.strictSame(ofApi.wrong, [])
+  t.strictSame(Object.keys(ofApi.checks[0]!), ['subject', 'check', 'status', 'says', 'remedy'])
+  for (const [subject, role] of [
+    ['auditor', 'tokenvault_auditor'],
+    ['analyst', 'tokenvault_analyst'],
+  ] as const) {
+    const { code, checks, wrong } = await examineJson(t, { DATABASE_URL: vault.urlFor(role) })
+    t.strictSame(
+      { code, wrong, subjects: [...new Set(checks.map(check => check.subject))] },
+      { code: 0, wrong: [], subjects: [subject] },
+    )
+  }
+})
+
+t.test('each thing that is wrong has a line of its own, and the other checks go on', async t => {
+  const parts = await startParts(t)
+  const { vault, admin, worker, api, queue, redrive, dead, endpoint, key, jwks, sqs } = parts
+  const directory = temporaryDirectory(t)
+  const otherKek = join(directory, 'other-kek')
+  writeFileSync(otherKek, randomBytes(32), { mode: 0o600 })
+  const open = join(directory, 'open')
+  mkdirSync(open)
+  chmodSync(directory, 0o755)
+  const urlFile = join(open, 'url')
+  writeFileSync(urlFile, worker.DATABASE_URL)
+  chmodSync(urlFile, 0o644)
+  const badPolicy = join(directory, 'policy.yaml')
+  writeFileSync(badPolicy, 'version: 1\nroles: { typist: { reveal: { ip: all } } }\n')
+  const badFields = join(directory, 'fields.yaml')
+  writeFileSync(badFields, 'version: 1\nfields:\n  - { name: email, rule: email.v1, column: masked_email }\n')
+  const gone = await startProxyServer(async () => {})
+  await gone.close()
+  const nowhere = gone.endpoint
+  const withDate = async (target: string, offsetSeconds: number) => {
+    const proxy = await startProxyServer(async ({ headers, body: text, response }) => {
+      const passed = ['content-type', 'x-amz-target', 'authorization'].map(name => [name, String(headers[name])])
+      const reply = await fetch(target, { method: 'POST', headers: Object.fromEntries(passed), body: text })
+      response.setHeader('date', new Date(Date.now() + offsetSeconds * 1000).toUTCString())
+      response.writeHead(reply.status, { 'content-type': 'application/x-amz-json-1.0' }).end(await reply.text())
+    })
+    t.teardown(() => proxy.close())
+    return proxy.endpoint
+  }
+  const issuerAt = async (answer: Parameters<typeof startTroubledIssuer>[1]) => ({
+    ...api,
+    JWKS_URL: (await startTroubledIssuer(t, answer)).url,
+  })
+  const date = (offsetSeconds: number) => new Date(Date.now() + offsetSeconds * 1000).toUTCString()
+  const weak = { ...(await createIssuerKey('key-2', 'RS256')).publicJwk, n: 'AQAB' }
+  const { privateKey } = await createIssuerKey('key-3')
+  const secret = { ...key.publicJwk, d: (await crypto.subtle.exportKey('jwk', privateKey)).d! }
+
+  sqs.createQueue('with-dead', { attributes: {} })
+  const busyDead = sqs.createQueue('busy-dlq', { attributes: { MessageRetentionPeriod: String(14 * 86_400) } })
+  sqs.sendMessage('busy-dlq', '{}')
+  const cases: Record<
+    string,
+    { environment: NodeJS.ProcessEnv; code: number; says: readonly RegExp[]; spoil?: string; mend?: string }
+  > = {
+    'a wrong password': {
+      environment: { ...worker, DATABASE_URL: withLogin(vault.adminUrl, 'tokenvault_worker', 'wrong-password') },
+      code: 1,
+      says: [
+        /^fail database server: the server does not let the role in/,
+        /^skip clock of the database: there is no connection/,
+        /^skip database role/,
+        /^skip keys/,
+        /^skip columns/,
+      ],
+    },
+    'the superuser in place of the role': {
+      environment: { ...worker, DATABASE_URL: vault.adminUrl },
+      code: 1,
+      says: [/^fail database role: the login may do more than tokenvault_worker: it has SUPERUSER, /],
+    },
+    'the role of another process': {
+      environment: { ...worker, DATABASE_URL: vault.urlFor('tokenvault_api') },
+      code: 1,
+      says: [/^fail database role: the login is not tokenvault_worker$/],
+    },
+    'a standby': {
+      environment: worker,
+      spoil: `ALTER DATABASE ${vault.name} SET default_transaction_read_only = on`,
+      mend: `ALTER DATABASE ${vault.name} RESET default_transaction_read_only`,
+      code: 1,
+      says: [/^fail database server: the server takes no writes/],
+    },
+    'the KEK of another vault': {
+      environment: { ...worker, KEK_FILE: otherKek },
+      code: 1,
+      says: [/^fail keys: key audit\/\S* does not unwrap: it was wrapped by local:[0-9a-f]+, this is local:/],
+    },
+    'no KEK': {
+      environment: { ...worker, KEK_FILE: join(directory, 'nowhere') },
+      code: 1,
+      says: [/^fail KEK: KEK_FILE cannot be read \(ENOENT\)$/, /^skip keys: the KEK cannot be opened$/],
+    },
+    'another tenant': {
+      environment: { ...worker, TENANT: 'other' },
+      code: 1,
+      says: [/^fail keys: key .+ it was changed, or TENANT is another$/],
+    },
+    'a secret that others can read': {
+      environment: { ...worker, DATABASE_URL: undefined, DATABASE_URL_FILE: urlFile },
+      code: 0,
+      says: [/^warn configuration: the file of DATABASE_URL_FILE is open to others, who can read it$/],
+    },
+    'wrong variables': {
+      environment: { ...worker, WORKER_RECEIVERS: '0', SQS_QUEUE_URL: 'nowhere' },
+      code: 1,
+      says: [
+        /^fail configuration: SQS_QUEUE_URL must match/,
+        /^fail configuration: WORKER_RECEIVERS must be >= 1/,
+        /^skip queue: a variable of the queue is missing or wrong$/,
+      ],
+    },
+    'a field without column and keys': {
+      environment: { ...worker, FIELDS_FILE: badFields },
+      code: 1,
+      says: [/^fail keys: .*email/, /^fail columns: column masked_email of user_logins, for field email, is missing/],
+    },
+    'a policy that is not one': {
+      environment: { ...api, POLICY_FILE: badPolicy },
+      code: 1,
+      says: [/^fail policy file: policy line 2, column 10: /, /^fail policy file: policy line 2, column 34: /],
+    },
+    'no such queue': {
+      environment: { ...worker, SQS_QUEUE_URL: `${endpoint}/000000000000/nowhere` },
+      code: 1,
+      says: [
+        /^fail queue: there is no such queue; GetQueueAttributes: /,
+        /^skip dead-letter queue/,
+        /^skip clock of the queue/,
+      ],
+    },
+    'no server at the queue': {
+      environment: { ...worker, AWS_ENDPOINT_URL_SQS: nowhere },
+      code: 1,
+      says: [/^fail queue: the queue cannot be reached; /, /^skip dead-letter queue/, /^skip clock of the queue/],
+    },
+    'no redrive policy, and a short retention': {
+      environment: { ...worker, SQS_QUEUE_URL: queue('short', { MessageRetentionPeriod: '3600' }) },
+      code: 0,
+      says: [
+        /^warn queue: the queue drops messages after 1 h/,
+        /^warn dead-letter queue: the queue has no redrive policy/,
+      ],
+    },
+    'a dead letter after the first receive, and one that waits': {
+      environment: { ...worker, SQS_QUEUE_URL: queue('hasty', redrive(busyDead.queueArn, 1)) },
+      code: 0,
+      says: [/^warn dead-letter queue: maxReceiveCount is 1/, /^warn dead-letter queue: 1 dead letters are waiting$/],
+    },
+    'a dead-letter queue that forgets as fast as its source': {
+      environment: {
+        ...worker,
+        SQS_QUEUE_URL: queue('forgetful', {
+          MessageRetentionPeriod: String(4 * 86_400),
+          ...redrive(dead.queueArn.replace('logins-dlq', 'with-dead')),
+        }),
+      },
+      code: 0,
+      says: [/^warn dead-letter queue: the dead-letter queue keeps messages 4 days, .+ and the queue 4 days$/],
+    },
+    'a clock of the queue that is off': {
+      environment: { ...worker, AWS_ENDPOINT_URL_SQS: await withDate(endpoint, -7200) },
+      code: 1,
+      says: [/^fail clock of the queue: (2 h|1\d\d min) behind that of this host: AWS refuses/],
+    },
+    'an issuer that is down': {
+      environment: { ...api, JWKS_URL: `${nowhere}/jwks.json` },
+      code: 1,
+      says: [/^fail JWKS: the JWK Set cannot be fetched: ECONNREFUSED$/, /^skip clock of the issuer/],
+    },
+    'an issuer that redirects': {
+      environment: await issuerAt(body('', { location: jwks.url }, 302)),
+      code: 1,
+      says: [/^fail JWKS: the JWK Set cannot be fetched: status 302$/, /^skip clock of the issuer/],
+    },
+    'a page in place of keys': {
+      environment: await issuerAt(body('<html>secret-canary</html>')),
+      code: 1,
+      says: [/^fail JWKS: the JWK Set cannot be fetched: the reply is not JSON$/, /^skip clock of the issuer/],
+    },
+    'one kid for two keys': {
+      environment: await issuerAt(keySet(key.publicJwk, key.publicJwk)),
+      code: 1,
+      says: [/^fail JWKS: key 2 of the issuer has the kid of an earlier one/],
+    },
+    'keys that check nothing': {
+      environment: await issuerAt(keySet(weak, { ...key.publicJwk, use: 'enc' })),
+      code: 1,
+      says: [
+        /^fail JWKS: none of the 2 keys of the issuer can check a JWT: key 1 is (RSA below 2,048 bits|not a valid key)$/,
+      ],
+    },
+    'a private key': {
+      environment: await issuerAt(keySet(secret)),
+      code: 1,
+      says: [/^fail JWKS: key 1 of the issuer is a secret/, /^fail JWKS: none of the 1 keys/],
+    },
+    'a clock of the issuer that is off': {
+      environment: await issuerAt(body(JSON.stringify({ keys: [key.publicJwk] }), { date: date(172_800) })),
+      code: 1,
+      says: [/^fail clock of the issuer: (2 days|4\d h) ahead of that of this host: JWTs are refused/],
+    },
+    'a clock of the issuer that is off, read from a cache': {
+      environment: await issuerAt(body(JSON.stringify({ keys: [key.publicJwk] }), { date: date(-3600), age: '3600' })),
+      code: 0,
+      says: [],
+    },
+  }
+  for (const [name, { environment, code, says, spoil, mend }] of Object.entries(cases)) {
+    if (spoil !== undefined) await admin.query(spoil)
+    const only = 'JWKS_URL' in environment ? 'api' : 'worker'
+    const found = await examineJson(t, environment, ['--only', only])
+    if (mend !== undefined) await admin.query(mend)
+    t.equal(found.code, code, name)
+    t.equal(found.wrong.length, says.length, `${name}: ${found.wrong.join('\n')}`)
+    for (const [place, pattern] of says.entries()) t.match(found.wrong[place] ?? '', pattern, name)
+    t.notMatch(found.wrong.join('\n'), /secret-canary/)
+  }
+})

@@ -23,6 +23,9 @@ export interface SqsStorage {
   readonly db: DatabaseSync
   loadSqsQueues(store: SqsStore): void
   updateMessageReady(messageId: string): void
+  deleteMessage(messageId: string): void
+  deleteQueueMessages(queueName: string): void
+  deleteAllMessages(): void
   close(): void
 }
 
@@ -39,7 +42,13 @@ export async function createSqsStore(): Promise<SqsStore> {
   return new SqsStore()
 }
 
-/** Opens `fauxqs.db` in the directory, which is created with mode 0700. */
+/** How long the body of a deleted message may stay in the write-ahead log of a queue that runs. */
+const eraseMilliseconds = 1_000
+
+/**
+ * Opens `fauxqs.db` in the directory, which is created with mode 0700. Bodies of deleted messages leave its files within a
+ * second; after kill -9, at the next start.
+ */
 export async function openSqsStorage(directory: string): Promise<SqsStorage> {
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   const { PersistenceManager } = (await fauxqsModule('persistence.js')) as {
@@ -47,7 +56,7 @@ export async function openSqsStorage(directory: string): Promise<SqsStorage> {
   }
   const storage = new PersistenceManager(directory)
   // Deleted bodies are overwritten with zeros. NORMAL: a commit survives kill -9 without an fsync for every message.
-  storage.db.exec('PRAGMA secure_delete = ON; PRAGMA synchronous = NORMAL')
+  storage.db.exec('PRAGMA secure_delete = ON; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY')
   // The write-ahead log that a killed process left still holds bodies of deleted messages.
   dropWriteAheadLog(storage)
   // fauxqs 2.4.1 writes NULL into a NOT NULL column here: a visibility timeout of 0 would lose the message.
@@ -55,7 +64,39 @@ export async function openSqsStorage(directory: string): Promise<SqsStorage> {
     'UPDATE sqs_messages SET receipt_handle = NULL, visibility_deadline = NULL WHERE message_id = ?',
   )
   storage.updateMessageReady = messageId => void makeReady.run(messageId)
+  eraseAfterDeletes(storage)
   return storage
+}
+
+/**
+ * Nothing else empties the write-ahead log of a quiet queue: SQLite checkpoints at a size, and then keeps the old content.
+ * Emptying it takes an fsync, so that a delete does not wait for it, and all deletes of a second share one.
+ */
+function eraseAfterDeletes(storage: SqsStorage): void {
+  let isPlanned = false
+  const erase = () => {
+    isPlanned = false
+    // Closing empties it as well.
+    if (!storage.db.isOpen) return
+    try {
+      dropWriteAheadLog(storage)
+    } catch {
+      // Such as a full disk. It says itself in the calls that store messages, and the bodies are still to be erased.
+      later()
+    }
+  }
+  const later = () => {
+    if (isPlanned) return
+    isPlanned = true
+    setTimeout(erase, eraseMilliseconds).unref()
+  }
+  for (const name of ['deleteMessage', 'deleteQueueMessages', 'deleteAllMessages'] as const) {
+    const remove = storage[name].bind(storage)
+    storage[name] = (key?: string) => {
+      remove(key as string)
+      later()
+    }
+  }
 }
 
 /**

@@ -13,6 +13,7 @@ import t, { type Test } from 'tap'
 import { startSqs } from '../../src/embedded/sqs.ts'
 import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 import { startProcess } from '../helpers/embedded/embedded-process.ts'
+import { until } from '../helpers/faults/plan.ts'
 
 function connect(t: Test, { endpoint, queueUrl }: { endpoint: string; queueUrl: string }, region = 'us-east-1') {
   const credentials = { accessKeyId: 'any', secretAccessKey: 'any' }
@@ -94,6 +95,39 @@ t.test('queued and in-flight messages survive kill -9', async t => {
   await child.end('SIGKILL')
   const second = await start(t, dataDir)
   t.strictSame(bodies(await second.receive()), ['in flight', 'queued'])
+})
+
+/** How a text may stand in a file. */
+function formsOf(text: string): Buffer[] {
+  const utf8 = Buffer.from(text)
+  const utf16 = Buffer.from(text, 'utf16le')
+  // Base64 has three forms, by where in a group of three bytes the text begins; whole groups of it are always the same.
+  const base64 = [0, 1, 2].map(skip => Buffer.from(utf8.subarray(skip).toString('base64').slice(0, -4)))
+  return [utf8, utf16, Buffer.from(utf16).swap16(), Buffer.from(utf8.toString('hex')), ...base64]
+}
+
+t.test('a body leaves the files of a running queue when it is deleted; its neighbours stay', async t => {
+  const dataDir = temporaryDirectory(t)
+  const sqs = await start(t, dataDir)
+  const held = (word: string) => {
+    const contents = readdirSync(join(dataDir, 'sqs')).map(name => readFileSync(join(dataDir, 'sqs', name)))
+    return formsOf(word).some(form => contents.some(content => content.includes(form)))
+  }
+  // Short ones, and ones that fill many pages, next to each other.
+  const sent = Array.from(
+    { length: 40 },
+    (_, n) => `${n % 2 ? 'canary' : 'sparrow'}-${'bird'.repeat((n % 5) * 700)}-${n}`,
+  )
+  for (const body of sent) await sqs.send(body)
+  t.ok(held('canary') && held('sparrow'), 'they were there')
+  const received: { Body?: string | undefined; ReceiptHandle?: string | undefined }[] = []
+  for (let batch = await sqs.receive(); batch.length > 0; batch = await sqs.receive()) received.push(...batch)
+  t.equal(received.length, 40)
+  for (const { Body, ReceiptHandle } of received) if (Body?.startsWith('canary')) await sqs.remove(ReceiptHandle)
+  await until('the deleted ones are gone', async () => !held('canary'))
+  t.ok(held('sparrow'))
+  for (const { Body, ReceiptHandle } of received) if (Body?.startsWith('sparrow')) await sqs.remove(ReceiptHandle)
+  await until('and the others', async () => !held('sparrow') && !held('birdbird'))
 })
 
 t.test('no deleted body stays in its files after a stop', async t => {

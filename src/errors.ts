@@ -131,6 +131,11 @@ export const errorCatalogue = {
     meaning: 'The value is a token already.',
     remedy: 'Send the original value. A token of a token would equal nothing and lead to no value.',
   },
+  value_is_placeholder: {
+    meaning: 'The value is a placeholder of its field: it says that there is none.',
+    remedy:
+      'Look for null in its column: a placeholder has no token. docs/normalization.md lists the placeholders; FIELDS_FILE changes them.',
+  },
   token_malformed: {
     meaning: 'The text is not a token.',
     remedy: 'Send tokens exactly as user_logins holds them: <field>_v<version>_<base64url>.',

@@ -33,7 +33,7 @@ const allowedFields = new Set([
   'err', 'event', 'component', 'requestId', 'method', 'route', 'status', 'code', 'durationMs', 'messages', 'rows',
   'duplicates', 'quarantined', 'reason', 'count', 'port', 'signal', 'attempt', 'retryInMs', 'migration', 'key',
   'problems', 'principal', 'batch', 'receivers', 'url', 'pid', 'version', 'day', 'worker', 'policy',
-  'claim', 'parameter',
+  'claim', 'parameter', 'field',
 ]) // biome-ignore format: one list, not one line a word
 
 function keepAllowed(fields: object): Record<string, unknown> {

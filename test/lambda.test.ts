@@ -120,6 +120,7 @@ t.test('each event is one line of metrics, which the embedded metric format take
     rows_stored: 1,
     duplicates: 0,
     quarantined: 1,
+    placeholders: 0,
     messages_failed: 1,
     messages_unstorable: 1,
     // The batch, one half of it, and the message alone.

@@ -465,9 +465,9 @@ partitioned table public.user_logins owner tokenvault_owner
   column device_type character varying(32)
     -- Kind of device, as the producer names it, for example ios; null where the event has none.
   column masked_ip character varying(256)
-    -- Token of the IP address: ip_v1_ (1 is the version of the token key) and letters of base64url. Equal addresses have equal tokens; null where the deployment does not tokenize this field.
+    -- Token of the IP address: ip_v1_ (1 is the version of the token key) and letters of base64url. Equal addresses have equal tokens; null where the event has none or a placeholder such as 0.0.0.0, and where the deployment does not tokenize this field.
   column masked_device_id character varying(256)
-    -- Token of the device id: device_id_v1_ (1 is the version of the token key) and letters of base64url. Equal ids have equal tokens; null where the deployment does not tokenize this field.
+    -- Token of the device id: device_id_v1_ (1 is the version of the token key) and letters of base64url. Equal ids have equal tokens; null where the event has none or a placeholder such as unknown, and where the deployment does not tokenize this field.
   column locale character varying(32)
     -- Locale of the app, as the producer names it; null where the event has none.
   column app_version integer

@@ -11,7 +11,8 @@ export interface LoginRow {
   readonly appVersion: number | null
   /** UTC day on which the producer sent the message, YYYY-MM-DD. */
   readonly createDate: string
-  readonly tokens: readonly TokenizedValue[]
+  /** Null where the event has no value, or a placeholder. */
+  readonly tokens: readonly (TokenizedValue | null)[]
 }
 
 /** A message with tokens in place of values: everything that it gives. It takes effect once, however often the message is delivered. */
@@ -21,6 +22,8 @@ export interface TokenizedMessage {
   readonly sentOn: string
   readonly rows: readonly LoginRow[]
   readonly quarantined: readonly QuarantinedEvent[]
+  /** Names of fields: one for each value of the rows that is null because it is a placeholder. Absent where none is. */
+  readonly placeholders?: readonly string[]
 }
 
 export interface StoredCounts {
@@ -30,12 +33,17 @@ export interface StoredCounts {
   readonly duplicates: number
 }
 
+export interface Stored extends StoredCounts {
+  /** Ids of the duplicates. */
+  readonly repeated: ReadonlySet<string>
+}
+
 export interface IngestStore {
   /**
    * Commits all that the messages gave in one transaction. Message ids are unique within the call.
    * @throws `store_unavailable`; then nothing of the batch was committed, or the outcome is unknown and a repeat is safe
    */
-  storeMessages(messages: readonly TokenizedMessage[]): Promise<StoredCounts>
+  storeMessages(messages: readonly TokenizedMessage[]): Promise<Stored>
 }
 
 /** An entry that an operator wants tried again. */

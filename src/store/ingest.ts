@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import { DatabaseError } from 'pg'
 import { TokenvaultError } from '../errors.ts'
-import type { IngestStore, LoginRow, StoredCounts, TokenizedMessage } from '../ingest/ports.ts'
+import type { IngestStore, LoginRow, Stored, TokenizedMessage } from '../ingest/ports.ts'
 import type { FieldSchema } from '../vault/fields/fields.ts'
 import type { SealedOriginal } from '../vault/tokens/ports.ts'
 import { bytesArray, plainArray, textArray } from './postgres/array-literal.ts'
@@ -23,13 +23,15 @@ export function createIngestStore(database: TokenvaultDatabase, fields: FieldSch
     storeMessages: messages =>
       namingFailures(async () => {
         await ensureDays(database, knownDays, messages)
-        return inTransaction(database, async (transaction): Promise<StoredCounts> => {
+        return inTransaction(database, async (transaction): Promise<Stored> => {
           const fresh = await insertDeliveryRecords(transaction, messages)
+          const effective = new Set(fresh.map(({ messageId }) => messageId))
+          const repeated = new Set(messages.flatMap(({ messageId }) => (effective.has(messageId) ? [] : [messageId])))
           const rows = fresh.flatMap(message => message.rows)
           await insertOriginals(transaction, rows)
           await insertRows(transaction, tokenColumns, rows)
           const quarantined = await insertQuarantined(transaction, fresh)
-          return { rows: rows.length, quarantined, duplicates: messages.length - fresh.length }
+          return { rows: rows.length, quarantined, duplicates: repeated.size, repeated }
         }).catch(error => {
           // A partition that was there went: the next try makes it again, or learns that a clock is wrong.
           if (!(isDatabaseError(error, '23514') && error.table === 'receipts')) throw error
@@ -97,7 +99,8 @@ async function insertDeliveryRecords(
 
 export async function insertOriginals(transaction: TokenvaultDatabase, rows: readonly LoginRow[]): Promise<void> {
   const byId = new Map<string, SealedOriginal>()
-  for (const { tokens } of rows) for (const { original } of tokens) byId.set(original.tokenId, original)
+  for (const { tokens } of rows)
+    for (const value of tokens) if (value !== null) byId.set(value.original.tokenId, value.original)
   if (byId.size === 0) return
   // Text sorts by itself; a comparison of ours would be called some ten thousand times.
   const tokenIds = [...byId.keys()].sort()
@@ -119,7 +122,9 @@ export async function insertRows(
 ): Promise<void> {
   if (rows.length === 0) return
   const columns = ['user_id', 'device_type', 'locale', 'app_version', 'create_date', ...tokenColumns]
-  const tokens = tokenColumns.map((_, place) => sql`${plainArray(rows.map(row => row.tokens[place]!.token))}::text[]`)
+  const tokens = tokenColumns.map(
+    (_, place) => sql`${plainArray(rows.map(row => row.tokens[place]?.token ?? 'NULL'))}::text[]`,
+  )
   await sql`
     insert into public.user_logins (${sql.join(columns.map(column => sql.ref(column)))})
     select * from unnest(

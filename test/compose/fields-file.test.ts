@@ -1,12 +1,15 @@
 import { join } from 'node:path'
 import t from 'tap'
+import { readFields } from '../../src/compose/fields.ts'
 import { policyPlace, readPolicy } from '../../src/compose/policy.ts'
 import { prepareDatabase } from '../../src/compose/prepare-database.ts'
 import { openVault } from '../../src/compose/vault.ts'
 import { composeWorker } from '../../src/compose/worker.ts'
 import { loadConfig } from '../../src/config/load.ts'
+import { createLedger } from '../../src/store/ledger.ts'
 import { createOriginalReader } from '../../src/store/originals.ts'
 import { createOpenAction } from '../../src/vault/admission/open-action.ts'
+import { reconcile } from '../../src/vault/ledger/reconcile.ts'
 import { createDetokenize } from '../../src/vault/tokens/detokenize.ts'
 import { runCommand } from '../helpers/cli/cli.ts'
 import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
@@ -40,6 +43,50 @@ t.test('every process refuses a wrong schema by line and column, and quotes noth
     t.match(missing.stderr, /FIELDS_FILE cannot be read \(ENOENT\)/)
   })
   await Promise.all(runs)
+})
+
+t.test('what is not there is null and no duplicate, and the ledger is consistent', async t => {
+  const vault = await createVaultDatabase(t)
+  const { queue, queueUrl, server } = await startQueue(t)
+  const text = `version: 1
+fields:
+  - { name: ip, rule: ip.v1, column: masked_ip, required: false }
+  - { name: device_id, rule: device_id.v1, column: masked_device_id, placeholders: [test-device] }
+`
+  const FIELDS_FILE = join(t.testdir({ fields: text }), 'fields')
+  const environment = {
+    DATABASE_URL: vault.urlFor('tokenvault_worker'),
+    KEK_FILE: vault.kekFile,
+    FIELDS_FILE,
+    SQS_QUEUE_URL: queueUrl,
+    AWS_ENDPOINT_URL_SQS: `http://127.0.0.1:${server.port}`,
+  }
+  const changes = [{ ip: '0.0.0.0' }, { ip: '::' }, { ip: null }, { ip: '' }, { device_id: 'Test-Device' }, {}]
+  const bodies = changes.map((change, n) => JSON.stringify(loginEvent(n, change)))
+  await queue.send([...bodies, JSON.stringify(loginEvent(9, { device_id: '' }))])
+  const ended = await runCommand(t, ['worker', '--drain'], environment)
+  t.equal(ended.stdout, '7 received, 6 stored, 1 quarantined, 0 duplicates, 0 redriven, 3 placeholders\n', ended.stderr)
+  t.match(ended.stderr, /"event":"placeholders","field":"ip","count":2/)
+  t.notMatch(ended.stderr, /Test-Device/i)
+
+  const analyst = await vault.connect('tokenvault_analyst')
+  const { rows } = await analyst.query(
+    `SELECT user_id, masked_ip IS NULL AS "noIp", masked_device_id IS NULL AS "noDevice" FROM user_logins ORDER BY user_id`,
+  )
+  t.same(
+    rows.map(({ noIp, noDevice }) => [noIp, noDevice]),
+    [[true, false], [true, false], [true, false], [true, false], [false, true], [false, false]], // biome-ignore format: a table
+  )
+  for (const view of ['duplicate_ips', 'duplicate_devices'])
+    t.same((await analyst.query(`SELECT * FROM ${view}`)).rows, [], `null leads no line of ${view}`)
+  const originals = await (await vault.connect()).query('SELECT field FROM pii_vault.originals ORDER BY field')
+  t.same(
+    originals.rows.map(({ field }) => field),
+    [...Array(5).fill('device_id'), 'ip', 'ip'],
+  )
+  const fields = readFields({ FIELDS_FILE })
+  const ledger = await reconcile(createLedger(vault.database('tokenvault_auditor')), fields)
+  t.match(ledger, { isConsistent: true, days: [{ rows: { recorded: 6, stored: 6 } }], unmatched: [] })
 })
 
 t.test('a team tokenizes email tomorrow', async t => {

@@ -53,7 +53,17 @@ t.test('and that of the fields', async t => {
   const isValid = createValidator('fields.schema.json')
   const entry = { name: 'email', rule: 'email.v1', column: 'masked_email' }
   t.ok(isValid({ version: 1, fields: [entry] }), JSON.stringify(isValid.errors))
-  for (const wrong of [{ name: 'a_v1' }, { rule: 'email.v9' }, { column: 'b c' }, { key: 1 }])
+  for (const right of [{ required: false }, { placeholders: [] }, { placeholders: ['unknown', '-'] }])
+    t.ok(isValid({ version: 1, fields: [{ ...entry, ...right }] }), JSON.stringify(right))
+  for (const wrong of [
+    { name: 'a_v1' },
+    { rule: 'email.v9' },
+    { column: 'b c' },
+    { key: 1 },
+    { required: 'no' },
+    { placeholders: [0] },
+    { placeholders: [' '] },
+  ])
     t.notOk(isValid({ version: 1, fields: [{ ...entry, ...wrong }] }), JSON.stringify(wrong))
 })
 

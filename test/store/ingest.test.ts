@@ -31,9 +31,9 @@ t.test('a message takes effect once, also when it is delivered again after midni
     quarantinedMessage(sealQuarantined, 'm-3'),
     messageOf('m-4', loginRow(tokenizer, 2), { rows: [loginRow(tokenizer, 2), loginRow(tokenizer, 3)] }),
   ]
-  t.strictSame(await store.storeMessages(messages), { rows: 4, quarantined: 1, duplicates: 0 })
-  t.strictSame(await newStore().storeMessages(messages), { rows: 0, quarantined: 0, duplicates: 4 })
-  t.strictSame(await newStore().storeMessages([...messages, messageOf('m-5', loginRow(tokenizer, 1))]), {
+  t.match(await store.storeMessages(messages), { rows: 4, quarantined: 1, duplicates: 0 })
+  t.match(await newStore().storeMessages(messages), { rows: 0, quarantined: 0, duplicates: 4 })
+  t.match(await newStore().storeMessages([...messages, messageOf('m-5', loginRow(tokenizer, 1))]), {
     rows: 1,
     quarantined: 0,
     duplicates: 4,
@@ -138,7 +138,7 @@ t.test('one row that the database refuses takes back everything of its batch', a
   const other = quarantinedMessage(sealQuarantined, 'other')
   await t.rejects(store.storeMessages([good, bad, other]), { code: 'store_refused', message: /SQLSTATE 22001$/ })
   t.strictSame(await count(), nothing)
-  t.strictSame(await store.storeMessages([good, other]), { rows: 1, quarantined: 1, duplicates: 0 })
+  t.match(await store.storeMessages([good, other]), { rows: 1, quarantined: 1, duplicates: 0 })
 })
 
 t.test('a day that no queue can still hold is refused, and nothing of it stored', async t => {
@@ -155,7 +155,7 @@ t.test('a day that no queue can still hold is refused, and nothing of it stored'
 
 t.test('a batch without messages stores nothing', async t => {
   const { store } = await startStore(t)
-  t.strictSame(await store.storeMessages([]), { rows: 0, quarantined: 0, duplicates: 0 })
+  t.match(await store.storeMessages([]), { rows: 0, quarantined: 0, duplicates: 0 })
 })
 
 t.test('thousands of events in one message are stored in one transaction', async t => {
@@ -167,7 +167,7 @@ t.test('thousands of events in one message are stored in one transaction', async
   }))
   const row = loginRow(tokenizer, 1)
   const message: TokenizedMessage = { ...messageOf('m-1', row), rows: Array(12_000).fill(row), quarantined }
-  t.strictSame(await store.storeMessages([message]), { rows: 12_000, quarantined: 12_000, duplicates: 0 })
+  t.match(await store.storeMessages([message]), { rows: 12_000, quarantined: 12_000, duplicates: 0 })
   t.strictSame(await count(), { rows: 12_000, deliveryRecords: 1, originals: 2, quarantined: 12_000 })
 })
 
@@ -188,7 +188,7 @@ t.test(
     await storing
     await blocker.query('ROLLBACK')
     t.strictSame(await count(), nothing)
-    t.strictSame(await store.storeMessages(messages), { rows: 1, quarantined: 0, duplicates: 0 })
+    t.match(await store.storeMessages(messages), { rows: 1, quarantined: 0, duplicates: 0 })
   },
 )
 
@@ -202,7 +202,7 @@ t.test('a commit whose answer is lost is reported, and storing the same again ad
     code: 'store_unavailable',
     message: 'the database answered: connection lost',
   })
-  t.strictSame(await store.storeMessages(messages), { rows: 0, quarantined: 0, duplicates: 2 })
+  t.match(await store.storeMessages(messages), { rows: 0, quarantined: 0, duplicates: 2 })
   t.strictSame(await count(), { rows: 1, deliveryRecords: 2, originals: 2, quarantined: 1 })
 })
 

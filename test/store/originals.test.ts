@@ -12,7 +12,7 @@ t.test('what the worker stored is what the API finds, and absent ids are absent'
   const store = createIngestStore(vault.database('tokenvault_worker'), loginFields)
   await store.storeMessages([messageOf('m-1', row)])
   const reader = createOriginalReader(vault.database('tokenvault_api'))
-  const [ip, device] = row.tokens.map(({ original }) => original)
+  const [ip, device] = row.tokens.map(value => value?.original)
   const found = await reader.findOriginals([ip!.tokenId, 'f'.repeat(32), device!.tokenId, ip!.tokenId])
   t.equal(found.size, 2)
   for (const original of [ip!, device!]) {

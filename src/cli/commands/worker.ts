@@ -7,7 +7,7 @@ import { runAlone, runSupervised } from '../process/run-worker.ts'
 import { serveMetrics } from '../process/serve-metrics.ts'
 import { stopSignal } from '../process/stop-signal.ts'
 import { createSupervisor, type Supervised } from '../process/supervise.ts'
-import { createProgress, reportInterruptedDrain, writeSummary } from '../terminal/ingest-summary.ts'
+import { createProgress, reportInterruptedDrain, reportReleased, writeSummary } from '../terminal/ingest-summary.ts'
 import { environmentHelp, wholeNumber } from '../terminal/options.ts'
 
 interface WorkerCommandOptions {
@@ -41,7 +41,9 @@ export function configure(command: Command): void {
       progress.end()
       writeSummary(totals, { json })
       process.exitCode = exitCode
-      if (drain && signal.aborted && exitCode !== 2) reportInterruptedDrain()
+      if (!drain || exitCode === 2) return
+      if (signal.aborted) reportInterruptedDrain()
+      else reportReleased(totals)
     })
 }
 

@@ -1,7 +1,7 @@
 import { composeQueue } from '../../compose/queue.ts'
 import { composeWorker } from '../../compose/worker.ts'
 import { loadConfig } from '../../config/load.ts'
-import { createProgress, reportInterruptedDrain, writeSummary } from '../terminal/ingest-summary.ts'
+import { createProgress, reportInterruptedDrain, reportReleased, writeSummary } from '../terminal/ingest-summary.ts'
 import { readInputBodies } from './input-events.ts'
 import { prepareEmbedded, type StartedUp, startUp, type UpOptions } from './start-up.ts'
 
@@ -32,6 +32,7 @@ async function drain({ stack, log, signal }: StartedUp, bodies: readonly string[
     const totals = await worker.run({ drain: true, signal })
     progress.end()
     writeSummary(totals, options)
+    if (!signal.aborted) reportReleased(totals)
   } finally {
     await worker.close()
   }

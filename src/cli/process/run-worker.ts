@@ -1,3 +1,4 @@
+import { readFields } from '../../compose/fields.ts'
 import { composeWorker } from '../../compose/worker.ts'
 import type { Config } from '../../config/variables.ts'
 import { createIngestMetrics } from '../../ingest/metrics/prometheus.ts'
@@ -18,7 +19,7 @@ export interface RunOptions {
 export async function runAlone(options: RunOptions): Promise<IngestTotals> {
   const { config, log } = options
   if (config.METRICS_PORT === undefined) return runComposed(options)
-  const metrics = createIngestMetrics()
+  const metrics = createIngestMetrics([...readFields(config).values()])
   const read = async () => [await metrics.snapshot()]
   const close = await serveMetrics({ host: config.METRICS_HOST, port: config.METRICS_PORT, read, log })
   try {
@@ -30,7 +31,7 @@ export async function runAlone(options: RunOptions): Promise<IngestTotals> {
 
 /** One worker of several: it tells its supervisor totals and metrics, and stops when that says so or is gone. */
 export async function runSupervised(options: Omit<RunOptions, 'onBatch'>, worker: number): Promise<void> {
-  const metrics = createIngestMetrics(worker)
+  const metrics = createIngestMetrics([...readFields(options.config).values()], worker)
   const parent = openParentChannel(() => metrics.snapshot())
   const log = options.log.child({ worker })
   const signal = AbortSignal.any([options.signal, parent.stop])

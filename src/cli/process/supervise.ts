@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { backoffMilliseconds, pause } from '../../concurrency/waiting.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { createSupervisorMetrics, type MetricsSnapshot } from '../../ingest/metrics/prometheus.ts'
-import type { IngestTotals, WorkerTotals } from '../../ingest/worker/worker.ts'
+import { type IngestTotals, noTotals, type WorkerTotals } from '../../ingest/worker/worker.ts'
 import type { Log } from '../../log.ts'
 import type { SupervisorRequest, WorkerReport } from './parent-channel.ts'
 import { youngGenerationFlags } from './v8-flags.ts'
@@ -159,16 +159,7 @@ function createChildren(options: {
   }
 }
 
-const nothing: IngestTotals = {
-  received: 0,
-  stored: 0,
-  quarantined: 0,
-  duplicates: 0,
-  released: 0,
-  undeleted: 0,
-  batches: 0,
-  redriven: 0,
-}
+const nothing: IngestTotals = { ...noTotals, redriven: 0, returned: 0 }
 
 function sum(totals: Iterable<WorkerTotals>): IngestTotals {
   const result: Record<string, number> = { ...nothing }

@@ -33,9 +33,8 @@ export function formatWelcome({ apiUrl, queueUrl, jwksUrl, analystUrl, dataDir, 
   ]
   if (rows.length > 0) {
     sections.push(`What analysts see (public.user_logins; tokens shortened here):\n\n${formatRows(rows)}`)
-    sections.push(
-      `Give one value back, as an investigator:\n\n${formatCurl(apiUrl, rows[0]!.masked_ip, jwts.get('investigator')!)}`,
-    )
+    const token = rows.find(({ masked_ip }) => masked_ip !== null)?.masked_ip ?? '<token>'
+    sections.push(`Give one value back, as an investigator:\n\n${formatCurl(apiUrl, token, jwts.get('investigator')!)}`)
   }
   sections.push(`A JWT for each role, good for 8 hours:\n\n${formatPairs([...jwts], indent)}`)
   return `\n${sections.join('\n\n')}\n`

@@ -37,6 +37,7 @@ export const appearance = {
   value_invalid: 'item',
   value_too_long: 'item',
   value_is_token: 'item',
+  value_is_placeholder: 'item',
   token_malformed: 'item',
   token_unknown: 'item',
   token_field_mismatch: 'item',

@@ -1,6 +1,7 @@
 import type { Log } from '../../log.ts'
 import type { Observe } from '../metrics/observe.ts'
-import type { IngestStore, MessageQueue, ReceivedMessage, StoredCounts } from '../ports.ts'
+import { logTally, sumOf } from '../metrics/tally.ts'
+import type { IngestStore, MessageQueue, ReceivedMessage } from '../ports.ts'
 import type { DrainWatch } from './drain.ts'
 import type { Heartbeat, MessagesInFlight } from './in-flight.ts'
 import { startRun } from './run.ts'
@@ -10,6 +11,16 @@ import type { TokenizeMessages } from './tokenize-messages.ts'
 export interface Settled {
   readonly released: number
   readonly undeleted: number
+}
+
+/** What became of one batch; as in WorkerTotals. */
+export interface BatchCounts extends Settled {
+  readonly stored: number
+  readonly quarantined: number
+  readonly placeholders: number
+  readonly duplicates: number
+  readonly unstorable: number
+  readonly heldBack: number
 }
 
 interface SettleContext {
@@ -37,13 +48,22 @@ interface TellContext {
 export async function processBatch(
   batch: readonly ReceivedMessage[],
   { storing, settling, drainWatch, telling }: BatchContext,
-): Promise<StoredCounts & Settled> {
+): Promise<BatchCounts> {
   const startedAtMs = performance.now()
   const stored = await storeBatch(batch, storing)
   if (drainWatch !== undefined) tellDrain(drainWatch, stored)
   const settled = await settle(batch, stored.outcomes, settling)
   tellBatch(stored, { messages: batch.length, startedAtMs, ...settled }, telling)
-  return { ...stored.counts, ...settled }
+  const { tally, duplicates, unstorable, heldBack } = stored
+  return {
+    stored: tally.rows,
+    quarantined: sumOf(tally.reasons),
+    placeholders: sumOf(tally.placeholders),
+    duplicates,
+    unstorable: unstorable.length,
+    heldBack: heldBack.length,
+    ...settled,
+  }
 }
 
 /** What stands behind a refused message of its group is received no sooner than that one is gone. */
@@ -134,25 +154,25 @@ export async function processLambdaBatch(
   return failed
 }
 
-/** Says what became of a batch: one event for the metrics, one line for the log, and one more for each reason. */
+/** Says what became of a batch: one event for the metrics, one line for the log, and one more for each reason and each field. */
 function tellBatch(
-  { counts, reasons, unstorable }: BatchStored,
+  { tally, duplicates, unstorable }: BatchStored,
   done: Settled & { readonly messages: number; readonly startedAtMs: number },
   { log, observe }: TellContext,
 ): void {
   const { messages, startedAtMs, released, undeleted } = done
+  const { rows, reasons, placeholders } = tally
   const durationMs = Math.round(performance.now() - startedAtMs)
   observe?.({
     kind: 'batch',
     messages,
-    rows: counts.rows,
-    duplicates: counts.duplicates,
+    ...{ rows, reasons, placeholders },
+    duplicates,
     released,
     undeleted,
     unstorable: unstorable.length,
-    reasons,
     seconds: durationMs / 1000,
   })
-  log.info({ event: 'batch', messages, ...counts, durationMs })
-  for (const [reason, count] of reasons) log.info({ event: 'quarantined', reason, count })
+  log.info({ event: 'batch', messages, rows, quarantined: sumOf(reasons), duplicates, durationMs })
+  logTally(tally, log)
 }

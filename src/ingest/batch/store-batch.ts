@@ -2,7 +2,8 @@ import { backoff, backoffMilliseconds, pause } from '../../concurrency/waiting.t
 import { type ErrorCode, TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { Observe } from '../metrics/observe.ts'
-import type { IngestStore, ReceivedMessage, StoredCounts, TokenizedMessage } from '../ports.ts'
+import { RunningTally, type Tally } from '../metrics/tally.ts'
+import type { IngestStore, ReceivedMessage, Stored, TokenizedMessage } from '../ports.ts'
 import type { MessagesInFlight } from './in-flight.ts'
 import type { Run } from './run.ts'
 import type { TokenizeMessages } from './tokenize-messages.ts'
@@ -20,11 +21,11 @@ export type Outcome =
   | { readonly kind: 'leave' }
 
 export interface BatchStored {
-  readonly counts: StoredCounts
+  readonly tally: Tally
+  /** Deliveries that changed nothing, because their message had taken effect before. */
+  readonly duplicates: number
   /** One outcome a message id. */
   readonly outcomes: ReadonlyMap<string, Outcome>
-  /** Quarantined events, or whole messages, by reason. */
-  readonly reasons: ReadonlyMap<string, number>
   /** Messages that the store refuses even alone. */
   readonly unstorable: readonly ReceivedMessage[]
   /** Messages of a FIFO queue that wait for one of their group. */
@@ -68,12 +69,12 @@ export async function storeBatch(
   // Splitting must not tear two deliveries of one message apart.
   const distinct = [...new Map(messages.map(message => [message.messageId, message])).values()]
   await storePart(distinct, decisions, context)
-  const { counts, outcomes, unstorable, heldBack, firstFault } = decisions
+  const { outcomes, unstorable, heldBack, firstFault } = decisions
   if (unstorable.length > 0) log.error({ event: 'messages_unstorable', count: unstorable.length, err: firstFault })
   if (heldBack.length > 0) log.warn({ event: 'messages_held_back', count: heldBack.length })
   // The second delivery of a message within the batch changed nothing either.
   const isStored = ({ messageId }: ReceivedMessage) => outcomes.get(messageId)?.kind === 'delete'
-  counts.duplicates += messages.filter(isStored).length - distinct.filter(isStored).length
+  decisions.duplicates += messages.filter(isStored).length - distinct.filter(isStored).length
   return decisions
 }
 
@@ -87,8 +88,8 @@ async function storePart(
   if (first === undefined) return
   try {
     const tokenized = tokenize(part, context)
-    const counts = tokenized && (await commit(tokenized, part, context))
-    if (tokenized !== undefined && counts !== undefined) decisions.stored(part, tokenized, counts)
+    const stored = tokenized && (await commit(tokenized, part, context))
+    if (tokenized !== undefined && stored !== undefined) decisions.stored(part, tokenized, stored)
     // When stopping, others may have them at once. Otherwise their visibility timeout is over, and they are others' already.
     else decisions.decide(part, context.run.stop.aborted ? { kind: 'delay', delaySeconds: 0 } : { kind: 'leave' })
   } catch (error) {
@@ -101,9 +102,9 @@ async function storePart(
 
 /** What is known of a batch so far. */
 class Decisions implements BatchStored {
-  readonly counts = { rows: 0, quarantined: 0, duplicates: 0 }
+  readonly tally = new RunningTally()
+  duplicates = 0
   readonly outcomes = new Map<string, Outcome>()
-  readonly reasons = new Map<string, number>()
   readonly unstorable: ReceivedMessage[] = []
   readonly heldBack: ReceivedMessage[] = []
   firstFault: unknown
@@ -128,14 +129,11 @@ class Decisions implements BatchStored {
     })
   }
 
-  stored(part: readonly ReceivedMessage[], tokenized: readonly TokenizedMessage[], counts: StoredCounts): void {
-    this.counts.rows += counts.rows
-    this.counts.quarantined += counts.quarantined
+  stored(part: readonly ReceivedMessage[], tokenized: readonly TokenizedMessage[], { repeated }: Stored): void {
     // Of one message that was sent twice, both may stand here.
-    this.counts.duplicates += counts.duplicates + part.length - tokenized.length
+    this.duplicates += repeated.size + part.length - tokenized.length
     this.decide(part, { kind: 'delete' })
-    for (const { reason } of tokenized.flatMap(({ quarantined }) => quarantined))
-      this.reasons.set(reason, (this.reasons.get(reason) ?? 0) + 1)
+    for (const message of tokenized) if (!repeated.has(message.messageId)) this.tally.add(message)
   }
 
   /** The store refuses the message even alone. */
@@ -172,14 +170,14 @@ async function commit(
   tokenized: readonly TokenizedMessage[],
   messages: readonly ReceivedMessage[],
   { store, inFlight, run, log, observe }: CommitContext,
-): Promise<StoredCounts | undefined> {
+): Promise<Stored | undefined> {
   for (let attempt = 1; ; attempt++) {
     const startedAtMs = performance.now()
     try {
       // After an unknown outcome a repeat may count its own rows as duplicates; the rows are there once either way.
-      const counts = await store.storeMessages(tokenized)
+      const stored = await store.storeMessages(tokenized)
       observe?.({ kind: 'committed', seconds: (performance.now() - startedAtMs) / 1000 })
-      return counts
+      return stored
     } catch (error) {
       observe?.({ kind: 'store_failed', code: error instanceof TokenvaultError ? error.code : 'internal' })
       if (!(error instanceof TokenvaultError) || !noMessageToBlame.has(error.code)) throw error

@@ -3,7 +3,7 @@ import type { QuarantinedEvent } from '../../vault/quarantine/ports.ts'
 import type { SealQuarantined } from '../../vault/quarantine/sealed-bodies.ts'
 import type { TokenizedValue } from '../../vault/tokens/ports.ts'
 import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
-import type { LoginEvent, RejectReason } from '../events/login-event.ts'
+import type { EventField, LoginEvent, RejectReason } from '../events/login-event.ts'
 import { parseBody } from '../events/parse.ts'
 import type { LoginRow, ReceivedMessage, TokenizedMessage } from '../ports.ts'
 
@@ -12,6 +12,7 @@ interface Draft {
   readonly sentOn: string
   readonly rows: LoginRow[]
   readonly quarantined: QuarantinedEvent[]
+  placeholders?: string[]
 }
 
 /** Rejects of one message that get an entry each. */
@@ -44,7 +45,7 @@ export type TokenizeMessages = (messages: readonly SentMessage[]) => TokenizedMe
 
 /** Works on columns: one tokenizer call a field for the whole batch, one sealing call for everything that is not an event. */
 export function createTokenizeMessages(tokenizer: Tokenizer, sealQuarantined: SealQuarantined): TokenizeMessages {
-  const fields = [...tokenizer.fields.keys()]
+  const fields = [...tokenizer.fields.values()]
   return messages => {
     const { drafts, candidates, rejects } = readBodies(messages, fields)
     rejects.push(...addRows(candidates, tokenizer, fields))
@@ -57,7 +58,7 @@ export function createTokenizeMessages(tokenizer: Tokenizer, sealQuarantined: Se
   }
 }
 
-function readBodies(messages: readonly SentMessage[], fields: readonly string[]) {
+function readBodies(messages: readonly SentMessage[], fields: readonly EventField[]) {
   const drafts = new Map<string, Draft>()
   const candidates: Candidate[] = []
   const rejects: Reject[] = []
@@ -74,22 +75,28 @@ function readBodies(messages: readonly SentMessage[], fields: readonly string[])
 }
 
 /** Gives the drafts their rows. @returns the events whose values a normalization rule refuses */
-function addRows(candidates: readonly Candidate[], tokenizer: Tokenizer, fields: readonly string[]): Reject[] {
+function addRows(candidates: readonly Candidate[], tokenizer: Tokenizer, fields: readonly EventField[]): Reject[] {
   const rejects: Reject[] = []
-  const columns = fields.map((field, place) =>
-    // Every event has one value a field, in this order.
+  const columns = fields.map(({ name }, place) =>
+    // Every event has one place a field, in this order. What an empty text gives is not looked at.
     tokenizer.tokenizeValues(
-      field,
-      candidates.map(({ event }) => event.values[place]!),
+      name,
+      candidates.map(({ event }) => event.values[place] ?? ''),
     ),
   )
   for (const [index, { draft, eventIndex, event, textOf }] of candidates.entries()) {
-    const tokens: TokenizedValue[] = []
+    const tokens: (TokenizedValue | null)[] = []
+    let placeholders: string[] | undefined
     let reason: RejectReason | undefined
-    for (const [place, field] of fields.entries()) {
+    for (const [place, { name }] of fields.entries()) {
       const result = columns[place]![index]!
-      if ('token' in result) tokens.push(result)
-      else reason ??= rejectReason(field, result)
+      if (event.values[place] === null) tokens.push(null)
+      else if ('token' in result) tokens.push(result)
+      else if (result.code === 'value_is_placeholder') {
+        tokens.push(null)
+        placeholders ??= []
+        placeholders.push(name)
+      } else reason ??= rejectReason(name, result)
     }
     if (reason !== undefined) {
       rejects.push({ draft, eventIndex, reason, text: textOf(eventIndex) })
@@ -97,6 +104,9 @@ function addRows(candidates: readonly Candidate[], tokenizer: Tokenizer, fields:
     }
     const { userId, deviceType, locale, appVersion } = event
     draft.rows.push({ userId, deviceType, locale, appVersion, createDate: draft.sentOn, tokens })
+    if (placeholders === undefined) continue
+    draft.placeholders ??= []
+    draft.placeholders.push(...placeholders)
   }
   return rejects
 }

@@ -1,3 +1,5 @@
+import type { Field } from '../../vault/fields/fields.ts'
+
 /** A login event, checked, in the words of the domain. */
 export interface LoginEvent {
   /** 1 to 128 characters. */
@@ -8,9 +10,12 @@ export interface LoginEvent {
   readonly locale: string | null
   /** The first number of the version: "2.3.0" → 2, "v0.96" → 0, 7 → 7; null where it has none, or one beyond Postgres integer. */
   readonly appVersion: number | null
-  /** Raw values to tokenize, in the order of the configured fields. */
-  readonly values: readonly string[]
+  /** Raw values to tokenize, in the order of the configured fields; null where the event has none, and the field need not have one. */
+  readonly values: readonly (string | null)[]
 }
+
+/** What is read of a field's configuration. */
+export type EventField = Pick<Field, 'name' | 'required'>
 
 /** Properties of an event that are stored as they come; the configured fields stand beside them. */
 export const clearProperties = ['user_id', 'device_type', 'locale', 'app_version'] as const
@@ -26,23 +31,39 @@ export const clearProperties = ['user_id', 'device_type', 'locale', 'app_version
  * - `rejects_many`: elements of an array, kept together as an array, because those before them filled the message's share
  * - `event_not_object`: what stands in the place of an event is not a JSON object
  * - `name_repeated`: a name stands twice in one object, so that two readers may see two values
- * - `<name>_missing`: the property is absent or null
+ * - `<name>_missing`: the property is absent or null, and is required
  * - `<name>_invalid`: another type, another shape, U+0000 or a lone surrogate; for a field, refused by its rule
  * - `<name>_too_long`: more characters than the column or the field's rule takes
  * - `value_is_token`: the value of a field is a token already
  */
 export type RejectReason =
-  | 'json_invalid'
-  | 'array_empty'
-  | 'layers_too_many'
-  | 'payload_in_s3'
-  | 'rejects_many'
-  | 'event_not_object'
-  | 'name_repeated'
-  | 'value_is_token'
+  | (typeof commonReasons)[number]
   | `${string}_missing`
   | `${string}_invalid`
   | `${string}_too_long`
+
+const commonReasons = [
+  'json_invalid',
+  'array_empty',
+  'layers_too_many',
+  'payload_in_s3',
+  'rejects_many',
+  'event_not_object',
+  'name_repeated',
+  'value_is_token',
+] as const
+
+/** Every reason that there can be with these fields. */
+export function rejectReasons(fields: readonly EventField[]): readonly RejectReason[] {
+  return [
+    ...commonReasons,
+    ...[{ name: 'user_id', required: true }, ...fields].flatMap(({ name, required }): RejectReason[] => [
+      ...(required ? [`${name}_missing` as const] : []),
+      `${name}_invalid`,
+      `${name}_too_long`,
+    ]),
+  ]
+}
 
 /** Characters of varchar columns. */
 const maxUserId = 128
@@ -57,17 +78,20 @@ const maxInteger = 2_147_483_647
  * and a worker must not stop at that. Nor does it stop at what a producer makes of the properties that only describe a login:
  * one that cannot be stored is null.
  *
- * @param fields names of the properties to tokenize; their values are only checked to be text, the rest is the rule's
+ * @param fields the properties to tokenize; their values are only checked to be text, the rest is the rule's
  * @returns the event, or the first reason why it is none
  */
-export function readLoginEvent(candidate: unknown, fields: readonly string[]): LoginEvent | RejectReason {
+export function readLoginEvent(candidate: unknown, fields: readonly EventField[]): LoginEvent | RejectReason {
   if (typeof candidate !== 'object' || candidate === null || Array.isArray(candidate)) return 'event_not_object'
   // JSON.parse makes `__proto__` an own property like any other; own properties are all that is looked at here.
   const read = (name: string): unknown =>
     (Object.hasOwn(candidate, name) ? (candidate as Record<string, unknown>)[name] : undefined) ?? null
 
   const userId = read('user_id')
-  const values = fields.map(read)
+  const values = fields.map(({ name, required }) => {
+    const value = read(name)
+    return !required && isEmpty(value) ? null : value
+  })
   const reason = textProblem('user_id', userId, maxUserId) ?? firstProblem(fields, values)
   if (reason !== undefined) return reason
   if (userId === '') return 'user_id_invalid'
@@ -77,7 +101,7 @@ export function readLoginEvent(candidate: unknown, fields: readonly string[]): L
     deviceType: textOrNull(read('device_type'), maxDeviceType),
     locale: textOrNull(read('locale'), maxLocale),
     appVersion: firstNumber(read('app_version')),
-    values: values as string[],
+    values: values as (string | null)[],
   }
 }
 
@@ -98,9 +122,15 @@ function firstNumber(version: unknown): number | null {
   return number <= maxInteger ? number : null
 }
 
-function firstProblem(fields: readonly string[], values: readonly unknown[]): RejectReason | undefined {
-  for (const [index, field] of fields.entries()) {
-    const reason = textProblem(field, values[index], Number.POSITIVE_INFINITY)
+function isEmpty(value: unknown): boolean {
+  return typeof value === 'string' && value.trim() === ''
+}
+
+function firstProblem(fields: readonly EventField[], values: readonly unknown[]): RejectReason | undefined {
+  for (const [index, { name, required }] of fields.entries()) {
+    const value = values[index]
+    if (value === null && !required) continue
+    const reason = textProblem(name, value, Number.POSITIVE_INFINITY)
     if (reason !== undefined) return reason
   }
   return undefined

@@ -1,6 +1,6 @@
 import { isPointerToS3, openLayer, type Part, partWithin, readPart } from './envelopes.ts'
 import { elementTexts } from './json-text.ts'
-import { type LoginEvent, type RejectReason, readLoginEvent } from './login-event.ts'
+import { type EventField, type LoginEvent, type RejectReason, readLoginEvent } from './login-event.ts'
 
 /** One body, taken apart. Everything that it holds stands in exactly one of the two lists, numbered as it stands in the body. */
 export interface ParsedBody {
@@ -18,9 +18,9 @@ const maxLayers = 8
  * element that is not an event never blocks its neighbours. Never throws, and lets nothing of JSON.parse's message out, because
  * it quotes the body.
  *
- * @param fields names of the event's properties to tokenize
+ * @param fields the event's properties to tokenize
  */
-export function parseBody(body: string, fields: readonly string[]): ParsedBody {
+export function parseBody(body: string, fields: readonly EventField[]): ParsedBody {
   const events: { eventIndex: number; event: LoginEvent }[] = []
   const rejects: { eventIndex: number; reason: RejectReason }[] = []
   const sources: (() => string)[] = []
@@ -40,7 +40,11 @@ export function parseBody(body: string, fields: readonly string[]): ParsedBody {
 }
 
 /** @returns the event, why it is none, what stands in the layer that was opened, or the elements of an array */
-function readOne(part: Part, layersLeft: number, fields: readonly string[]): LoginEvent | RejectReason | Part | Part[] {
+function readOne(
+  part: Part,
+  layersLeft: number,
+  fields: readonly EventField[],
+): LoginEvent | RejectReason | Part | Part[] {
   const { content } = part
   if (content === undefined) return 'json_invalid'
   if (isPointerToS3(content)) return 'payload_in_s3'

@@ -1,4 +1,5 @@
 import type { IngestEvent, Observe } from './observe.ts'
+import { sumOf } from './tally.ts'
 
 /** The metrics of one Lambda event: nobody can scrape a function, but CloudWatch reads metrics out of its log. */
 export interface MetricLine {
@@ -12,6 +13,8 @@ const units = {
   rows_stored: 'Count',
   duplicates: 'Count',
   quarantined: 'Count',
+  /** Values for which null was stored. */
+  placeholders: 'Count',
   /** Come again by `batchItemFailures`, or with the whole event. */
   messages_failed: 'Count',
   messages_unstorable: 'Count',
@@ -40,7 +43,8 @@ export function createMetricLine(functionName: string): MetricLine {
     values.messages_failed += event.released
     values.messages_unstorable += event.unstorable
     values.batch_duration_seconds += event.seconds
-    for (const count of event.reasons.values()) values.quarantined += count
+    values.quarantined += sumOf(event.reasons)
+    values.placeholders += sumOf(event.placeholders)
   }
   const metrics = Object.entries(units).map(([Name, Unit]) => ({ Name, Unit }))
   return {

@@ -2,6 +2,7 @@ import { repeat } from '../../concurrency/waiting.ts'
 import type { ErrorCode } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { MessageQueue } from '../ports.ts'
+import type { Tally } from './tally.ts'
 
 /** What a worker reports while it works: counts, codes and durations, and nothing from a message. */
 export type IngestEvent =
@@ -18,32 +19,26 @@ export type IngestEvent =
   /** The store did not commit; it is tried again or given up. */
   | { readonly kind: 'store_failed'; readonly code: ErrorCode }
   /** A batch is stored and settled. */
-  | {
+  | (Tally & {
       readonly kind: 'batch'
       readonly messages: number
-      readonly rows: number
       readonly duplicates: number
       readonly released: number
       readonly undeleted: number
       /** Messages that the store refuses even alone. */
       readonly unstorable: number
-      /** Quarantined events, or whole messages, by reason. */
-      readonly reasons: ReadonlyMap<string, number>
       readonly seconds: number
-    }
+    })
   /** A fault of ours ended a batch, and the run with it; of a Lambda function, whatever failed an event as a whole. */
   | { readonly kind: 'batch_failed' }
-  /** Quarantined entries were tried again as operators asked. */
-  | {
+  /** Quarantined entries were tried again as operators asked. The tally is of those that left: what is not an event in them has entries of its own now. */
+  | (Tally & {
       readonly kind: 'redriven'
-      /** Those that left the quarantine, and the rows that they gave. */
+      /** Those that left the quarantine. */
       readonly entries: number
-      readonly rows: number
       /** Entries that are still not events. */
       readonly returned: number
-      /** What is not an event in those that left, by reason: it has entries of its own now. */
-      readonly reasons: ReadonlyMap<string, number>
-    }
+    })
   /** A redrive changed nothing; it is tried again, with fewer entries or later, or the run ends. */
   | { readonly kind: 'redrive_failed'; readonly code: ErrorCode }
   | { readonly kind: 'depth'; readonly visible: number; readonly inFlight: number; readonly delayed: number }

@@ -1,5 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from '@prometheus-io/client'
+import { type EventField, rejectReasons } from '../events/login-event.ts'
 import type { Observe, QueueOperation } from './observe.ts'
+import type { Tally } from './tally.ts'
 
 /** The media type of `formatMetrics`. */
 export const metricsContentType = Registry.PROMETHEUS_CONTENT_TYPE
@@ -23,19 +25,20 @@ const batchBuckets = [1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000]
 const operations: readonly QueueOperation[] = ['receive', 'extend', 'settle', 'depth']
 
 /**
- * The worker's metrics. Label values are words of ours (reasons, codes, operations, states): nothing that came in can
+ * The worker's metrics. Label values are words of ours (reasons, codes, fields, operations, states): nothing that came in can
  * become one, so they are few, and none holds PII.
  *
+ * @param fields those that are configured
  * @param worker number of the process among those of one supervisor, as a label: a process that starts anew then resets
  *   series of its own, which Prometheus understands; a sum over processes would only seem to fall
  */
-export function createIngestMetrics(worker?: number): IngestMetrics {
+export function createIngestMetrics(fields: readonly EventField[], worker?: number): IngestMetrics {
   const registry = new Registry()
   if (worker !== undefined) registry.setDefaultLabels({ worker: String(worker) })
-  return { observe: createObserve(registerSeries(registry)), snapshot: () => registry.getMetricsAsJSON() }
+  return { observe: createObserve(registerSeries(registry, fields)), snapshot: () => registry.getMetricsAsJSON() }
 }
 
-function registerSeries(registry: Registry) {
+function registerSeries(registry: Registry, fields: readonly EventField[]) {
   const common = (name: string, help: string) => ({ name: prefix + name, help, registers: [registry] })
   const counter = (name: string, help: string) => new Counter(common(name, help))
   const labelled = (name: string, help: string, label: string, values: readonly string[]) => {
@@ -50,7 +53,13 @@ function registerSeries(registry: Registry) {
     received: counter('messages_received_total', 'Deliveries received from the queue'),
     stored: counter('rows_stored_total', 'Rows committed to user_logins'),
     duplicates: counter('duplicates_total', 'Deliveries whose message had taken effect before'),
-    quarantined: labelled('quarantined_total', 'Events committed to the quarantine', 'reason', []),
+    quarantined: labelled('quarantined_total', 'Events committed to the quarantine', 'reason', rejectReasons(fields)),
+    placeholders: labelled(
+      'placeholders_total',
+      'Values that are placeholders, for which null was stored',
+      'field',
+      fields.map(({ name }) => name),
+    ),
     redriven: counter('redriven_total', 'Quarantined entries that a redrive took out of the quarantine'),
     returned: counter('redrives_returned_total', 'Quarantined entries that were tried again and are still no event'),
     released: counter('messages_released_total', 'Deliveries given back to the queue without effect'),
@@ -99,6 +108,11 @@ function registerGauges(registry: Registry) {
 }
 
 function createObserve(series: ReturnType<typeof registerSeries>): Observe {
+  const count = ({ rows, reasons, placeholders }: Tally) => {
+    series.stored.inc(rows)
+    for (const [reason, events] of reasons) series.quarantined.inc({ reason }, events)
+    for (const [field, values] of placeholders) series.placeholders.inc({ field }, values)
+  }
   return event => {
     switch (event.kind) {
       case 'received':
@@ -123,18 +137,16 @@ function createObserve(series: ReturnType<typeof registerSeries>): Observe {
       case 'batch':
         series.batchMessages.observe(event.messages)
         series.batchSeconds.observe(event.seconds)
-        series.stored.inc(event.rows)
+        count(event)
         series.duplicates.inc(event.duplicates)
         series.released.inc(event.released)
         series.undeleted.inc(event.undeleted)
         series.unstorable.inc(event.unstorable)
-        for (const [reason, count] of event.reasons) series.quarantined.inc({ reason }, count)
         break
       case 'redriven':
         series.redriven.inc(event.entries)
-        series.stored.inc(event.rows)
+        count(event)
         series.returned.inc(event.returned)
-        for (const [reason, count] of event.reasons) series.quarantined.inc({ reason }, count)
         break
       case 'redrive_failed':
         series.redriveFailures.inc({ code: event.code })

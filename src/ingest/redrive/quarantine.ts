@@ -4,6 +4,7 @@ import type { Log } from '../../log.ts'
 import type { OpenQuarantined } from '../../vault/quarantine/sealed-bodies.ts'
 import type { TokenizeMessages } from '../batch/tokenize-messages.ts'
 import type { Observe } from '../metrics/observe.ts'
+import { logTally, RunningTally, sumOf } from '../metrics/tally.ts'
 import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../ports.ts'
 
 export interface RedriverOptions {
@@ -23,6 +24,8 @@ export interface RedriveTotals {
   readonly rows: number
   /** Entries of their own for what is not an event in those that left. */
   readonly quarantined: number
+  /** Values of the rows that are null because they are placeholders. */
+  readonly placeholders: number
   /** Entries that are still not events. */
   readonly returned: number
 }
@@ -126,23 +129,22 @@ function decide(
 type Counts = { -readonly [Name in keyof RedriveTotals]: number }
 
 function nothing(): Counts {
-  return { redriven: 0, rows: 0, quarantined: 0, returned: 0 }
+  return { redriven: 0, rows: 0, quarantined: 0, placeholders: 0, returned: 0 }
 }
 
 function count(outcomes: readonly RedriveOutcome[], totals: Counts, { log, observe }: RedriverOptions): void {
   const messages = outcomes.flatMap(outcome => ('message' in outcome ? [outcome.message] : []))
   const { length: entries } = messages
-  const rows = messages.reduce((sum, message) => sum + message.rows.length, 0)
   const returned = outcomes.length - entries
-  const reasons = new Map<string, number>()
-  for (const { reason } of messages.flatMap(message => message.quarantined)) {
-    reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
-    totals.quarantined++
-  }
+  const tally = new RunningTally()
+  for (const message of messages) tally.add(message)
+  const { rows, reasons, placeholders } = tally
   totals.redriven += entries
   totals.rows += rows
+  totals.quarantined += sumOf(reasons)
+  totals.placeholders += sumOf(placeholders)
   totals.returned += returned
-  observe?.({ kind: 'redriven', entries, rows, returned, reasons })
+  observe?.({ kind: 'redriven', entries, rows, returned, reasons, placeholders })
   log.info({ event: 'redriven', count: entries, rows, quarantined: returned })
-  for (const [reason, count] of reasons) log.info({ event: 'quarantined', reason, count })
+  logTally(tally, log)
 }

@@ -3,11 +3,11 @@ import { TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { createDrainWatch } from '../batch/drain.ts'
 import { MessagesInFlight, startHeartbeat } from '../batch/in-flight.ts'
-import { processBatch, type Settled } from '../batch/process-batch.ts'
+import { type BatchCounts, processBatch } from '../batch/process-batch.ts'
 import { type Run, startRun } from '../batch/run.ts'
 import type { TokenizeMessages } from '../batch/tokenize-messages.ts'
 import type { Observe } from '../metrics/observe.ts'
-import type { IngestStore, MessageQueue, ReceivedMessage, StoredCounts } from '../ports.ts'
+import type { IngestStore, MessageQueue, ReceivedMessage } from '../ports.ts'
 import type { Redriver, RedriveTotals } from '../redrive/quarantine.ts'
 import { type Batcher, createBatcher } from './batcher.ts'
 
@@ -36,10 +36,16 @@ export interface WorkerTotals {
   readonly stored: number
   /** Events, or unreadable messages, committed to the quarantine. */
   readonly quarantined: number
+  /** Values of the rows that are null because they are placeholders. */
+  readonly placeholders: number
   /** Deliveries that changed nothing, because their message had taken effect before. */
   readonly duplicates: number
   /** Deliveries given back to the queue without effect. */
   readonly released: number
+  /** Of the deliveries without effect: those whose message the store refuses even alone. */
+  readonly unstorable: number
+  /** Of the deliveries without effect: those of a FIFO queue that wait for another one of their group. */
+  readonly heldBack: number
   /** Messages that took effect and were not deleted: they come again and change nothing. */
   readonly undeleted: number
   readonly batches: number
@@ -82,7 +88,7 @@ export function createWorker(options: WorkerOptions): Worker {
 async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSignal): Promise<WorkerTotals> {
   const { queue, tokenizeMessages, store, log, visibilityTimeoutSeconds, observe } = options
   const run = startRun(drain ? drainAttempts : Number.POSITIVE_INFINITY, signal)
-  const totals = { received: 0, stored: 0, quarantined: 0, duplicates: 0, released: 0, undeleted: 0, batches: 0 }
+  const totals: Counts<WorkerTotals> = { ...noTotals }
   const inFlight = new MessagesInFlight(visibilityTimeoutSeconds)
   const heartbeat = startHeartbeat({ queue, inFlight, visibilityTimeoutSeconds, log, observe })
   const drainWatch = drain ? createDrainWatch(queue, inFlight) : undefined
@@ -189,12 +195,26 @@ function oldestSentAtMs(messages: readonly ReceivedMessage[]): number {
   return messages.reduce((oldest, { sentAtMs }) => Math.min(oldest, sentAtMs), Number.POSITIVE_INFINITY)
 }
 
+/** The totals of a run that has done nothing. */
+export const noTotals: WorkerTotals = {
+  received: 0,
+  stored: 0,
+  quarantined: 0,
+  placeholders: 0,
+  duplicates: 0,
+  released: 0,
+  unstorable: 0,
+  heldBack: 0,
+  undeleted: 0,
+  batches: 0,
+}
+
 type Counts<Totals> = { -readonly [Name in keyof Totals]: number }
 
 /** Takes batches until there are none any more. Never throws. */
 async function runProcessor(options: {
   readonly batcher: Pick<Batcher, 'next'>
-  readonly process: (batch: readonly ReceivedMessage[]) => Promise<StoredCounts & Settled>
+  readonly process: (batch: readonly ReceivedMessage[]) => Promise<BatchCounts>
   readonly totals: Counts<WorkerTotals>
   readonly run: Pick<Run, 'fail'>
   readonly onBatch?: ((totals: WorkerTotals) => void) | undefined
@@ -204,13 +224,9 @@ async function runProcessor(options: {
   const { batcher, totals, run, log, observe } = options
   for (let batch = await batcher.next(); batch !== undefined; batch = await batcher.next()) {
     try {
-      const { rows, quarantined, duplicates, released, undeleted } = await options.process(batch)
+      const counts = await options.process(batch)
       totals.batches++
-      totals.stored += rows
-      totals.quarantined += quarantined
-      totals.duplicates += duplicates
-      totals.released += released
-      totals.undeleted += undeleted
+      for (const name of Object.keys(counts) as (keyof BatchCounts)[]) totals[name] += counts[name]
       options.onBatch?.({ ...totals })
     } catch (err) {
       // A fault of ours, not of a message: the run ends, and the messages come again.
@@ -225,6 +241,8 @@ async function runProcessor(options: {
 export interface IngestTotals extends WorkerTotals {
   /** Entries that left the quarantine. */
   readonly redriven: number
+  /** Entries that were tried again and are still not events. */
+  readonly returned: number
 }
 
 /** A worker that also does the redrives that operators ask for: beside the queue, or after it when draining. */
@@ -254,6 +272,16 @@ export function workAndRedrive(worker: Worker, redriver: Redriver): IngestWorker
   }
 }
 
-function add(totals: WorkerTotals, { redriven, rows, quarantined }: RedriveTotals): IngestTotals {
-  return { ...totals, stored: totals.stored + rows, quarantined: totals.quarantined + quarantined, redriven }
+function add(
+  totals: WorkerTotals,
+  { rows, quarantined, placeholders, redriven, returned }: RedriveTotals,
+): IngestTotals {
+  return {
+    ...totals,
+    stored: totals.stored + rows,
+    quarantined: totals.quarantined + quarantined,
+    placeholders: totals.placeholders + placeholders,
+    redriven,
+    returned,
+  }
 }

@@ -20,8 +20,8 @@ type SetLater<T> = ColumnType<T, never, never>
 export interface UserLoginsTable {
   user_id: string
   device_type: string | null
-  masked_ip: string
-  masked_device_id: string
+  masked_ip: string | null
+  masked_device_id: string | null
   locale: string | null
   app_version: number | null
   create_date: Day

@@ -1,15 +1,27 @@
 import { parseToken } from '../../crypto/token.ts'
 import { type ErrorCode, TokenvaultError } from '../../errors.ts'
+import { defaultPlaceholders, foldPlaceholder } from './placeholders.ts'
 import { normalizationRules, type RuleName } from './rules/index.ts'
 
-/** One field that the vault tokenizes. */
-export interface Field {
+/** A field as it is configured. */
+export interface FieldDefinition {
   /** Name in events and in tokens: `ip`. */
   readonly name: string
   /** Versioned rule that its values are normalized by. */
   readonly rule: RuleName
   /** Column of user_logins that holds its tokens. */
   readonly column: string
+  /** Whether an event without a value is quarantined; otherwise its row has null. True where it is absent. */
+  readonly required?: boolean | undefined
+  /** Values that say that there is none: null is stored for them. Those of the rule where it is absent. */
+  readonly placeholders?: Iterable<string> | undefined
+}
+
+/** One field that the vault tokenizes. */
+export interface Field extends FieldDefinition {
+  readonly required: boolean
+  /** As foldPlaceholder gives them. */
+  readonly placeholders: ReadonlySet<string>
 }
 
 /** Longest normalized value, in UTF-8 bytes: its token then fits varchar(256) beside any field name of 32 letters. */
@@ -40,21 +52,24 @@ export type FieldSchema = ReadonlyMap<string, Field>
 
 /** What is wrong with one property of an entry. Repeats nothing of the entry. */
 export interface FieldProblem {
-  readonly property: keyof Field
+  readonly property: FieldText
   readonly problem: string
 }
+
+/** The properties of an entry that are texts. */
+type FieldText = 'name' | 'rule' | 'column'
 
 /**
  * @param field an entry whose properties are texts
  * @param earlier the entries that stand before it
  */
 export function findFieldProblems(
-  field: Readonly<Record<keyof Field, string>>,
-  earlier: readonly Readonly<Record<keyof Field, string>>[],
+  field: Readonly<Record<FieldText, string>>,
+  earlier: readonly Readonly<Record<FieldText, string>>[],
 ): readonly FieldProblem[] {
   const { name, rule, column } = field
   const problems: FieldProblem[] = []
-  const complain = (property: keyof Field, problem: string) =>
+  const complain = (property: FieldText, problem: string) =>
     void problems.push({ property, problem: `${property} ${problem}` })
   if (!fieldName.test(name)) complain('name', fieldShapes.name.errorMessage)
   else if (clearNames.has(name)) complain('name', 'is of a property stored in clear')
@@ -71,12 +86,16 @@ export function findFieldProblems(
  * @param fields one entry a field; names, and columns, all different
  * @throws TokenvaultError `config_invalid` naming the entry that is wrong
  */
-export function createFieldSchema(fields: readonly Field[]): FieldSchema {
+export function createFieldSchema(fields: readonly FieldDefinition[]): FieldSchema {
   const schema = new Map<string, Field>()
   for (const [index, field] of fields.entries()) {
     const [wrong] = findFieldProblems(field, fields.slice(0, index))
     if (wrong !== undefined) throw new TokenvaultError('config_invalid', `field ${field.name}: ${wrong.problem}`)
-    schema.set(field.name, Object.freeze({ ...field }))
+    const { name, rule, column, required = true } = field
+    const placeholders = new Set(
+      [...(field.placeholders ?? defaultPlaceholders[rule])].map(text => foldPlaceholder(rule, text)),
+    )
+    schema.set(name, Object.freeze({ name, rule, column, required, placeholders }))
   }
   return schema
 }
@@ -89,14 +108,27 @@ export const loginFields: FieldSchema = createFieldSchema([
 
 /** Why a value got no token. */
 export interface ValueRefused {
-  readonly code: Extract<ErrorCode, 'value_invalid' | 'value_too_long' | 'value_is_token'>
+  readonly code: Extract<ErrorCode, 'value_invalid' | 'value_too_long' | 'value_is_token' | 'value_is_placeholder'>
 }
+
+const placeholder: ValueRefused = { code: 'value_is_placeholder' }
 
 /**
  * The text that a value's token is made from, or why it gets none.
  *
  * @param fields all fields of the vault: a token of any of them is not a value
  */
+export function acceptValue(field: Field, value: string, fields: FieldSchema): string | ValueRefused {
+  const { placeholders, rule } = field
+  const normalized = normalizeValue(field, value, fields)
+  if (typeof normalized === 'string') return placeholders.has(normalized.toLowerCase()) ? placeholder : normalized
+  // A word such as `unknown` is not of the shape of an address.
+  return normalized.code === 'value_invalid' && placeholders.has(foldPlaceholder(rule, value))
+    ? placeholder
+    : normalized
+}
+
+/** As acceptValue; a placeholder is a value like others here: it has tokens from the time before it was one. */
 export function normalizeValue(field: Field, value: string, fields: FieldSchema): string | ValueRefused {
   if (isToken(value, fields)) return { code: 'value_is_token' }
   const normalized = normalizationRules.get(field.rule)!.normalize(value)

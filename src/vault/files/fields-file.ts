@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { createFieldSchema, type Field, type FieldSchema, fieldShapes, findFieldProblems } from '../fields/fields.ts'
+import { createFieldSchema, type FieldSchema, fieldShapes, findFieldProblems } from '../fields/fields.ts'
 import { normalizationRules } from '../fields/rules/index.ts'
 import { type Complain, entriesOf, membersOf, readYamlFile } from './yaml-file.ts'
 
@@ -10,6 +10,19 @@ const field = Type.Object(
       description: 'Versioned rule that values are normalized by; docs/normalization.md has them all.',
     }),
     column: Type.String({ ...fieldShapes.column, description: 'Column of user_logins that holds the tokens.' }),
+    required: Type.Optional(
+      Type.Boolean({
+        default: true,
+        description:
+          'Whether an event in which the property is absent, null or empty is quarantined; if not, its row has null in the column.',
+      }),
+    ),
+    placeholders: Type.Optional(
+      Type.Array(Type.String({ pattern: '\\S', errorMessage: 'is empty', title: 'a placeholder' }), {
+        description:
+          'Values that say that there is none: null is stored for them. Compared after normalization, without case. They replace those of the rule, which docs/normalization.md has; an empty list: no value is a placeholder.',
+      }),
+    ),
   },
   { additionalProperties: false, title: 'a field' },
 )
@@ -38,6 +51,7 @@ export const fieldsFileSchema = Type.Object(
  * version: 1
  * fields:
  *   - { name: ip, rule: ip.v1, column: masked_ip }
+ *   - { name: device_id, rule: device_id.v1, column: masked_device_id, required: false, placeholders: ["0", test] }
  * ```
  *
  * Their order is that of the tokens of a row. Nothing is guessed: unknown keys, aliases and numbers for texts are refused.
@@ -58,7 +72,7 @@ export function parseFieldsFile(text: string): FieldSchema {
 /** What a field may not be beside the others, and in user_logins. */
 function checkFields(content: unknown, complain: Complain): void {
   const list = entriesOf(new Map(membersOf(content)).get('fields'))
-  const earlier: Record<keyof Field, string>[] = []
+  const earlier: Record<'name' | 'rule' | 'column', string>[] = []
   for (const [index, entry] of list.entries()) {
     const texts = new Map(
       membersOf(entry).filter((member): member is [string, string] => typeof member[1] === 'string'),

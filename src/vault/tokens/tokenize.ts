@@ -2,7 +2,7 @@ import { packText } from '../../crypto/byte-column.ts'
 import type { ErrorCode } from '../../errors.ts'
 import type { OpenAction } from '../admission/open-action.ts'
 import type { Principal } from '../admission/ports.ts'
-import { type FieldSchema, normalizeValue } from '../fields/fields.ts'
+import { acceptValue, type FieldSchema } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { type Decision, decideCall, limitsOfCall } from '../policy/policy.ts'
 
@@ -72,7 +72,7 @@ function makeTokens(
   for (const [index, { field: name, value }] of values.entries()) {
     const decision = byField.get(name)
     const code = decision === undefined ? 'field_unknown' : decision.code
-    const normalized = code === undefined ? normalizeValue(fields.get(name)!, value, fields) : { code }
+    const normalized = code === undefined ? acceptValue(fields.get(name)!, value, fields) : { code }
     if (typeof normalized !== 'string') {
       items[index] = { field: name, error: normalized }
       continue

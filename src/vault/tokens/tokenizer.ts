@@ -2,7 +2,7 @@ import { packText, valueAt } from '../../crypto/byte-column.ts'
 import type { Sealer } from '../../crypto/seal.ts'
 import type { TokenKey } from '../../crypto/token.ts'
 import { TokenvaultError } from '../../errors.ts'
-import { type Field, type FieldSchema, normalizeValue, type ValueRefused } from '../fields/fields.ts'
+import { acceptValue, type Field, type FieldSchema, type ValueRefused } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import type { TokenizedValue } from './ports.ts'
 
@@ -54,7 +54,7 @@ function tokenizeValues(
   const accepted: string[] = []
   const places: number[] = []
   for (const [index, value] of values.entries()) {
-    const normalized = normalizeValue(state.field, value, fields)
+    const normalized = acceptValue(state.field, value, fields)
     if (typeof normalized !== 'string') {
       results[index] = normalized
       continue

@@ -90,7 +90,9 @@ t.test('a drain sums up its redrives, in one process and in several', { timeout:
   await store.requestRedrive(await quarantine(vault, [...loginBodies(3), none]))
   t.match(await runCommand(t, ['worker', '--drain', '--json'], environment), {
     code: 0,
-    stdout: '{"received":1,"stored":4,"quarantined":0,"duplicates":0,"released":0,"undeleted":0,"redriven":3}\n',
+    stdout:
+      '{"received":1,"stored":4,"quarantined":0,"placeholders":0,"duplicates":0,"released":0,"unstorable":0,"heldBack":0,' +
+      '"undeleted":0,"redriven":3,"returned":1}\n',
   })
   await store.requestRedrive(await quarantine(vault, [`[${event},${none}]`], { prefix: 'again' }))
   t.match(await runCommand(t, ['worker', '--drain', '--processes', '2'], environment), {

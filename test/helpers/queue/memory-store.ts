@@ -1,4 +1,4 @@
-import type { IngestStore, LoginRow, StoredCounts, TokenizedMessage } from '../../../src/ingest/ports.ts'
+import type { IngestStore, LoginRow, Stored, TokenizedMessage } from '../../../src/ingest/ports.ts'
 import type { QuarantinedEvent } from '../../../src/vault/quarantine/ports.ts'
 
 export interface MemoryStore extends IngestStore {
@@ -13,10 +13,8 @@ export interface MemoryStore extends IngestStore {
  * @param around called instead of the commit, which it may call, not call, or call and then fail
  */
 export function createMemoryStore(
-  around: (
-    commit: () => StoredCounts,
-    messages: readonly TokenizedMessage[],
-  ) => StoredCounts | Promise<StoredCounts> = commit => commit(),
+  around: (commit: () => Stored, messages: readonly TokenizedMessage[]) => Stored | Promise<Stored> = commit =>
+    commit(),
 ): MemoryStore {
   const deliveries = new Map<string, number>()
   const rows: LoginRow[] = []
@@ -30,7 +28,9 @@ export function createMemoryStore(
         throw new Error('repeated message id')
       return around(() => {
         const fresh = messages.filter(({ messageId, sentOn }) => !deliveries.has(`${sentOn}/${messageId}`))
+        const repeated = new Set(messages.map(({ messageId }) => messageId))
         for (const message of fresh) {
+          repeated.delete(message.messageId)
           deliveries.set(`${message.sentOn}/${message.messageId}`, message.rows.length)
           rows.push(...message.rows)
           quarantined.push(...message.quarantined)
@@ -38,7 +38,8 @@ export function createMemoryStore(
         return {
           rows: fresh.reduce((sum, message) => sum + message.rows.length, 0),
           quarantined: fresh.reduce((sum, message) => sum + message.quarantined.length, 0),
-          duplicates: messages.length - fresh.length,
+          duplicates: repeated.size,
+          repeated,
         }
       }, messages)
     },

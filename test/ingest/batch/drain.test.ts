@@ -96,7 +96,9 @@ t.test(
     })
     const { drain, count, send } = await buildWorker(t, { store })
     send(loginBodies(8))
-    t.match(await drain(), { stored: 7, released: 1 })
+    const { stored, released, unstorable } = await drain()
+    t.equal(stored, 7)
+    t.ok(released >= 1 && unstorable >= 1)
     t.equal(count(), 1)
   },
 )

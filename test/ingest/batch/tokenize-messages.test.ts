@@ -1,5 +1,6 @@
 import t from 'tap'
 import { createTokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
+import { createFieldSchema, loginFields } from '../../../src/vault/fields/fields.ts'
 import { freshVault, loginEvent, poison, received } from '../../helpers/queue/events.ts'
 
 const { tokenizer, sealQuarantined, tokenizeMessages } = freshVault()
@@ -32,7 +33,7 @@ t.test('a batch becomes rows with tokens, on the UTC day on which each message w
   const [row] = messages[0]!.rows
   t.match(row, { userId: 'user-1', deviceType: 'android', locale: 'PT', appVersion: 2, createDate: '2026-02-28' })
   t.match(
-    row!.tokens.map(({ token }) => token),
+    row!.tokens.map(value => value?.token),
     [/^ip_v1_/, /^device_id_v1_/],
   )
   t.same(messages[1]!.rows[0]!.tokens, row!.tokens, 'equal values, equal tokens')
@@ -98,6 +99,46 @@ t.test('an event of an array whose ip is no address is rejected alone and sealed
   t.equal(message!.rows.length, 2)
   t.match(message!.quarantined, [{ eventIndex: 1, reason: 'ip_invalid', dataKeyVersion: 1 }])
   t.same(sealed, [JSON.stringify(bad)])
+})
+
+t.test('placeholders become null in the row of their login, and are told by field', async t => {
+  const events = [
+    loginEvent(1, { ip: '0.0.0.0' }),
+    loginEvent(2, { ip: '::', device_id: 'UNKNOWN' }),
+    loginEvent(3),
+    loginEvent(4, { ip: 'nowhere', device_id: 'null' }),
+  ]
+  const [message] = tokenizeMessages([received('a', JSON.stringify(events))])
+  t.same(
+    message!.rows.map(({ userId, tokens }) => [userId, ...tokens.map(value => value?.original.field ?? null)]),
+    [
+      ['user-1', null, 'device_id'],
+      ['user-2', null, null],
+      ['user-3', 'ip', 'device_id'],
+    ],
+  )
+  t.match(message!.quarantined, [{ eventIndex: 3, reason: 'ip_invalid' }])
+  t.same(message!.placeholders, ['ip', 'ip', 'device_id'], 'those of stored rows')
+})
+
+t.test('a field that is not required may be absent, null or empty; one that is may not', async t => {
+  const optional = createFieldSchema([...loginFields.values()].map(field => ({ ...field, required: false })))
+  const one = createTokenizeMessages({ ...tokenizer, fields: optional }, sealQuarantined)
+  const read = (tokenize: typeof one, changes: Record<string, unknown>) => {
+    const [message] = tokenize([received('a', JSON.stringify(loginEvent(1, changes)))])
+    t.notOk(message!.placeholders, 'nothing is no placeholder')
+    const tokens = message!.rows[0]?.tokens.map(value => value?.original.field ?? null)
+    return tokens ?? message!.quarantined[0]!.reason
+  }
+  for (const value of [undefined, null, '', ' \n']) {
+    t.same(read(one, { ip: value }), [null, 'device_id'], JSON.stringify(value))
+    t.same(read(one, { ip: value, device_id: value }), [null, null])
+    const reason = value == null ? 'device_id_missing' : 'device_id_invalid'
+    t.equal(read(tokenizeMessages, { device_id: value }), reason)
+  }
+  for (const value of [0, false, [], {}, '1.2.3', 'a\0']) {
+    t.equal(read(one, { ip: value }), 'ip_invalid', 'a value that is there and cannot be kept is not dropped')
+  }
 })
 
 t.test(

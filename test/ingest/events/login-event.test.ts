@@ -1,8 +1,9 @@
 import t from 'tap'
 import { readLoginEvent } from '../../../src/ingest/events/login-event.ts'
+import { loginFields } from '../../../src/vault/fields/fields.ts'
 import { loginEvent } from '../../helpers/queue/events.ts'
 
-const fields = ['ip', 'device_id']
+const fields = [...loginFields.values()]
 const read = (changes: Record<string, unknown>) => readLoginEvent(loginEvent(7, changes), fields)
 
 t.test('a login event is taken over in our words', async t => {
@@ -120,7 +121,7 @@ t.test('what is no object is no event', async t => {
 t.test('__proto__ and inherited names give nothing', async t => {
   const polluted = JSON.parse(`{"__proto__": ${JSON.stringify(loginEvent(1))}}`)
   t.equal(readLoginEvent(polluted, fields), 'user_id_missing')
-  t.equal(readLoginEvent(loginEvent(1), ['constructor']), 'constructor_missing')
+  t.equal(readLoginEvent(loginEvent(1), [{ name: 'constructor', required: true }]), 'constructor_missing')
   const beside = JSON.parse(JSON.stringify(loginEvent(1)).replace('{', '{"__proto__": {"user_id": "other"}, '))
   t.match(readLoginEvent(beside, fields), { userId: 'user-1' })
   t.equal(Object.hasOwn(Object.prototype, 'user_id'), false)

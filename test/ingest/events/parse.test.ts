@@ -2,10 +2,11 @@ import fc from 'fast-check'
 import t from 'tap'
 import { createTokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
 import { parseBody } from '../../../src/ingest/events/parse.ts'
+import { loginFields } from '../../../src/vault/fields/fields.ts'
 import { checkProperty } from '../../helpers/crypto/property.ts'
 import { freshVault, loginEvent, poison, received } from '../../helpers/queue/events.ts'
 
-const fields = ['ip', 'device_id']
+const fields = [...loginFields.values()]
 const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 t.comment(`SEED=${seed}`)
 

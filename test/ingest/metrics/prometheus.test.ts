@@ -5,10 +5,13 @@ import { serveMetrics } from '../../../src/cli/process/serve-metrics.ts'
 import { TokenvaultError } from '../../../src/errors.ts'
 import { type IngestEvent, startDepthWatch } from '../../../src/ingest/metrics/observe.ts'
 import { createIngestMetrics, createSupervisorMetrics, formatMetrics } from '../../../src/ingest/metrics/prometheus.ts'
+import { loginFields } from '../../../src/vault/fields/fields.ts'
 import { loginBodies, poison } from '../../helpers/queue/events.ts'
 import { createMemoryStore } from '../../helpers/queue/memory-store.ts'
 import { createTestLog } from '../../helpers/queue/server.ts'
 import { buildWorker, unavailable } from '../../helpers/queue/worker.ts'
+
+const fields = [...loginFields.values()]
 
 async function readMetrics(metrics: { snapshot: ReturnType<typeof createIngestMetrics>['snapshot'] }) {
   const text = await formatMetrics([await metrics.snapshot()])
@@ -20,7 +23,7 @@ async function readMetrics(metrics: { snapshot: ReturnType<typeof createIngestMe
 }
 
 t.test('what the worker does is counted, poison by its reason, and no label holds anything that came in', async t => {
-  const metrics = createIngestMetrics()
+  const metrics = createIngestMetrics(fields)
   const { drain, send } = await buildWorker(t, { options: { observe: metrics.observe } })
   send([...loginBodies(30), ...poison.map(({ body }) => body)])
   await drain()
@@ -37,7 +40,7 @@ t.test('what the worker does is counted, poison by its reason, and no label hold
 })
 
 t.test('each failure ends in a metric of its own', async t => {
-  const metrics = createIngestMetrics()
+  const metrics = createIngestMetrics(fields)
   let commits = 0
   const store = createMemoryStore(commit => {
     if (commits++ === 0) throw unavailable()
@@ -75,14 +78,22 @@ t.test('each failure ends in a metric of its own', async t => {
 })
 
 t.test('redrives are counted: what left the quarantine, what came back, what failed', async t => {
-  const metrics = createIngestMetrics()
-  metrics.observe({ kind: 'redriven', entries: 3, rows: 4, returned: 2, reasons: new Map([['ip_invalid', 1]]) })
+  const metrics = createIngestMetrics(fields)
+  metrics.observe({
+    kind: 'redriven',
+    entries: 3,
+    rows: 4,
+    returned: 2,
+    reasons: new Map([['ip_invalid', 1]]),
+    placeholders: new Map([['device_id', 5]]),
+  })
   metrics.observe({ kind: 'redrive_failed', code: 'store_refused' })
   const { value } = await readMetrics(metrics)
   t.equal(value('redriven_total'), 3)
   t.equal(value('rows_stored_total'), 4)
   t.equal(value('redrives_returned_total'), 2)
   t.equal(value('quarantined_total{reason="ip_invalid"}'), 1)
+  t.equal(value('placeholders_total{field="device_id"}'), 5)
   t.equal(value('redrive_failures_total{code="store_refused"}'), 1)
   t.equal(value('store_failures_total{code="store_refused"}'), 0, 'a metric of its own')
 })
@@ -90,7 +101,7 @@ t.test('redrives are counted: what left the quarantine, what came back, what fai
 t.test(
   'failures that have not happened yet are there as zero, so that the first one is seen as an increase',
   async t => {
-    const { value } = await readMetrics(createIngestMetrics())
+    const { value } = await readMetrics(createIngestMetrics(fields))
     for (const operation of ['receive', 'extend', 'settle', 'depth'])
       t.equal(value(`queue_failures_total{operation="${operation}"}`), 0)
     t.equal(value('store_failures_total{code="store_unavailable"}'), 0)
@@ -99,7 +110,7 @@ t.test(
 )
 
 t.test('the depth is what the queue says, and a queue that does not answer is counted', async t => {
-  const metrics = createIngestMetrics()
+  const metrics = createIngestMetrics(fields)
   const { log, logged } = createTestLog()
   const answers = [
     async () => ({ visible: 3, inFlight: 2, delayed: 1 }),
@@ -126,7 +137,7 @@ t.test('the depth is what the queue says, and a queue that does not answer is co
 })
 
 t.test('the oldest message grows older while nothing is received', async t => {
-  const metrics = createIngestMetrics()
+  const metrics = createIngestMetrics(fields)
   metrics.observe({ kind: 'received', messages: 1, oldestSentAtMs: Date.now() - 90_000 })
   t.ok((await readMetrics(metrics)).value('oldest_message_age_seconds')! >= 90)
 })
@@ -136,7 +147,7 @@ t.test('/metrics is all that the port serves', async t => {
   let fails = false
   const read = async () => {
     if (fails) throw new Error('canary')
-    return [await createSupervisorMetrics().snapshot(), await createIngestMetrics(2).snapshot()]
+    return [await createSupervisorMetrics().snapshot(), await createIngestMetrics(fields, 2).snapshot()]
   }
   t.teardown(await serveMetrics({ host: '127.0.0.1', port: 0, read, log }))
   const { port } = JSON.parse(logged.find(line => line.includes('metrics_listening'))!)
@@ -154,11 +165,11 @@ t.test('/metrics is all that the port serves', async t => {
 })
 
 t.test('alert rules and dashboard name metrics that exist', async t => {
-  const snapshots = [await createIngestMetrics().snapshot(), await createSupervisorMetrics().snapshot()]
+  const snapshots = [await createIngestMetrics(fields).snapshot(), await createSupervisorMetrics().snapshot()]
   const exposed = await formatMetrics(snapshots)
   const kinds = new Map([...exposed.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, kind]) => [name!, kind!]))
-  // What Prometheus adds to every series, and the two that have no sample before something happens.
-  const labels = new Set(['job', 'instance', 'reason', 'state'])
+  // What Prometheus adds to every series, and the one that has no sample before the queue has answered.
+  const labels = new Set(['job', 'instance', 'state'])
   for (const [, label] of exposed.matchAll(/[{,](\w+)="/g)) labels.add(label!)
   const read = (path: string) => readFileSync(new URL(`../../../deploy/${path}`, import.meta.url), 'utf8')
   const rules = parse(read('alerts.yml')).groups.flatMap((group: { rules: object[] }) => group.rules)

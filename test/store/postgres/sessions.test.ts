@@ -46,7 +46,7 @@ t.test('sessions of a server that takes no writes any more are all left at the f
   const messages = [messageOf('m-1', loginRow(vault.tokenizer, 1))]
   await t.rejects(store.storeMessages(messages), { code: 'store_unavailable', message: /takes no writes.+25006$/ })
   for (let call = 0; call < 8; call++) t.notOk(old.includes(await sessionOf(database)))
-  t.strictSame(await store.storeMessages(messages), { rows: 1, quarantined: 0, duplicates: 0 })
+  t.match(await store.storeMessages(messages), { rows: 1, quarantined: 0, duplicates: 0 })
 })
 
 t.test('a session is kept after faults that leave it sound, and ended after all others', async t => {

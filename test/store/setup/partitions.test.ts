@@ -57,7 +57,7 @@ t.test('a month whose rows the default partition already holds stays there, and 
   const { admin, newStore, tokenizer } = await startStore(t)
   await admin.query(`INSERT INTO user_logins (user_id, create_date) VALUES ('early', $1)`, [day()])
   const stored = await newStore().storeMessages([messageOf('m-1', loginRow(tokenizer, 1))])
-  t.strictSame(stored, { rows: 1, quarantined: 0, duplicates: 0 })
+  t.match(stored, { rows: 1, quarantined: 0, duplicates: 0 })
   const { rows } = await admin.query(`SELECT DISTINCT tableoid::regclass::text AS partition FROM user_logins`)
   t.strictSame(rows, [{ partition: 'ingest.user_logins_default' }])
 })

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { createFieldSchema, type Field, loginFields } from '../../../src/vault/fields/fields.ts'
+import { createFieldSchema, type FieldDefinition, loginFields } from '../../../src/vault/fields/fields.ts'
 
-const ip: Field = { name: 'ip', rule: 'ip.v1', column: 'masked_ip' }
+const ip: FieldDefinition = { name: 'ip', rule: 'ip.v1', column: 'masked_ip' }
 
 t.test('the login fields are ip and device_id, in this order', async t => {
   t.same(
@@ -38,10 +38,10 @@ t.test('a field whose name would make tokens readable in two ways is refused', a
 })
 
 t.test('every other wrong entry is refused and named', async t => {
-  const wrong: Record<string, readonly Field[]> = {
+  const wrong: Record<string, readonly FieldDefinition[]> = {
     'a column that needs quotes': [{ ...ip, column: 'masked ip' }],
     'a column with a quote in it': [{ ...ip, column: 'masked_ip"' }],
-    'a rule that does not exist': [{ ...ip, rule: 'ip.v9' as Field['rule'] }],
+    'a rule that does not exist': [{ ...ip, rule: 'ip.v9' as FieldDefinition['rule'] }],
     'a name twice': [ip, { ...ip, column: 'other' }],
     'a column twice': [ip, { ...ip, name: 'other' }],
   }

@@ -32,9 +32,20 @@ fields:
 t.test('fields stand in the order of the file, in YAML and in JSON', async t => {
   const fields = parseFieldsFile(three)
   t.same([...fields.keys()], ['ip', 'device_id', 'email'])
-  t.same(fields.get('email'), { name: 'email', rule: 'email.v1', column: 'masked_email' })
-  const json = JSON.stringify({ version: 1, fields: [...loginFields.values()] })
+  t.match(fields.get('email'), { name: 'email', rule: 'email.v1', column: 'masked_email', required: true })
+  const entries = [...loginFields.values()].map(field => ({ ...field, placeholders: [...field.placeholders] }))
+  const json = JSON.stringify({ version: 1, fields: entries })
   t.same([...parseFieldsFile(json)], [...loginFields], 'what holds without a file can be written as one')
+})
+
+t.test('a field says whether it is required, and what its placeholders are', async t => {
+  const fields = parseFieldsFile(`version: 1
+fields:
+  - { name: ip, rule: ip.v1, column: a, required: false, placeholders: ["::FFFF:127.0.0.1", Nowhere] }
+  - { name: device_id, rule: device_id.v1, column: b, required: true, placeholders: [] }
+`)
+  t.match(fields.get('ip'), { required: false, placeholders: new Set(['127.0.0.1', 'nowhere']) })
+  t.match(fields.get('device_id'), { required: true, placeholders: new Set() })
 })
 
 t.test('each mistake is told by line and column, and why', async t => {
@@ -52,7 +63,8 @@ t.test('each mistake is told by line and column, and why', async t => {
     'version: 1\nfields: []': /^line 2, column 9: fields is empty$/,
     'version: 1\nfields: { a: b }': /^line 2, column 9: fields is not a list/,
     'version: 1\nfields:': /^line 2, column 8: fields is not a list/,
-    [file('ip')]: /^line 4, column 5: a field is not a mapping with the keys name, rule, column$/,
+    [file('ip')]:
+      /^line 4, column 5: a field is not a mapping with the keys name, rule, column, required, placeholders$/,
     [file('{ name: c, rule: text.v1 }')]: /^line 4, column 5: a field has no column$/,
     [file('{ name: c, rule: text.v1, column: d, key: 1 }')]: /^line 4, column 42: this key of a field is unknown/,
     [file('{ name: c, rule: text.v9, column: d }')]:
@@ -68,6 +80,18 @@ t.test('each mistake is told by line and column, and why', async t => {
     [file('{ name: c, rule: text.v1, column: "b c" }')]: /^line 4, column 39: column is not a plain name/,
     [file('{ name: c, rule: text.v1, column: create_date }')]:
       /^line 4, column 39: column of user_logins holds something/,
+    [file('{ name: c, rule: text.v1, column: d, required: 1 }')]:
+      /^line 4, column 52: required is neither true nor false$/,
+    [file('{ name: c, rule: text.v1, column: d, required: }')]:
+      /^line 4, column 52: required is neither true nor false$/,
+    [file('{ name: c, rule: text.v1, column: d, placeholders: unknown }')]:
+      /^line 4, column 56: placeholders is not a list$/,
+    [file('{ name: c, rule: text.v1, column: d, placeholders: [x, 0] }')]:
+      /^line 4, column 60: a placeholder is not text$/,
+    [file('{ name: c, rule: text.v1, column: d, placeholders: [null] }')]:
+      /^line 4, column 57: a placeholder is not text$/,
+    [file('{ name: c, rule: text.v1, column: d, placeholders: [x, " "] }')]:
+      /^line 4, column 60: a placeholder is empty$/,
     [file('{ name: c, name: d, rule: text.v1, column: d }')]:
       /^line 4, column 16: is not valid YAML \(duplicate key\)$/,
     [file('{ name: c')]: /^line 5, column 1: is not valid YAML \([a-z ]+\)$/,

@@ -20,6 +20,8 @@ t.test('each value is answered in its place, and no answer repeats a value', asy
       { field: '__proto__', value: 'x' },
       { field: 'device_id', value: 'x'.repeat(141) },
       { field: 'device_id', value: ipToken },
+      ip(' ::ffff:0.0.0.0'),
+      { field: 'device_id', value: 'Unknown' },
       ip('203.0.113.7'),
     ],
   })
@@ -32,16 +34,25 @@ t.test('each value is answered in its place, and no answer repeats a value', asy
     { field: '__proto__', error: { code: 'field_unknown' } },
     { field: 'device_id', error: { code: 'value_too_long' } },
     { field: 'device_id', error: { code: 'value_is_token' } },
+    { field: 'ip', error: { code: 'value_is_placeholder' } },
+    { field: 'device_id', error: { code: 'value_is_placeholder' } },
     { field: 'ip', token: ipToken },
   ])
   t.match(audit.events, [
     {
       type: 'tokenize',
       decision: 'permitted',
-      requested: 9,
+      requested: 11,
       granted: 3,
       tokens: { length: 2 },
-      withheld: { value_invalid: 1, field_not_permitted: 1, field_unknown: 2, value_too_long: 1, value_is_token: 1 },
+      withheld: {
+        value_invalid: 1,
+        field_not_permitted: 1,
+        field_unknown: 2,
+        value_too_long: 1,
+        value_is_token: 1,
+        value_is_placeholder: 2,
+      },
     },
   ])
   t.notMatch(

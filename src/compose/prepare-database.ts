@@ -5,6 +5,7 @@ import type { Config } from '../config/variables.ts'
 import { TokenvaultError } from '../errors.ts'
 import { createKeyWriter } from '../store/keys.ts'
 import { createDatabase } from '../store/postgres/database.ts'
+import { checkAnalystSchemas, createAnalystSchemas } from '../store/setup/analyst-schemas.ts'
 import { migrate } from '../store/setup/migrate.ts'
 import { type LoginRole, loginRoles, setRolePasswords } from '../store/setup/role-passwords.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
@@ -17,6 +18,7 @@ export interface Prepared {
   readonly migrations: readonly string[]
   readonly keys: readonly string[]
   readonly passwords: readonly LoginRole[]
+  readonly analystSchemas: readonly string[]
   /** What outsiders need to check checkpoints, receipts and proofs; no secret. */
   readonly verifierKey: string
 }
@@ -25,9 +27,14 @@ export interface Prepared {
  * Makes a database ready for workers and the API: migrations, first keys, passwords of roles. Each is done only where
  * it is missing, and any number of processes may do it at once.
  *
- * @throws TokenvaultError `migration_failed`, `kek_unavailable`, `kek_mismatch`, `store_unavailable`, `config_invalid`
+ * @param options.analystSchemas schemas in which analysts may create objects of their own
+ * @throws TokenvaultError `usage`, `migration_failed`, `kek_unavailable`, `kek_mismatch`, `store_unavailable`, `config_invalid`
  */
-export async function prepareDatabase(config: Config<'migrate'>): Promise<Prepared> {
+export async function prepareDatabase(
+  config: Config<'migrate'>,
+  { analystSchemas = [] }: { readonly analystSchemas?: readonly string[] } = {},
+): Promise<Prepared> {
+  checkAnalystSchemas(analystSchemas)
   const fields = readFields(config)
   const kek = openKek(config)
   const passwords = readPasswords(config.ROLE_PASSWORDS_DIR)
@@ -40,13 +47,14 @@ export async function prepareDatabase(config: Config<'migrate'>): Promise<Prepar
   })
   try {
     const migrations = await migrate(database)
+    await createAnalystSchemas(database, analystSchemas)
     const { keyset, made } = await createMissingKeys(createKeyWriter(database), kek, {
       tenant: config.TENANT,
       fields,
     })
     await setRolePasswords(database, passwords)
     const { verifierKey } = new FieldKeys(keyset, config.TENANT).signer(logName(config))
-    return { migrations, keys: made, passwords: [...passwords.keys()], verifierKey }
+    return { migrations, keys: made, passwords: [...passwords.keys()], analystSchemas, verifierKey }
   } finally {
     await database.destroy()
   }

@@ -1,15 +1,22 @@
 import type { Command } from 'commander'
 import { prepareDatabase } from '../../compose/prepare-database.ts'
 import { loadConfig } from '../../config/load.ts'
-import { environmentHelp } from '../terminal/options.ts'
+import { collect, environmentHelp } from '../terminal/options.ts'
+import { printable } from '../terminal/print.ts'
+
+interface MigrateOptions {
+  readonly json?: true
+  readonly analystSchema?: readonly string[]
+}
 
 /** Options and action of `tokenvault migrate`. */
 export function configure(command: Command): void {
   command
     .option('--json', 'print one JSON line')
+    .option('--analyst-schema <name>', 'make a schema for tables and views of analysts (dbt); repeatable', collect)
     .addHelpText('after', environmentHelp('migrate'))
-    .action(async ({ json }: { json?: true }) => {
-      const done = await prepareDatabase(loadConfig('migrate', process.env))
+    .action(async ({ json, analystSchema: analystSchemas = [] }: MigrateOptions) => {
+      const done = await prepareDatabase(loadConfig('migrate', process.env), { analystSchemas })
       if (json) {
         process.stdout.write(`${JSON.stringify(done)}\n`)
         return
@@ -17,6 +24,8 @@ export function configure(command: Command): void {
       const list = (names: readonly string[]) => (names.length === 0 ? 'none missing' : names.join(', '))
       process.stdout.write(`migrations applied: ${list(done.migrations)}\nkeys made: ${list(done.keys)}\n`)
       process.stdout.write(`verifier key of the audit log: ${done.verifierKey}\n`)
+      if (analystSchemas.length > 0)
+        process.stdout.write(`schemas of analysts: ${printable(list(done.analystSchemas))}\n`)
       if (done.passwords.length > 0) process.stdout.write(`passwords set: ${list(done.passwords)}\n`)
     })
 }

@@ -38,6 +38,7 @@ const sqlStates = index([
   ['25006', 'server', noWrites],
   ['25P03 25P04', 'session', 'a transaction stayed open for too long'],
   ['0L 0P 2B', 'permanent', 'a role or a grant is not as `tokenvault migrate` leaves it'],
+  ['2BP01', 'permanent', 'views or tables of others, such as analysts, depend on what is to be changed'],
   ['22 23 44 54', 'data'],
   ['28', 'permanent', 'the server does not let the role in: name, password or pg_hba.conf is wrong'],
   ['3D', 'permanent', 'the database does not exist'],

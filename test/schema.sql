@@ -535,6 +535,8 @@ DECLARE
   month date;
   partition_name text;
 BEGIN
+  PERFORM pii_vault.require(cardinality(days) <= 10000, 'too many days');
+  PERFORM pii_vault.bound_transaction();
   LOCK TABLE ingest.receipts IN SHARE UPDATE EXCLUSIVE MODE;
   FOR day IN SELECT DISTINCT unnest(days) LOOP
     IF day > current_date + 2 OR day < current_date - 30 THEN
@@ -671,11 +673,13 @@ BEGIN
   IF current_setting('synchronous_commit') <> 'remote_apply' THEN -- which is more than on
     PERFORM set_config('synchronous_commit', 'on', true);
   END IF;
-  SELECT tree_size, frontier INTO STRICT first_sequence, roots FROM pii_vault.audit_head FOR UPDATE;
-  next_sequence := first_sequence;
   IF events IS NULL THEN
     RAISE EXCEPTION 'events are missing' USING ERRCODE = 'null_value_not_allowed';
   END IF;
+  PERFORM pii_vault.require(cardinality(events) <= 100000, 'too many events');
+  PERFORM pii_vault.bound_transaction();
+  SELECT tree_size, frontier INTO STRICT first_sequence, roots FROM pii_vault.audit_head FOR UPDATE;
+  next_sequence := first_sequence;
   -- Raises where one is not valid UTF-8, which audit_events could not show.
   PERFORM count(convert_from(event, 'UTF8')) FROM unnest(events) AS given (event);
   WITH stored AS (
@@ -781,6 +785,24 @@ BEGIN
     DELETE FROM pii_vault.taken_without_approval WHERE (principal, slot) IN (
       SELECT principal, slot FROM pii_vault.taken_without_approval
       WHERE slot <= moment - interval '7 days 10 minutes' ORDER BY slot LIMIT 100 + opened);
+  END IF;
+END
+$function$
+
+function pii_vault.bound_transaction() owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.bound_transaction()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  whole text := current_setting('transaction_timeout', true); -- since Postgres 17
+BEGIN
+  IF extract(epoch FROM current_setting('idle_in_transaction_session_timeout')::interval) NOT BETWEEN 0.001 AND 3 THEN
+    PERFORM set_config('idle_in_transaction_session_timeout', '3s', true);
+  END IF;
+  IF whole IS NOT NULL AND extract(epoch FROM whole::interval) NOT BETWEEN 0.001 AND 30 THEN
+    PERFORM set_config('transaction_timeout', '30s', true);
   END IF;
 END
 $function$
@@ -946,6 +968,8 @@ DECLARE
   caller uuid := pii_vault.principal_id(caller_issuer, caller_subject);
   found_fingerprint text;
 BEGIN
+  PERFORM pii_vault.require(octet_length(caller_key) <= 1024, 'the key is too long');
+  PERFORM pii_vault.require(octet_length(request_fingerprint) <= 1024, 'the fingerprint is too long');
   INSERT INTO pii_vault.idempotency AS entry (principal, key, fingerprint, created_at)
   VALUES (caller, caller_key, request_fingerprint, clock_timestamp())
   ON CONFLICT (principal, key) DO UPDATE
@@ -992,6 +1016,7 @@ BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RETURN NULL;
   END IF;
+  PERFORM pii_vault.bound_transaction();
   PERFORM FROM pii_vault.audit_head FOR UPDATE;
   moment := clock_timestamp();
   standings := pii_vault.check_plain(pii_vault.read_standings(request -> 'principals', moment), request -> 'actions');
@@ -1011,6 +1036,8 @@ CREATE OR REPLACE FUNCTION pii_vault.complete_idempotency(caller_issuer text, ca
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+  SELECT pii_vault.require(reply_status BETWEEN 100 AND 599, 'the status is not one of HTTP');
+  SELECT pii_vault.require(octet_length(reply_body) <= 4194304, 'the body is too long');
   UPDATE pii_vault.idempotency SET status = reply_status, body = reply_body
   WHERE principal = pii_vault.principal_id(caller_issuer, caller_subject) AND key = caller_key AND status IS NULL
 $function$
@@ -1023,6 +1050,7 @@ CREATE OR REPLACE FUNCTION pii_vault.discard_quarantined(ids uuid[])
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+  SELECT pii_vault.require(cardinality(ids) <= 10000, 'too many ids');
   WITH locked AS MATERIALIZED (
     SELECT id FROM pii_vault.quarantine
     WHERE id = ANY (ids) AND state IN ('quarantined', 'redrive_requested') ORDER BY id FOR UPDATE
@@ -1065,6 +1093,8 @@ DECLARE
   first_sequence bigint;
   last_sequence bigint;
 BEGIN
+  PERFORM pii_vault.require(max_events BETWEEN 1 AND 100000, 'max_events is from 1 to 100000');
+  PERFORM pii_vault.bound_transaction();
   SELECT next_sequence INTO STRICT first_sequence FROM pii_vault.audit_tokens_head FOR UPDATE;
   SELECT max(sequence) INTO last_sequence FROM (
     SELECT sequence, octet_length(event) AS bytes, sum(octet_length(event)) OVER (ORDER BY sequence) AS bytes_so_far
@@ -1093,12 +1123,8 @@ CREATE OR REPLACE FUNCTION pii_vault.insert_checkpoint(size bigint, signed_note 
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-  IF size NOT BETWEEN 0 AND (SELECT tree_size FROM pii_vault.audit_head) THEN
-    RAISE EXCEPTION 'the tree has another size' USING ERRCODE = 'invalid_parameter_value';
-  END IF;
-  IF octet_length(signed_note) > 8192 THEN
-    RAISE EXCEPTION 'longer than a signed note' USING ERRCODE = 'invalid_parameter_value';
-  END IF;
+  PERFORM pii_vault.require(size BETWEEN 0 AND (SELECT tree_size FROM pii_vault.audit_head), 'the tree has another size');
+  PERFORM pii_vault.require(octet_length(signed_note) <= 8192, 'longer than a signed note');
   INSERT INTO pii_vault.checkpoints (tree_size, note) VALUES (size, signed_note) ON CONFLICT DO NOTHING;
 END
 $function$
@@ -1180,14 +1206,24 @@ AS $function$
 DECLARE
   stored text;
 BEGIN
-  -- A match without a capture, and the place of the third part found by hand: a capture costs five times as much.
+  PERFORM pii_vault.require(cardinality(fields) BETWEEN 1 AND 100 AND cardinality(columns) = cardinality(fields)
+    AND (SELECT count(DISTINCT name) = count(*) AND count(DISTINCT column_name) = count(*)
+      FROM unnest(fields, columns) AS named (name, column_name)), 'each field has one column');
+  PERFORM pii_vault.require((SELECT bool_and(name IN (SELECT key.field FROM pii_vault.keys AS key WHERE key.purpose = 'token'))
+    FROM unnest(fields) AS name), 'a field has no key');
+  PERFORM pii_vault.require((SELECT bool_and(column_name IN (
+      SELECT attname FROM pg_attribute
+      WHERE attrelid = 'public.user_logins'::regclass AND attnum > 0 AND NOT attisdropped
+        AND atttypid IN ('varchar'::regtype, 'text'::regtype) AND attname NOT IN ('user_id', 'device_type', 'locale')))
+    FROM unnest(columns) AS column_name), 'a column holds no tokens');
+
+  -- The 22 letters of a token hold 128 bits, and 4 bits that are zero. A match without a capture: one costs five times as much.
   SELECT string_agg(format(
     'SELECT %1$L::text AS field, create_date AS day, CASE
-       WHEN %2$I ~ %3$L AND length(%2$I) - strpos(substr(%2$I, %4$s), ''_'') >= %4$s + 22
-       THEN encode(substr(decode(translate(substr(%2$I, %4$s + strpos(substr(%2$I, %4$s), ''_''), 22), ''-_'', ''+/'')
-         || ''AA'', ''base64''), 1, 16), ''hex'')::uuid END AS token_id
+       WHEN starts_with(%2$I, %3$L) AND substr(%2$I, %4$s) ~ ''^[1-9][0-9]{0,8}_[A-Za-z0-9_-]{21}[AQgw]$''
+       THEN encode(decode(translate(right(%2$I, 22), ''-_'', ''+/'') || ''=='', ''base64''), ''hex'')::uuid END AS token_id
      FROM public.user_logins WHERE %2$I IS NOT NULL',
-    name, column_name, '^' || name || '_v[1-9][0-9]*_[A-Za-z0-9_-]+$', length(name) + 3), ' UNION ALL ')
+    name, column_name, name || '_v', length(name) + 3), ' UNION ALL ')
   INTO stored
   FROM unnest(fields, columns) AS named (name, column_name);
 
@@ -1235,6 +1271,7 @@ CREATE OR REPLACE FUNCTION pii_vault.request_redrive(ids uuid[])
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+  SELECT pii_vault.require(cardinality(ids) <= 10000, 'too many ids');
   WITH locked AS MATERIALIZED (
     SELECT id FROM pii_vault.quarantine WHERE id = ANY (ids) AND state = 'quarantined' ORDER BY id FOR UPDATE
   )
@@ -1243,6 +1280,19 @@ AS $function$
   RETURNING entry.id
 $function$
   grant EXECUTE to tokenvault_api
+
+function pii_vault.require(boolean,text) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.require(condition boolean, says text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF condition IS NOT TRUE THEN
+    RAISE EXCEPTION '%', says USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+END
+$function$
 
 function pii_vault.seconds_until_fit(uuid,integer,interval,bigint,bigint,bigint,timestamp with time zone) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.seconds_until_fit(spender uuid, seconds integer, window_length interval, charged bigint, charge bigint, budget bigint, moment timestamp with time zone)
@@ -1278,6 +1328,12 @@ AS $function$
 DECLARE
   settled integer;
 BEGIN
+  PERFORM pii_vault.require(cardinality(ids) <= 10000 AND cardinality(reasons) = cardinality(ids)
+    AND cardinality(stored) = cardinality(ids) AND cardinality(quarantined) = cardinality(ids), 'each id has one outcome');
+  PERFORM pii_vault.require((SELECT coalesce(bool_and(coalesce(reason ~ '^[a-z0-9_]{1,100}$', true)
+      AND coalesce(rows_stored BETWEEN 0 AND 1000000 AND rows_quarantined BETWEEN -1 AND 1000000, false)), true)
+    FROM unnest(reasons, stored, quarantined) AS outcome (reason, rows_stored, rows_quarantined)), 'an outcome is not possible');
+
   UPDATE pii_vault.quarantine AS entry SET
     state = CASE WHEN outcome.reason IS NULL THEN 'redriven' ELSE 'quarantined' END,
     reason = coalesce(outcome.reason, entry.reason),
@@ -1317,6 +1373,7 @@ CREATE OR REPLACE FUNCTION pii_vault.take_redrives(max_entries integer)
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+  SELECT pii_vault.require(max_entries BETWEEN 1 AND 10000, 'max_entries is from 1 to 10000');
   WITH locked AS MATERIALIZED (
     SELECT * FROM pii_vault.quarantine AS entry WHERE entry.state = 'redrive_requested'
     ORDER BY entry.created_at, entry.id LIMIT max_entries FOR UPDATE SKIP LOCKED

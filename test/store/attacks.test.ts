@@ -150,11 +150,62 @@ const refused: Record<LoginRole, readonly string[]> = {
   ],
 }
 
+/** What Postgres lets everybody do, and no analyst or auditor has any business doing. */
+const refusedToReaders: readonly string[] = [
+  'SELECT lo_create(0)',
+  'SELECT lo_creat(-1)',
+  `SELECT lo_from_bytea(0, 'x')`,
+  `SELECT lo_import('/etc/passwd')`,
+  'SELECT lo_open(1, 1)',
+  'SELECT lo_get(1)',
+  'SELECT lo_unlink(1)',
+  `SELECT pg_advisory_lock(hashtextextended('tokenvault/migrate', 0))`,
+  `SELECT pg_try_advisory_lock_shared(1, 2)`,
+  `SELECT pg_advisory_xact_lock(n) FROM generate_series(1, 10) AS n`,
+  `SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000000))`,
+  'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()',
+  'SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()',
+  'CREATE TEMPORARY TABLE mine ()',
+  'CREATE TEMPORARY SEQUENCE mine',
+  'CREATE TEMPORARY VIEW mine AS SELECT 1',
+  'SELECT 1 AS x INTO TEMPORARY mine',
+  'CREATE TABLE public.mine ()',
+  'CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql AS $$SELECT 1$$',
+  'CREATE SCHEMA mine',
+  'CREATE PUBLICATION mine',
+  'CREATE SUBSCRIPTION mine CONNECTION $$$$ PUBLICATION mine',
+  'CREATE EVENT TRIGGER mine ON ddl_command_start EXECUTE FUNCTION pii_vault.refuse_change()',
+  `COPY (SELECT 1) TO PROGRAM 'cat'`,
+  `COPY (SELECT 1) TO '/tmp/tokenvault-stolen'`,
+  `SELECT pg_read_file('postgresql.conf')`,
+  `SELECT pg_read_binary_file('PG_VERSION')`,
+  `SELECT pg_stat_file('PG_VERSION')`,
+  `SELECT pg_ls_dir('.')`,
+  'SELECT pg_ls_logdir()',
+  'SELECT pg_switch_wal()',
+  'SELECT pg_reload_conf()',
+  'SELECT pg_stat_reset()',
+  'SELECT FROM pg_authid',
+  'SELECT subconninfo FROM pg_subscription',
+  'SELECT FROM pg_largeobject',
+  'SELECT FROM pg_hba_file_rules',
+  'SELECT FROM pg_backend_memory_contexts',
+  'CHECKPOINT',
+  "ALTER SYSTEM SET log_statement = 'all'",
+  'ALTER ROLE CURRENT_USER CONNECTION LIMIT -1',
+  'ALTER ROLE CURRENT_USER SET temp_file_limit = -1',
+  'SET temp_file_limit = -1',
+  `SET log_statement = 'all'`,
+  'SET ROLE tokenvault_owner',
+]
+
 t.test('each role, logged in, is refused what it has no business doing', async t => {
   const vault = await createVaultDatabase(t)
-  for (const [role, statements] of Object.entries(refused)) {
+  for (const [role, own] of Object.entries(refused)) {
     const client = await vault.connect(role as LoginRole)
-    for (const statement of statements) await t.rejects(client.query(statement), denied, `${role}: ${statement}`)
+    const isReader = role === 'tokenvault_analyst' || role === 'tokenvault_auditor'
+    for (const statement of isReader ? [...own, ...refusedToReaders] : own)
+      await t.rejects(client.query(statement), denied, `${role}: ${statement}`)
   }
 })
 
@@ -204,6 +255,25 @@ t.test('nobody else of the cluster can even connect', async t => {
   t.teardown(async () => (await connectTo(t, adminUrl)).query(`DROP ROLE stranger_${name}`).catch(() => {}))
   await t.rejects(connectTo(t, withLogin(adminUrl, `stranger_${name}`, 'stranger')), denied)
 })
+
+t.test(
+  'analyst and auditor reach no other database of the cluster that has everybody in it, and read no statement of others',
+  async t => {
+    const vault = await createVaultDatabase(t)
+    for (const role of ['tokenvault_analyst', 'tokenvault_auditor'] as const) {
+      for (const database of ['postgres', 'template1']) {
+        const url = new URL(vault.urlFor(role))
+        url.pathname = `/${database}`
+        await t.rejects(connectTo(t, url.href), denied, `${role}: ${database}`)
+      }
+      const reader = await vault.connect(role)
+      const { rows } = await reader.query(
+        `SELECT DISTINCT query FROM pg_stat_activity WHERE usename <> current_user AND query <> ''`,
+      )
+      t.strictSame(rows, [{ query: '<insufficient privilege>' }], role)
+    }
+  },
+)
 
 t.test('names that a caller puts in the way reach no function that runs as the owner', async t => {
   const vault = await createVaultDatabase(t)
@@ -287,9 +357,6 @@ t.test('settings that change how SQL is read do not change what is hashed', asyn
 t.test('a role that only reads cannot hold up ingestion by taking the locks it can name', async t => {
   const vault = await createVaultDatabase(t)
   const analyst = await vault.connect('tokenvault_analyst')
-  for (const name of ['tokenvault/ensure_partitions', 'ingest.receipts', 'tokenvault/role_passwords']) {
-    await analyst.query('SELECT pg_advisory_lock(hashtextextended($1, 0))', [name])
-  }
   await analyst.query('BEGIN; LOCK TABLE user_logins IN ACCESS SHARE MODE')
   const worker = await vault.connect('tokenvault_worker')
   await worker.query(`SET statement_timeout = '10s'`)

@@ -104,12 +104,12 @@ const damages: Record<string, { sql: string; days?: Record<string, object>; unma
   'an original is gone': {
     // Of user-5, who logged in on the first day only.
     sql: `DELETE FROM pii_vault.originals WHERE field = 'ip' AND token_id = (SELECT encode(substr(decode(translate(
-      substr(masked_ip, 7, 24), '-_', '+/'), 'base64'), 1, 16), 'hex')::uuid FROM public.user_logins WHERE user_id = 'user-5')`,
+      substr(masked_ip, 7), '-_', '+/') || '==', 'base64'), 1, 16), 'hex')::uuid FROM public.user_logins WHERE user_id = 'user-5')`,
     unmatched: [{ finding: 'token_without_original', field: 'ip', day: dayBefore(0), count: 1 }],
   },
   'an original says another field': {
     sql: `UPDATE pii_vault.originals SET field = 'ip' WHERE token_id = (SELECT encode(substr(decode(translate(
-      substr(masked_device_id, 14, 24), '-_', '+/'), 'base64'), 1, 16), 'hex')::uuid FROM public.user_logins WHERE user_id = 'user-5')`,
+      substr(masked_device_id, 14), '-_', '+/') || '==', 'base64'), 1, 16), 'hex')::uuid FROM public.user_logins WHERE user_id = 'user-5')`,
     unmatched: [
       { finding: 'token_without_original', field: 'device_id', day: dayBefore(0), count: 1 },
       { finding: 'original_without_token', field: 'ip', day: dayBefore(0), count: 1 },
@@ -125,8 +125,11 @@ const damages: Record<string, { sql: string; days?: Record<string, object>; unma
     unmatched: [{ finding: 'token_without_original', field: 'ip', day: dayBefore(0), count: 1 }],
   },
   'a token was cut short': {
-    // The SIV without a ciphertext.
-    sql: `UPDATE public.user_logins SET masked_ip = left(masked_ip, 28) WHERE user_id = 'user-1003' AND create_date = ${yesterday}`,
+    sql: `UPDATE public.user_logins SET masked_ip = left(masked_ip, 27) WHERE user_id = 'user-1003' AND create_date = ${yesterday}`,
+    unmatched: [{ finding: 'token_without_original', field: 'ip', day: dayBefore(1), count: 1 }],
+  },
+  'a token was prolonged': {
+    sql: `UPDATE public.user_logins SET masked_ip = masked_ip || 'A' WHERE user_id = 'user-1003' AND create_date = ${yesterday}`,
     unmatched: [{ finding: 'token_without_original', field: 'ip', day: dayBefore(1), count: 1 }],
   },
   'a token stands in the column of another field': {

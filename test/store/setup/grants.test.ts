@@ -32,6 +32,7 @@ const declared: Record<string, Record<string, string>> = {
   'table pii_vault.quarantine': { worker: 'INSERT of some columns', api: 'SELECT' },
   'table pii_vault.spending': {},
   'table pii_vault.suspensions': { api: 'SELECT' },
+  'table pii_vault.taken_without_approval': {},
   'table public.duplicate_devices': { analyst: 'SELECT' },
   'table public.duplicate_ips': { analyst: 'SELECT' },
   'table public.user_logins': { worker: 'INSERT', analyst: 'SELECT' },
@@ -44,6 +45,8 @@ const declared: Record<string, Record<string, string>> = {
   'function pii_vault.append_audit(bytea[])': { api: 'EXECUTE' },
   'function pii_vault.apply_change(jsonb,jsonb,pii_vault.standing,timestamp with time zone)': {},
   'function pii_vault.apply_charges(pii_vault.standing[],timestamp with time zone)': {},
+  'function pii_vault.bound_transaction()': {},
+  'function pii_vault.check_allowances(pii_vault.standing,jsonb)': {},
   'function pii_vault.check_change(jsonb,pii_vault.standing,timestamp with time zone)': {},
   'function pii_vault.check_charge(pii_vault.standing,bigint,bigint,bigint,timestamp with time zone)': {},
   'function pii_vault.check_plain(pii_vault.standing[],jsonb)': {},
@@ -61,6 +64,7 @@ const declared: Record<string, Record<string, string>> = {
   'function pii_vault.refuse_change()': {},
   'function pii_vault.release_idempotency(text,text,text)': { api: 'EXECUTE' },
   'function pii_vault.request_redrive(uuid[])': { api: 'EXECUTE' },
+  'function pii_vault.require(boolean,text)': {},
   'function pii_vault.seconds_until_fit(uuid,integer,interval,bigint,bigint,bigint,timestamp with time zone)': {},
   'function pii_vault.settle_redrives(uuid[],text[],integer[],integer[])': { worker: 'EXECUTE' },
   'function pii_vault.take_redrives(integer)': { worker: 'EXECUTE' },
@@ -140,6 +144,6 @@ t.test('every function that runs as its owner pins its search path, pg_temp last
     `SELECT p.oid::regprocedure::text AS function, proconfig[1] AS first FROM pg_proc p
      JOIN pg_namespace n ON n.oid = pronamespace WHERE ${ours} ORDER BY 1`,
   )
-  t.equal(rows.length, 26)
+  t.equal(rows.length, 29)
   for (const row of rows) t.equal(row.first, 'search_path=pg_catalog, pg_temp', row.function)
 })

@@ -1,3 +1,4 @@
+import type { AwsVariables } from '../aws/client-settings.ts'
 import type { Environment } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import type { Log } from '../log.ts'
@@ -76,7 +77,10 @@ export function composeEvidence(
  * @returns undefined where none is named
  * @throws TokenvaultError `config_invalid`
  */
-export async function composeSink(config: Config<'api'>, environment: Environment): Promise<OpenSink | undefined> {
+export async function composeSink(
+  config: Pick<Config<'api'>, 'CHECKPOINT_URL'> & AwsVariables,
+  environment: Environment,
+): Promise<OpenSink | undefined> {
   const url = config.CHECKPOINT_URL
   if (url === undefined) return undefined
   const s3 = url.startsWith('s3:') ? await composeAwsSettings('s3', config, environment) : undefined

@@ -2,12 +2,14 @@ import type { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import type { AwsSettings } from '../aws/client-settings.ts'
 import { TokenvaultError } from '../errors.ts'
-import type { CheckpointSink } from '../vault/evidence/ports.ts'
+import type { CheckpointSink, PublishedCheckpoints } from '../vault/evidence/ports.ts'
 import { createS3Sink } from './s3-sink.ts'
-import { createFileSink, createStdoutSink } from './sinks.ts'
+import { createFileReader, createFileSink, createStdoutSink } from './sinks.ts'
 
 /** A sink, and how to let go of what it holds. */
 export interface OpenSink extends CheckpointSink {
+  /** Absent where nothing can be read back, as from standard output. */
+  readonly published?: PublishedCheckpoints
   close(): void
 }
 
@@ -25,12 +27,15 @@ export function openCheckpointSink(
   switch (protocol) {
     case 'stdout:':
       return { ...createStdoutSink(options.stdout), close() {} }
-    case 'file:':
-      return { ...createFileSink(fileURLToPath(url)), close() {} }
+    case 'file:': {
+      const directory = fileURLToPath(url)
+      return { ...createFileSink(directory), published: createFileReader(directory), close() {} }
+    }
     case 's3:': {
       if (options.s3 === undefined) break
       const prefix = decodeURIComponent(pathname).replace(/^\/+|\/+$/g, '')
-      return createS3Sink({ ...options.s3, bucket: host, prefix })
+      const sink = createS3Sink({ ...options.s3, bucket: host, prefix })
+      return { publish: sink.publish, published: sink, close: sink.close }
     }
   }
   throw new TokenvaultError('config_invalid', 'CHECKPOINT_URL must begin with stdout:, file: or s3:')

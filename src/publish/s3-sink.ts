@@ -1,7 +1,7 @@
-import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { type AwsSettings, awsClientConfig } from '../aws/client-settings.ts'
-import type { CheckpointSink, StoredCheckpoint } from '../vault/evidence/ports.ts'
-import { checkpointName, conflictError, publishError } from './sinks.ts'
+import type { CheckpointSink, PublishedCheckpoints, StoredCheckpoint } from '../vault/evidence/ports.ts'
+import { checkpointName, conflictError, longestNoteBytes, publishError, sizeOfName } from './sinks.ts'
 
 export interface S3SinkOptions extends AwsSettings {
   readonly bucket: string
@@ -12,23 +12,23 @@ export interface S3SinkOptions extends AwsSettings {
 }
 
 /** A CheckpointSink that holds connections. */
-export interface S3Sink extends CheckpointSink {
+export interface S3Sink extends CheckpointSink, PublishedCheckpoints {
   close(): void
 }
 
 /**
  * One object a checkpoint, put only where there is none (`If-None-Match: *`). It takes the permissions s3:PutObject and
- * s3:GetObject. A bucket with Object Lock keeps the objects from those who may delete as well.
+ * s3:GetObject, and s3:ListBucket for `findNewest`. A bucket with Object Lock keeps the objects from those who may delete as well.
  *
  * @returns a sink that throws TokenvaultError `checkpoint_unavailable`; `audit_invalid` where the object holds another one
  */
 export function createS3Sink(options: S3SinkOptions): S3Sink {
   const client = createS3Client(options)
   const { bucket: Bucket, prefix } = options
+  const folder = prefix === '' ? '' : `${prefix}/`
   return {
     async publish(checkpoint) {
-      const name = checkpointName(checkpoint.treeSize)
-      const Key = prefix === '' ? name : `${prefix}/${name}`
+      const Key = `${folder}${checkpointName(checkpoint.treeSize)}`
       try {
         await client.send(
           new PutObjectCommand({
@@ -44,7 +44,44 @@ export function createS3Sink(options: S3SinkOptions): S3Sink {
         await compare(client, { Bucket, Key }, checkpoint)
       }
     },
+    async findNewest(from) {
+      const treeSize = await findLargest(client, { Bucket, folder, from })
+      if (treeSize === undefined) return undefined
+      const note = await readNote(client, { Bucket, Key: `${folder}${checkpointName(treeSize)}` })
+      return { treeSize, note: note.slice(0, longestNoteBytes) }
+    },
     close: () => client.destroy(),
+  }
+}
+
+/** S3 lists names in ascending order only, so the pages from that size on are read to their end. */
+async function findLargest(
+  client: S3Client,
+  { Bucket, folder, from }: { readonly Bucket: string; readonly folder: string; readonly from: number },
+): Promise<number | undefined> {
+  let largest: number | undefined
+  // The name just before that of the size.
+  let StartAfter: string | undefined = from > 0 ? `${folder}${checkpointName(from - 1)}` : undefined
+  for (;;) {
+    const { Contents: objects = [], IsTruncated: isTruncated } = await client
+      .send(new ListObjectsV2Command({ Bucket, Prefix: folder, ...(StartAfter === undefined ? {} : { StartAfter }) }))
+      .catch(error => {
+        throw publishError('ListObjectsV2', error)
+      })
+    const sizes = objects.flatMap(({ Key = '' }) => sizeOfName(Key.slice(folder.length)) ?? [])
+    largest = sizes.filter(size => size >= from).reduce<number | undefined>((a, b) => Math.max(a ?? b, b), largest)
+    const last = objects.at(-1)?.Key
+    if (isTruncated !== true || last === undefined) return largest
+    StartAfter = last
+  }
+}
+
+async function readNote(client: S3Client, place: { readonly Bucket: string; readonly Key: string }): Promise<string> {
+  try {
+    const { Body } = await client.send(new GetObjectCommand(place))
+    return (await Body?.transformToString('utf-8')) ?? ''
+  } catch (error) {
+    throw publishError('GetObject', error)
   }
 }
 
@@ -53,14 +90,7 @@ async function compare(
   place: { readonly Bucket: string; readonly Key: string },
   { treeSize, note }: StoredCheckpoint,
 ): Promise<void> {
-  let published: string | undefined
-  try {
-    const { Body } = await client.send(new GetObjectCommand(place))
-    published = await Body?.transformToString('utf-8')
-  } catch (error) {
-    throw publishError('GetObject', error)
-  }
-  if (published !== note) throw conflictError(treeSize)
+  if ((await readNote(client, place)) !== note) throw conflictError(treeSize)
 }
 
 /** An SDK client that cannot hang. */

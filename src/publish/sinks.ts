@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { link, open, readFile, unlink } from 'node:fs/promises'
+import { link, open, readdir, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { TokenvaultError } from '../errors.ts'
-import type { CheckpointSink, StoredCheckpoint } from '../vault/evidence/ports.ts'
+import type { CheckpointSink, PublishedCheckpoints, StoredCheckpoint } from '../vault/evidence/ports.ts'
 
 /** Enough digits for every size that a number holds exactly, so that names sort as sizes do. */
 const digits = 16
@@ -12,6 +12,15 @@ const digits = 16
 export function checkpointName(treeSize: number): string {
   return `${String(treeSize).padStart(digits, '0')}.note`
 }
+
+/** The size that a file or object holds the checkpoint of; undefined for other files. */
+export function sizeOfName(name: string): number | undefined {
+  const size = /^(\d{16})\.note$/.exec(name)?.[1]
+  return size === undefined ? undefined : Number(size)
+}
+
+/** More than any note of ours; more is not worth the memory. */
+export const longestNoteBytes = 8192
 
 /**
  * Names why a checkpoint could not be kept. Only a short identifier survives and no cause: paths, replies and SDK
@@ -84,6 +93,23 @@ export function createFileSink(directory: string): CheckpointSink {
         await syncDirectory(directory)
       } catch (error) {
         throw publishError('the checkpoint file cannot be written', error)
+      }
+    },
+  }
+}
+
+/** What createFileSink has written there. */
+export function createFileReader(directory: string): PublishedCheckpoints {
+  return {
+    async findNewest(from) {
+      try {
+        const sizes = (await readdir(directory)).flatMap(name => sizeOfName(name) ?? [])
+        const treeSize = sizes.reduce((largest, size) => Math.max(largest, size), -1)
+        if (treeSize < Math.max(from, 0)) return undefined
+        const note = await readFile(join(directory, checkpointName(treeSize)))
+        return { treeSize, note: note.subarray(0, longestNoteBytes).toString('utf8') }
+      } catch (error) {
+        throw publishError('the published checkpoints cannot be read', error)
       }
     },
   }

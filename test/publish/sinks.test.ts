@@ -154,3 +154,41 @@ t.test('a CHECKPOINT_URL opens the sink that it names', async t => {
   t.equal(await s3.read('evidence', 'a/b%20c/0000000000000001.note'), note(1))
   t.throws(() => open('https://evidence/'), { code: 'config_invalid' })
 })
+
+t.test('the newest that is published is read back from where it is kept, and nothing else that lies there', async t => {
+  const directory = temporaryDirectory(t)
+  const s3 = await startS3(t, ['evidence'])
+  const open = (url: string) => {
+    const sink = openCheckpointSink(url, {
+      stdout: new PassThrough(),
+      s3: { region: 'x', endpoint: s3.endpoint, credentials },
+    })
+    t.teardown(() => sink.close())
+    return sink
+  }
+  t.equal(open('stdout:').published, undefined)
+  const outside = open('s3://evidence/')
+  for (const url of [`${pathToFileURL(directory)}/`, 's3://evidence/a/b', 's3://evidence']) {
+    const sink = open(url)
+    const isOutside = url === 's3://evidence'
+    if (!isOutside) t.equal(await sink.published!.findNewest(0), undefined, 'none')
+    for (const size of [9, 10, 1_000]) await sink.publish(checkpoint(size))
+    // Names of another place sort between those of this one.
+    if (url.endsWith('b')) await outside.publish(checkpoint(2_000))
+    for (const from of [0, 10, 1_000])
+      t.strictSame(await sink.published!.findNewest(from), checkpoint(isOutside ? 2_000 : 1_000))
+    t.equal(await sink.published!.findNewest(2_001), undefined)
+  }
+  writeFileSync(join(directory, '.0000000000009999.note.draft'), 'half')
+  writeFileSync(join(directory, 'notes.txt'), 'x')
+  t.strictSame(await open(`${pathToFileURL(directory)}/`).published!.findNewest(0), checkpoint(1_000))
+  s3.behave('deny')
+  await t.rejects(outside.published!.findNewest(0), {
+    code: 'checkpoint_unavailable',
+    message: /^ListObjectsV2: AccessDenied$/,
+  })
+  await t.rejects(open('file:///nowhere/').published!.findNewest(0), {
+    code: 'checkpoint_unavailable',
+    message: /: ENOENT$/,
+  })
+})

@@ -9,7 +9,7 @@ import { type Check, type Finding, fail, ok, warn } from './findings.ts'
 import type { Subject } from './subjects.ts'
 
 /** Every variable that the process reads, and the files that hold variables. */
-export function checkConfiguration({ kind, config, problems, environment }: Subject): Check {
+export function checkConfiguration({ kind, config, problems, environment, isGiven }: Subject): Check {
   return {
     name: 'configuration',
     async run() {
@@ -19,9 +19,8 @@ export function checkConfiguration({ kind, config, problems, environment }: Subj
         const remedy = `Correct it; docs/configuration.md lists every variable.`
         return [...problems.map(problem => fail(problem, remedy)), ...openFiles]
       }
-      const isSet = (name: string) => Boolean(environment[name] || environment[`${name}_FILE`])
-      const set = [...variables.keys()].filter(isSet).length
-      const defaults = [...variables.keys()].filter(name => !isSet(name) && Object.hasOwn(config, name)).length
+      const set = [...variables.keys()].filter(isGiven).length
+      const defaults = [...variables.keys()].filter(name => !isGiven(name) && Object.hasOwn(config, name)).length
       return [ok(`${set} set, ${defaults} left at their defaults`), ...openFiles]
     },
   }

@@ -1,3 +1,4 @@
+import { checkCheckpoints } from './checkpoints.ts'
 import { checkConfiguration, checkFields, checkPolicy } from './configuration.ts'
 import { checkColumns, checkDatabaseClock, checkRole, checkServer } from './database.ts'
 import { type Check, type Examined, type FindingStatus, runChecks } from './findings.ts'
@@ -48,6 +49,7 @@ const checkers: readonly (readonly [names: readonly SubjectName[], checks: (subj
     [['worker', 'lambda'], subject => [checkColumns(subject)]],
     [['worker', 'dlq'], checkQueue],
     [['api'], checkIssuer],
+    [['api'], subject => [checkCheckpoints(subject)]],
   ]
 
 function checksOf(subject: Subject): readonly Check[] {

@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs'
 import { createTokenizeMessages } from '../../ingest/batch/tokenize-messages.ts'
 import { createKeyReader } from '../../store/keys.ts'
+import type { TokenvaultDatabase } from '../../store/postgres/database.ts'
 import { FieldKeys } from '../../vault/keys/field-keys.ts'
 import type { KeyEncryptionKey } from '../../vault/keys/ports.ts'
 import { openKeyset } from '../../vault/keys/wrapped-keys.ts'
@@ -33,24 +34,33 @@ export function checkKeys(subject: Subject): Check {
     name: 'keys',
     run: () =>
       whenConnected(subject, async ({ database }) => {
-        const { TENANT: tenant } = config
-        if (tenant === undefined) return [skip('TENANT is wrong')]
-        let kek: KeyEncryptionKey | undefined
-        try {
-          kek = open(config)
-        } catch {
-          // Told by the check of the KEK.
-        }
-        if (kek === undefined) return [skip('the KEK cannot be opened')]
-        const stored = await createKeyReader(database).readKeys()
-        const keys = new FieldKeys(await openKeyset({ readKeys: async () => stored }, kek, tenant), tenant)
+        if (config.TENANT === undefined) return [skip('TENANT is wrong')]
+        const keys = await openKeys(subject, database)
+        if (keys === undefined) return [skip('the KEK cannot be opened')]
         const fields = readFields(config)
         // Each throws where a key is missing.
         createTokenizeMessages(createTokenizer(keys, fields), createSealQuarantined(keys))
-        if (name === 'api') keys.signer(logName({ ...config, TENANT: tenant }))
-        return [ok(`the KEK opens all ${stored.length} stored keys, and every field has its keys`)]
+        if (name === 'api') keys.signer(logName({ ...config, TENANT: config.TENANT }))
+        return [ok('the KEK opens every stored key, and no field lacks one')]
       }),
   }
+}
+
+/**
+ * All stored keys. @returns undefined where the KEK cannot be opened, which is told by its own check
+ *
+ * @throws TokenvaultError as openKeyset; `keyset_incomplete`
+ */
+export async function openKeys({ config }: Subject, database: TokenvaultDatabase): Promise<FieldKeys | undefined> {
+  const { TENANT: tenant } = config
+  let kek: KeyEncryptionKey | undefined
+  try {
+    kek = open(config)
+  } catch {
+    return undefined
+  }
+  if (kek === undefined || tenant === undefined) return undefined
+  return new FieldKeys(await openKeyset(createKeyReader(database), kek, tenant), tenant)
 }
 
 /** @throws TokenvaultError `kek_unavailable` */

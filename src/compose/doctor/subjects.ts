@@ -44,13 +44,17 @@ export function guessSubjects(environment: Environment): readonly SubjectName[] 
   const login = url === undefined ? undefined : loginOf(url)
   const byLogin = (['worker', 'api', 'auditor', 'analyst'] as const).find(name => kinds[name].role === login)
   if (byLogin !== undefined) return [byLogin]
-  const isSet = (name: string) => Boolean(environment[name] || environment[`${name}_FILE`])
+  const isAny = (...names: string[]) => names.some(name => isGiven(environment, name))
   const byVariables = [
-    ...(isSet('SQS_QUEUE_URL') ? (['worker'] as const) : []),
-    ...(isSet('JWKS_URL') || isSet('JWT_ISSUER') ? (['api'] as const) : []),
+    ...(isAny('SQS_QUEUE_URL') ? (['worker'] as const) : []),
+    ...(isAny('JWKS_URL', 'JWT_ISSUER') ? (['api'] as const) : []),
   ]
   if (byVariables.length > 0) return byVariables
-  return isSet('DATABASE_URL') ? ['migrate'] : []
+  return isAny('DATABASE_URL') ? ['migrate'] : []
+}
+
+function isGiven(environment: Environment, name: string): boolean {
+  return Boolean(environment[name] || environment[`${name}_FILE`])
 }
 
 function loginOf(url: string): string | undefined {
@@ -70,6 +74,8 @@ export interface Subject {
   /** The variables that are right; those that are not are missing here. */
   readonly config: Partial<Config<ProcessName>>
   readonly problems: readonly string[]
+  /** Whether a variable is set at all, rightly or not, as itself or in a file. */
+  isGiven(name: string): boolean
   /** A database that has answered. @throws TokenvaultError `store_unavailable`, `store_misconfigured` */
   connect(): Promise<Connected>
   /** What is to be let go of at the end. */
@@ -115,6 +121,7 @@ export function openSubject({ name, environment }: Given): Subject {
     environment,
     config,
     problems,
+    isGiven: name => isGiven(environment, name),
     connect() {
       connected ??= connect()
       return connected

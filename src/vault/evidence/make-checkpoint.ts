@@ -117,15 +117,15 @@ function signedOf({ placed, strayed }: StoredCheckpoints): readonly Checkpoint[]
   return strayed !== undefined && strayed.treeSize > (signed[0]?.treeSize ?? 0) ? [strayed, ...signed] : signed
 }
 
-/** @throws TokenvaultError `audit_invalid` for a head that belongs to no tree of its size */
-function rootOf({ treeSize, subtreeRoots }: AuditHead): Uint8Array {
+/** Root of the tree as its head says. @throws TokenvaultError `audit_invalid` for a head that belongs to no tree of its size */
+export function rootOf({ treeSize, subtreeRoots }: AuditHead): Uint8Array {
   const ones = treeSize.toString(2).replaceAll('0', '').length
   if (subtreeRoots.length !== ones) throw new TokenvaultError('audit_invalid', 'the head does not fit its own size')
   return foldRoots(subtreeRoots)
 }
 
-/** @throws TokenvaultError `audit_invalid` unless the tree has grown out of the checkpoint, or is still the same */
-async function checkGrown(
+/** Proves growth. @throws TokenvaultError `audit_invalid` unless the tree has grown out of the checkpoint, or is still the same */
+export async function checkGrown(
   reader: AuditReader,
   checkpoint: Checkpoint,
   tree: { readonly treeSize: number; readonly root: Uint8Array },

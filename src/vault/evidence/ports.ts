@@ -71,6 +71,16 @@ export interface CheckpointSink {
   publish(checkpoint: StoredCheckpoint): Promise<void>
 }
 
+/** Reads back what a CheckpointSink has kept. Nothing that is read is believed. */
+export interface PublishedCheckpoints {
+  /**
+   * @param from a size; smaller ones are not looked for
+   * @returns the largest that is published, under the size that its name says
+   * @throws `checkpoint_unavailable`
+   */
+  findNewest(from: number): Promise<StoredCheckpoint | undefined>
+}
+
 export interface AuditSearch {
   /**
    * Brings the index up to date in bounded steps, so that the next search has less to do.

@@ -1,8 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { startFauxqs } from 'fauxqs'
 import t, { type Test } from 'tap'
+import { createFileSink } from '../../../src/publish/sinks.ts'
+import { createAuditReader, createCheckpointStore } from '../../../src/store/audit-reader.ts'
+import { signCheckpoint } from '../../../src/tlog/checkpoint.ts'
+import { createNoteSigner } from '../../../src/tlog/signed-note.ts'
+import { createMakeCheckpoint } from '../../../src/vault/evidence/make-checkpoint.ts'
 import { runInProcess } from '../../helpers/cli/cli-in-process.ts'
 import { temporaryDirectory } from '../../helpers/embedded/embedded-directory.ts'
 import { createIssuerKey, issuer, startJwksServer } from '../../helpers/http/jwks-server.ts'
@@ -39,14 +45,32 @@ async function startParts(t: Test) {
     SQS_QUEUE_URL: queue('logins', redrive(dead.queueArn)),
     AWS_ENDPOINT_URL_SQS: endpoint,
   }
+  const directory = temporaryDirectory(t)
+  const database = vault.database('tokenvault_api', 2)
+  const signer = vault.keys.signer('tokenvault/default')
+  const makeCheckpoint = createMakeCheckpoint({
+    reader: createAuditReader(database),
+    store: createCheckpointStore(database),
+    signer,
+    sink: createFileSink(directory),
+  })
+  const admin = await vault.connect()
+  const append = (count: number) =>
+    admin.query(
+      `SELECT pii_vault.append_audit(array_agg(convert_to('{"n":' || n || '}', 'UTF8'))) FROM generate_series(1, $1) AS n`,
+      [count],
+    )
+  await append(3)
+  await makeCheckpoint()
   const api = {
+    CHECKPOINT_URL: `${pathToFileURL(directory)}/`,
     DATABASE_URL: vault.urlFor('tokenvault_api'),
     KEK_FILE: vault.kekFile,
     JWT_ISSUER: issuer,
     JWT_AUDIENCE: 'tokenvault',
     JWKS_URL: jwks.url,
   }
-  return { vault, admin: await vault.connect(), sqs, endpoint, dead, redrive, queue, key, jwks, worker, api }
+  return { vault, admin, append, signer, sqs, endpoint, dead, redrive, queue, key, jwks, worker, api }
 }
 
 /** Runs `tokenvault doctor`, and looks that no line holds a secret. */
@@ -96,7 +120,7 @@ t.test('what is well is told line by line, for whom the variables are', async t 
 
 t.test('each thing that is wrong has a line of its own, and the other checks go on', async t => {
   const parts = await startParts(t)
-  const { vault, admin, worker, api, queue, redrive, dead, endpoint, key, jwks, sqs } = parts
+  const { vault, admin, append, signer, worker, api, queue, redrive, dead, endpoint, key, jwks, sqs } = parts
   const directory = temporaryDirectory(t)
   const otherKek = join(directory, 'other-kek')
   writeFileSync(otherKek, randomBytes(32), { mode: 0o600 })
@@ -132,6 +156,14 @@ t.test('each thing that is wrong has a line of its own, and the other checks go 
   const { privateKey } = await createIssuerKey('key-3')
   const secret = { ...key.publicJwk, d: (await crypto.subtle.exportKey('jwk', privateKey)).d! }
 
+  await append(4)
+  /** A place where the checkpoint of that size is published, signed by whoever, with the root of whatever tree. */
+  const publishedAt = (treeSize: number, by = signer) => {
+    const place = temporaryDirectory(t)
+    const note = signCheckpoint(by, { treeSize, root: new Uint8Array(32) })
+    writeFileSync(join(place, `${String(treeSize).padStart(16, '0')}.note`), note)
+    return { ...api, CHECKPOINT_URL: `${pathToFileURL(place)}/` }
+  }
   sqs.createQueue('with-dead', { attributes: {} })
   const busyDead = sqs.createQueue('busy-dlq', { attributes: { MessageRetentionPeriod: String(14 * 86_400) } })
   sqs.sendMessage('busy-dlq', '{}')
@@ -292,6 +324,38 @@ t.test('each thing that is wrong has a line of its own, and the other checks go 
       says: [],
     },
   }
+  Object.assign(cases, {
+    'checkpoints that stay in the database': {
+      environment: { ...api, CHECKPOINT_URL: undefined },
+      code: 0,
+      says: [/^warn published checkpoints: checkpoints stay in the database/],
+    },
+    'a place for checkpoints that is gone': {
+      environment: { ...api, CHECKPOINT_URL: 'file:///nowhere/' },
+      code: 1,
+      says: [/^fail published checkpoints: the published checkpoints cannot be read: ENOENT$/],
+    },
+    'a published checkpoint that the log has not grown out of': {
+      environment: publishedAt(5),
+      code: 1,
+      says: [/^fail published checkpoints: the log contradicts what is published: .+ has not grown out of .+ 5$/],
+    },
+    'a published checkpoint of a longer log': {
+      environment: publishedAt(99),
+      code: 1,
+      says: [/^fail published checkpoints: .+: the log has 7 events, and a checkpoint of 99$/],
+    },
+    'a published checkpoint of another vault': {
+      environment: publishedAt(5, createNoteSigner('tokenvault/default', new Uint8Array(32).fill(7))),
+      code: 1,
+      says: [/^fail published checkpoints: the newest published checkpoint is not one of this vault: /],
+    },
+    'checkpoints that only standard output saw': {
+      environment: { ...api, CHECKPOINT_URL: 'stdout:' },
+      code: 0,
+      says: [/^skip published checkpoints: what goes to standard output/],
+    },
+  } satisfies typeof cases)
   for (const [name, { environment, code, says, spoil, mend }] of Object.entries(cases)) {
     if (spoil !== undefined) await admin.query(spoil)
     const only = 'JWKS_URL' in environment ? 'api' : 'worker'

@@ -10,6 +10,7 @@ import { createIdempotencyStore } from '../store/idempotency.ts'
 import { createOriginalReader } from '../store/originals.ts'
 import { createApiHealth } from '../store/postgres/health.ts'
 import { createQuarantineStore } from '../store/quarantine.ts'
+import { createIsAdmissible } from '../vault/admission/admissible.ts'
 import { createApprovalVerbs } from '../vault/admission/approvals.ts'
 import { createOpenAction } from '../vault/admission/open-action.ts'
 import { createSuspensionVerbs } from '../vault/admission/suspensions.ts'
@@ -52,6 +53,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     notifyApprovers: webhook?.notifyApprovers,
   })
   const originals = createOriginalReader(database)
+  const suspensions = createSuspensionReader(database)
   const evidence = composeEvidence(config, vault, openAction, sink, log)
   const app = await createApp({
     log,
@@ -66,10 +68,13 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
         openAction,
       }),
       approvals: createApprovalVerbs({ approvals: createApprovalReader(database), openAction }),
-      suspensions: createSuspensionVerbs({ suspensions: createSuspensionReader(database), openAction }),
+      suspensions: createSuspensionVerbs({ suspensions, openAction }),
       ...evidence.verbs,
     },
-    idempotency: createIdempotencyStore(database),
+    idempotency: {
+      store: createIdempotencyStore(database),
+      isAdmissible: createIsAdmissible({ policy, suspensions }),
+    },
     health: [createApiHealth(database)],
     jwt: {
       policy,

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { createBatchSemaphore } from '../concurrency/batch-semaphore.ts'
-import type { HealthCheck, IdempotencyStore } from '../vault/admission/ports.ts'
+import type { HealthCheck } from '../vault/admission/ports.ts'
 import { authentication, type JwtOptions } from './auth/authentication.ts'
-import { idempotency } from './idempotency/plugin.ts'
+import { type IdempotencyOptions, idempotency } from './idempotency/plugin.ts'
 import { openApi } from './openapi/plugin.ts'
 import { type NeedsOf, serve } from './operation.ts'
 import { guardedOperations, publicOperations } from './operations.ts'
@@ -20,7 +20,7 @@ export interface AppOptions {
   readonly log: RequestLog
   readonly verbs: Verbs
   /** Where replies of state-changing calls are kept for repeats. */
-  readonly idempotency: IdempotencyStore
+  readonly idempotency: IdempotencyOptions
   /** What /readyz asks. */
   readonly health: readonly HealthCheck[]
   readonly jwt: JwtOptions
@@ -76,7 +76,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   serve(app, publicOperations, { version, health })
   await app.register(async guarded => {
     await guarded.register(authentication, options.jwt)
-    await guarded.register(idempotency, { store: options.idempotency, log })
+    await guarded.register(idempotency, { ...options.idempotency, log })
     const batches = createBatchSemaphore(options.maxItemsAtOnce ?? usualItemsAtOnce)
     serve(guarded, guardedOperations, { ...options.verbs, batches })
   })

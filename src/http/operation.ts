@@ -10,6 +10,14 @@ import type {
   RouteHandlerMethod,
 } from 'fastify'
 import { TokenvaultError } from '../errors.ts'
+import type { Capability } from '../vault/policy/policy.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Of a guarded operation: the capability without which its verb refuses. */
+    readonly needs?: Capability
+  }
+}
 
 /** One operation of the API: what the document says of it, and how it is served once its needs are there. */
 export interface Operation<in Needs> {
@@ -18,6 +26,8 @@ export interface Operation<in Needs> {
   /** Another path of the same operation, which the document does not list. */
   readonly alias?: string
   readonly schema: FastifySchema
+  /** The capability without which its verb refuses every call; an operation that takes an Idempotency-Key names it. */
+  readonly needs?: Capability
   /** It is answered also while the process cannot keep up. */
   readonly isServedUnderLoad?: boolean
   readonly serve: (needs: Needs) => RouteHandlerMethod
@@ -71,9 +81,10 @@ export function declare(app: FastifyInstance, operations: readonly Operation<nev
 }
 
 function register(app: FastifyInstance, operation: Operation<never>, handler: RouteHandlerMethod): void {
-  const { method, url, alias, schema, isServedUnderLoad } = operation
+  const { method, url, alias, schema, needs, isServedUnderLoad } = operation
   // What @fastify/under-pressure asks instead of refusing the request.
-  const config: object = isServedUnderLoad ? { pressureHandler: () => undefined } : {}
+  const pressure = isServedUnderLoad ? { pressureHandler: () => undefined } : {}
+  const config: object = { ...pressure, ...(needs === undefined ? {} : { needs }) }
   app.route({ method, url, schema, config, handler })
   if (alias !== undefined) app.route({ method, url: alias, schema: { ...schema, hide: true }, config, handler })
 }

@@ -110,5 +110,14 @@ export function createSuspensionReader(database: TokenvaultDatabase): Suspension
           order by suspended_at, principal limit ${limit}`.execute(database)
         return rows
       }),
+
+    isSuspended: ({ issuer, subject }) =>
+      namingFailures(async () => {
+        const { rows } = await sql<{ suspended: boolean }>`
+          select exists(
+            select 1 from pii_vault.suspensions where principal = pii_vault.principal_id(${issuer}, ${subject})
+          ) as suspended`.execute(database)
+        return rows[0]!.suspended
+      }),
   }
 }

@@ -52,6 +52,7 @@ export const decideApproval = operation({
   method: 'POST',
   url: '/v1/approvals/:id/decision',
   schema,
+  needs: 'approve',
   serve:
     ({ approvals }: { approvals: ApprovalVerbs }) =>
     async request => {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest, preHandlerAsyncHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { TokenvaultError } from '../../errors.ts'
+import type { IsAdmissible } from '../../vault/admission/admissible.ts'
 import type { IdempotencyStore, Principal } from '../../vault/admission/ports.ts'
 import { principalOf } from '../auth/authentication.ts'
 import type { RequestLog } from '../server/replies.ts'
@@ -16,6 +17,11 @@ declare module 'fastify' {
 
 const keyShape = /^[ -~]{1,255}$/
 
+export interface IdempotencyOptions {
+  readonly store: IdempotencyStore
+  readonly isAdmissible: IsAdmissible
+}
+
 /**
  * Makes a repeat of a state-changing request harmless (draft-ietf-httpapi-idempotency-key-header-07, section 2), on the
  * routes whose schema names `idempotencyHeaders`. Only what succeeded is kept and replayed. An operation that refuses has
@@ -24,13 +30,19 @@ const keyShape = /^[ -~]{1,255}$/
  * `idempotency_in_progress`. A repeat is authenticated like any request, and gives the caller the reply that the caller
  * had before; it is not an action, so it leaves no evidence.
  *
+ * A key is claimed, or looked up, only for a caller who may do what is asked. Any other gets no further than the verb,
+ * which refuses and leaves evidence of that: no key is taken, no kept reply is told, nor that there is one.
+ *
  * Register it after authentication and before the routes.
  */
-export const idempotency = fp<{ store: IdempotencyStore; log: RequestLog }>(async (app, { store, log }) => {
+export const idempotency = fp<IdempotencyOptions & { log: RequestLog }>(async (app, options) => {
+  const { store, isAdmissible, log } = options
   const claim: preHandlerAsyncHookHandler = async (request, reply) => {
     const header = findKey(request)
     if (header === undefined) return
     const principal = principalOf(request)
+    const { needs } = request.routeOptions.config
+    if (!(await isAdmissible(principal, needs!))) return
     // A caller may put anything into a key, and nothing of that kind gets into the database.
     const key = digest(header)
     const found = await store.claim(principal, key, fingerprintOf(request))
@@ -66,6 +78,8 @@ export const idempotency = fp<{ store: IdempotencyStore; log: RequestLog }>(asyn
   app.decorateRequest('idempotencyClaim', null)
   app.addHook('onRoute', route => {
     if (route.schema?.headers !== idempotencyHeaders) return
+    if (route.config?.needs === undefined)
+      throw new TokenvaultError('internal', 'an idempotent operation names no capability')
     Object.assign(route, {
       preValidation: withHook(route.preValidation, async (request: FastifyRequest) => void findKey(request)),
       preHandler: withHook(route.preHandler, claim),

@@ -32,6 +32,7 @@ export const discardQuarantined = operation({
   method: 'POST',
   url: '/v1/quarantine/:id/discard',
   schema,
+  needs: 'quarantine',
   serve:
     ({ quarantine }: { quarantine: QuarantineVerbs }) =>
     async request => {

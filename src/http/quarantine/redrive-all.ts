@@ -41,6 +41,7 @@ export const redriveQuarantine = operation({
   method: 'POST',
   url: '/v1/quarantine/redrive',
   schema,
+  needs: 'quarantine',
   serve:
     ({ quarantine }: { quarantine: QuarantineVerbs }) =>
     async request => {

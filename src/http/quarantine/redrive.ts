@@ -32,6 +32,7 @@ export const redriveQuarantined = operation({
   method: 'POST',
   url: '/v1/quarantine/:id/redrive',
   schema,
+  needs: 'quarantine',
   serve:
     ({ quarantine }: { quarantine: QuarantineVerbs }) =>
     async request => {

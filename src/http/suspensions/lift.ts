@@ -54,6 +54,7 @@ export const liftSuspension = operation({
   method: 'POST',
   url: '/v1/suspensions/lift',
   schema,
+  needs: 'suspensions',
   serve:
     ({ suspensions }: { suspensions: SuspensionVerbs }) =>
     async request => {

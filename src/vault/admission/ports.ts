@@ -222,6 +222,7 @@ export interface Suspension {
 export interface SuspensionReader {
   /** Those in force, oldest first. */
   listSuspensions(limit: number): Promise<readonly Suspension[]>
+  isSuspended(principal: Pick<Principal, 'issuer' | 'subject'>): Promise<boolean>
 }
 
 /** Replies of state-changing calls, kept so that a repeat changes nothing and is answered alike. Never holds a value. */

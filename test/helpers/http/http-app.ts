@@ -106,7 +106,10 @@ export async function startApp(
       ...verbs,
     },
     // Every key is new; test/http/idempotency.test.ts asks the real store.
-    idempotency: { claim: async () => ({ state: 'claimed' }), complete: async () => {}, release: async () => {} },
+    idempotency: {
+      store: { claim: async () => ({ state: 'claimed' }), complete: async () => {}, release: async () => {} },
+      isAdmissible: async () => true,
+    },
     health: [],
     jwt: {
       jwksUrl: jwks.url,

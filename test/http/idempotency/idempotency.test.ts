@@ -32,7 +32,7 @@ async function build(t: Test, verbs: Partial<AppOptions['verbs']['quarantine']>,
   }
   const app = await startApp(t, {
     verbs: { quarantine },
-    idempotency: { ...store, ...change },
+    idempotency: { store: { ...store, ...change }, isAdmissible: async () => true },
   })
   const send = async (path: string, key: string, { body, sub = 'casey' }: { body?: object; sub?: string } = {}) => {
     const jwt = await signJwt(app.key, { sub, roles: ['operator'] })

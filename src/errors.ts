@@ -289,6 +289,19 @@ export const errorCatalogue = {
     meaning: 'The request does not match the operation’s schema.',
     remedy: 'Compare the request with the OpenAPI document at /docs.',
   },
+  request_malformed: {
+    meaning: 'The request is not valid HTTP, or two readers could understand it differently.',
+    remedy:
+      'Send one Host header, each header once, and the path exactly as the OpenAPI document has it, without percent-encoding.',
+  },
+  request_timeout: {
+    meaning: 'The request did not arrive in time.',
+    remedy: 'Send all headers within 10 seconds and the whole request within 30 seconds.',
+  },
+  headers_too_large: {
+    meaning: 'The headers are larger than 32 KB.',
+    remedy: 'Send fewer or shorter headers.',
+  },
   body_malformed: {
     meaning: 'The body is not valid JSON.',
     remedy: 'Send one JSON object, encoded in UTF-8.',
@@ -298,8 +311,12 @@ export const errorCatalogue = {
     remedy: 'Split the batch into smaller calls.',
   },
   content_type_unsupported: {
-    meaning: 'The body’s media type is not application/json.',
+    meaning: 'The body’s media type is not application/json in UTF-8.',
     remedy: 'Send Content-Type: application/json.',
+  },
+  content_encoding_unsupported: {
+    meaning: 'The body is compressed or encoded in another way.',
+    remedy: 'Send the body as it is, without Content-Encoding.',
   },
   route_not_found: {
     meaning: 'There is no operation at this path.',

@@ -90,6 +90,8 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     },
     ...(config.TRUST_PROXY === undefined ? {} : { trustProxy: config.TRUST_PROXY.split(',') }),
     rateLimitPerMinute: config.RATE_LIMIT_PER_MINUTE,
+    maxConnections: config.MAX_CONNECTIONS,
+    maxBodyBytes: config.MAX_BODY_BYTES_IN_FLIGHT,
     version,
   }).catch(async error => {
     watched.close()

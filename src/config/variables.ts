@@ -228,6 +228,23 @@ const declared = {
       description: 'Requests a minute for one client address',
     }),
   ),
+  MAX_CONNECTIONS: variable(
+    ['api'],
+    Type.Integer({
+      minimum: 1,
+      default: 1000,
+      description: 'Connections that the API holds open at once; further ones are closed as they come',
+    }),
+  ),
+  MAX_BODY_BYTES_IN_FLIGHT: variable(
+    ['api'],
+    Type.Integer({
+      minimum: 4_194_304,
+      default: 67_108_864,
+      description:
+        'Bytes of request bodies that the API holds at once; further calls are answered 503 with Retry-After',
+    }),
+  ),
   JWT_ISSUER: variable(['api'], Type.String({ minLength: 1, description: 'The only accepted iss' })),
   JWT_AUDIENCE: variable(
     ['api'],

@@ -8,15 +8,18 @@ import { openApi } from './openapi/plugin.ts'
 import { type NeedsOf, serve } from './operation.ts'
 import { guardedOperations, publicOperations } from './operations.ts'
 import { problems, sendProblem } from './problems/plugin.ts'
+import { unknownRoutes } from './problems/unknown-routes.ts'
+import { BadConnections } from './server/bad-connections.ts'
+import { jsonBody } from './server/bodies.ts'
 import { adjustServer, type ClientTimeouts, connectionOptions } from './server/connections.ts'
-import { overload, rateLimiting } from './server/limits.ts'
+import { type OverloadOptions, overload, rateLimiting } from './server/limits.ts'
 import { fixedHeaders, logRequest, type RequestLog, replyHeaders, requestLog } from './server/replies.ts'
-import { jsonBody } from './strict-json.ts'
+import { requestForm } from './server/request-form.ts'
 
 /** Every verb of the domain that an operation calls, by the name that the operation gives it. */
 export type Verbs = Omit<NeedsOf<typeof guardedOperations>, 'batches'>
 
-export interface AppOptions {
+export interface AppOptions extends OverloadOptions {
   readonly log: RequestLog
   readonly verbs: Verbs
   /** Where replies of state-changing calls are kept for repeats. */
@@ -31,6 +34,10 @@ export interface AppOptions {
   readonly rateLimitPerMinute: number
   /** Items of detokenize and tokenize that are worked on at once, over all requests; further calls wait in order. */
   readonly maxItemsAtOnce?: number
+  /** Connections open at once. */
+  readonly maxConnections?: number
+  /** Bytes of request bodies held at once, over all connections. */
+  readonly maxBodyBytes?: number
   /** Version of the product, shown by /healthz and in the OpenAPI document. */
   readonly version: string
 }
@@ -40,6 +47,8 @@ export type App = FastifyInstance
 
 /** Ten of the largest calls. */
 const usualItemsAtOnce = 100_000
+const usualConnections = 1000
+const usualBodyBytes = 64 * 1024 * 1024
 
 /**
  * Builds the API without listening. `app.listen()` starts it; `app.close()` lets requests under way finish, answers
@@ -49,8 +58,9 @@ const usualItemsAtOnce = 100_000
  */
 export async function createApp(options: AppOptions): Promise<App> {
   const { log, version, health } = options
+  const bad = new BadConnections(log)
   const app = Fastify({
-    ...connectionOptions(options.clientTimeouts),
+    ...connectionOptions(bad, options.clientTimeouts),
     // fastify logs URLs and error messages, both of which can hold a value; the plugin requestLog logs instead.
     logger: false,
     genReqId: () => randomUUID(),
@@ -63,14 +73,16 @@ export async function createApp(options: AppOptions): Promise<App> {
     },
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: false } },
   })
-  adjustServer(app)
+  adjustServer(app, bad, options.maxConnections ?? usualConnections)
 
   await app.register(requestLog, { log })
   await app.register(problems)
   await app.register(replyHeaders)
-  await app.register(overload)
+  await app.register(overload, { maxEventLoopDelayMilliseconds: options.maxEventLoopDelayMilliseconds })
   await app.register(rateLimiting, { perMinute: options.rateLimitPerMinute })
-  await app.register(jsonBody)
+  await app.register(requestForm)
+  await app.register(unknownRoutes)
+  await app.register(jsonBody, { maxBytesInFlight: options.maxBodyBytes ?? usualBodyBytes })
   await app.register(openApi, { version })
 
   serve(app, publicOperations, { version, health })

@@ -11,6 +11,7 @@ import type {
 } from 'fastify'
 import { TokenvaultError } from '../errors.ts'
 import type { Capability } from '../vault/policy/policy.ts'
+import { batchBodyBytes } from './server/bodies.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -28,6 +29,8 @@ export interface Operation<in Needs> {
   readonly schema: FastifySchema
   /** The capability without which its verb refuses every call; an operation that takes an Idempotency-Key names it. */
   readonly needs?: Capability
+  /** Its body holds a batch, so it may be larger. */
+  readonly takesBatch?: boolean
   /** It is answered also while the process cannot keep up. */
   readonly isServedUnderLoad?: boolean
   readonly serve: (needs: Needs) => RouteHandlerMethod
@@ -81,10 +84,12 @@ export function declare(app: FastifyInstance, operations: readonly Operation<nev
 }
 
 function register(app: FastifyInstance, operation: Operation<never>, handler: RouteHandlerMethod): void {
-  const { method, url, alias, schema, needs, isServedUnderLoad } = operation
+  const { method, url, alias, schema, needs, takesBatch, isServedUnderLoad } = operation
   // What @fastify/under-pressure asks instead of refusing the request.
   const pressure = isServedUnderLoad ? { pressureHandler: () => undefined } : {}
   const config: object = { ...pressure, ...(needs === undefined ? {} : { needs }) }
-  app.route({ method, url, schema, config, handler })
-  if (alias !== undefined) app.route({ method, url: alias, schema: { ...schema, hide: true }, config, handler })
+  const limits = takesBatch ? { bodyLimit: batchBodyBytes } : {}
+  app.route({ method, url, schema, config, ...limits, handler })
+  if (alias !== undefined)
+    app.route({ method, url: alias, schema: { ...schema, hide: true }, config, ...limits, handler })
 }

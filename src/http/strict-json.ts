@@ -1,29 +1,3 @@
-import fp from 'fastify-plugin'
-import { TokenvaultError } from '../errors.ts'
-
-/** No schema of ours is as deep. */
-const maxBodyDepth = 16
-
-/**
- * Bodies are application/json and nothing else. Bytes that are not UTF-8 are refused rather than replaced by U+FFFD,
- * which would tokenize another value than was sent; so are a byte-order mark (RFC 8259 section 8.1), names that stand
- * twice, which a gateway before us may read otherwise than we do, `__proto__`, and nesting beyond any schema.
- */
-export const jsonBody = fp(async app => {
-  // A byte-order mark is kept, so that JSON.parse refuses it.
-  const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
-    let value: unknown
-    try {
-      value = parseStrictJson(utf8.decode(body as Buffer), maxBodyDepth)
-    } catch {
-      return done(new TokenvaultError('body_malformed'))
-    }
-    done(null, value)
-  })
-})
-
 /**
  * Parses JSON and refuses what JSON.parse silently accepts: a name that stands twice in one object (RFC 8259
  * section 4 leaves the outcome open, so two readers may see two values), the name `__proto__`, and deep nesting.

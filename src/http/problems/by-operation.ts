@@ -1,7 +1,14 @@
 import type { ProblemCode } from './problem.ts'
 
 /** What any operation may answer. */
-export const commonProblems = ['rate_limited', 'overloaded', 'internal'] as const satisfies readonly ProblemCode[]
+export const commonProblems = [
+  'request_malformed',
+  'request_timeout',
+  'headers_too_large',
+  'rate_limited',
+  'overloaded',
+  'internal',
+] as const satisfies readonly ProblemCode[]
 
 /** What any guarded operation may answer. */
 export const guardedProblems = [
@@ -24,6 +31,7 @@ export const bodyProblems = [
   'property_unknown',
   'body_too_large',
   'content_type_unsupported',
+  'content_encoding_unsupported',
 ] as const satisfies readonly ProblemCode[]
 
 /** What an operation that takes no body may answer besides: a body that is sent is read and then ignored. */
@@ -31,6 +39,7 @@ export const ignoredBodyProblems = [
   'body_malformed',
   'body_too_large',
   'content_type_unsupported',
+  'content_encoding_unsupported',
 ] as const satisfies readonly ProblemCode[]
 
 /** What a guarded operation with a batch in its body may answer. */

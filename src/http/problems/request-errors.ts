@@ -8,6 +8,7 @@ const codeOfFastifyError: ReadonlyMap<string, ErrorCode> = new Map([
   ['FST_ERR_CTP_INVALID_JSON_BODY', 'body_malformed'],
   ['FST_ERR_CTP_INVALID_CONTENT_LENGTH', 'body_malformed'],
   ['FST_ERR_NOT_FOUND', 'route_not_found'],
+  ['FST_ERR_BAD_URL', 'request_malformed'],
 ])
 
 /**

@@ -162,6 +162,7 @@ export const detokenize = operation({
   url: '/v1/detokenize',
   alias: '/detokenize',
   schema,
+  takesBatch: true,
   serve: (verbs: { detokenize: Detokenize; batches: BatchSemaphore }) => {
     return async (request, reply) => {
       const { atomic = false, ...asked } = request.body

@@ -81,6 +81,7 @@ export const tokenize = operation({
   method: 'POST',
   url: '/v1/tokenize',
   schema,
+  takesBatch: true,
   serve: (verbs: { tokenize: Tokenize; batches: BatchSemaphore }) => async (request, reply) => {
     const results = await verbs.batches.run(request.body.values.length, reply.raw, () =>
       verbs.tokenize(principalOf(request), { ...request.body, requestId: request.id }),

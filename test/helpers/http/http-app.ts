@@ -118,6 +118,7 @@ export async function startApp(
       ...jwtChange,
     },
     rateLimitPerMinute: 1_000_000,
+    maxEventLoopDelayMilliseconds: 60_000,
     version: '9.9.9',
     ...options,
   })

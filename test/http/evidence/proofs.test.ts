@@ -131,7 +131,7 @@ t.test('sizes and sequences of any kind are refused or unknown, and never a faul
   for (const text of wrong) {
     t.match(
       await call(`/${text}/proof`),
-      { status: /^40[04]$/, json: { code: /^(request_invalid|route_not_found)$/ } },
+      { status: /^40[04]$/, json: { code: /^(request_(invalid|malformed)|route_not_found)$/ } },
       text,
     )
     for (const query of [`/1/proof?size=${text}`, `/consistency?from=${text}`, `/consistency?from=1&to=${text}`])

@@ -91,7 +91,7 @@ t.test('the document and its page are public, and the page brings everything it 
     t.ok((await asset.arrayBuffer()).byteLength > 0, path)
   }
   t.equal((await fetch(`${origin}/docs/static/../../package.json`)).status, 404)
-  t.equal((await fetch(`${origin}/docs/static/%2e%2e%2fpackage.json`)).status, 404)
+  t.equal((await fetch(`${origin}/docs/static/%2e%2e%2fpackage.json`)).status, 400)
 })
 
 interface Operation {

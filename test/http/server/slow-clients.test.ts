@@ -76,7 +76,8 @@ t.test('clients that keep a connection busy are cut, and nobody else waits for t
   for (const [name, text] of await Promise.all(cut)) {
     const last = parseReply(text.slice(Math.max(0, text.lastIndexOf('HTTP/1.1 '))))
     t.ok(last.status === 408 || last.status === 400 || text === '', `${name}: ${last.status}`)
-    t.equal(last.text, '', name)
+    const code = last.status === 408 ? 'request_timeout' : 'request_malformed'
+    if (text !== '') t.match(JSON.parse(last.text), { code, status: last.status }, name)
   }
   for (const { ended } of many) t.match(await ended, /^(HTTP\/1\.1 408 |$)/)
   t.equal(running.calls.length, 1, 'no verb ran for half a request')

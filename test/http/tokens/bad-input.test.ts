@@ -1,9 +1,9 @@
-import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { type errorCatalogue, TokenvaultError } from '../../../src/errors.ts'
-import { noQuarantine, post, type RunningApp, sendRaw, startApp } from '../../helpers/http/http-app.ts'
+import { noQuarantine, post, sendRaw, startApp } from '../../helpers/http/http-app.ts'
 import { signJwt } from '../../helpers/http/jwks-server.ts'
+import { converse, parseReply } from '../../helpers/http/raw-http.ts'
 
 const canary = 'canary-203.0.113.77'
 const detokenize = (change: Record<string, unknown> = {}) => ({
@@ -106,7 +106,8 @@ const cases: Record<string, Case> = {
   'compressed bytes': {
     body: gzipSync(JSON.stringify(detokenize())),
     headers: { 'content-encoding': 'gzip' },
-    code: 'body_malformed',
+    code: 'content_encoding_unsupported',
+    status: 415,
   },
   'text/plain': {
     body: detokenize(),
@@ -237,7 +238,7 @@ t.test('unknown paths and methods', async t => {
   const put = await fetch(`${origin}/healthz`, { method: 'PUT', body: canary })
   t.equal(put.headers.get('allow'), 'GET, HEAD')
   await checkProblem(t, put, 'method_not_allowed', 405)
-  await checkProblem(t, await fetch(`${origin}/%`), 'request_invalid', 400)
+  await checkProblem(t, await fetch(`${origin}/%`), 'request_malformed', 400)
   t.notMatch(running.logged(), canary)
 })
 
@@ -262,20 +263,21 @@ t.test('what a verb throws', async t => {
   t.match(running.logged(), /"code":"audit_unavailable"/)
 })
 
-t.test('what is hardly HTTP gets a status and no text', async t => {
+t.test('what is hardly HTTP is answered by a problem as well', async t => {
   const running = await startApp(t)
-  t.equal(await firstLine(running, 'NONSENSE\r\n\r\n'), 'HTTP/1.1 400 Bad Request')
-  t.equal(
-    await firstLine(running, `GET / HTTP/1.1\r\nhost: a\r\nx: ${'y'.repeat(40_000)}\r\n\r\n`),
-    'HTTP/1.1 431 Request Header Fields Too Large',
-  )
-  t.equal(
-    await firstLine(
-      running,
-      'POST /v1/detokenize HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n',
-    ),
-    'HTTP/1.1 400 Bad Request',
-  )
+  const cases = [
+    ['NONSENSE\r\n\r\n', 400, 'request_malformed'],
+    [`GET / HTTP/1.1\r\nhost: a\r\nx: ${canary}${'y'.repeat(40_000)}\r\n\r\n`, 431, 'headers_too_large'],
+    ['POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n', 400, 'request_malformed'],
+  ] as const
+  for (const [text, status, code] of cases) {
+    const reply = parseReply(await converse(running.port, Buffer.from(text)))
+    const headers = new Headers(reply.headers as Record<string, string>)
+    await checkProblem(t, { status: reply.status, headers, text: async () => reply.text }, code, status)
+    t.equal(headers.get('connection'), 'close')
+    t.match(running.logged(), `"requestId":"${headers.get('x-request-id')}"`, 'the operator finds it')
+  }
+  t.notMatch(running.logged(), canary)
   const short = await sendRaw(running.port, 'POST', '/v1/detokenize', [
     'authorization',
     `Bearer ${await signJwt(running.key)}`,
@@ -284,14 +286,3 @@ t.test('what is hardly HTTP gets a status and no text', async t => {
   ])
   t.equal(JSON.parse(short.text).code, 'body_malformed')
 })
-
-function firstLine({ port }: RunningApp, text: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let reply = ''
-    const socket = connect(port, '127.0.0.1', () => socket.write(text))
-    socket.setEncoding('latin1').on('data', part => {
-      reply += part
-    })
-    socket.on('error', reject).on('close', () => resolve(reply.split('\r\n')[0]!))
-  })
-}

@@ -186,7 +186,7 @@ t.test('one log line a request: route pattern and counts, no URL, token, value o
     { event: 'request', method: 'POST', route: '/v1/tokenize', status: 200 },
     { event: 'request', method: 'POST', route: '/v1/tokenize', status: 400, code: 'request_invalid' },
     { event: 'request', method: 'GET', route: 'none', status: 404, code: 'route_not_found' },
-    { event: 'request', method: 'GET', route: 'none', status: 400, code: 'request_invalid' },
+    { event: 'request', method: 'GET', route: 'none', status: 400, code: 'request_malformed' },
   ])
   t.equal(lines.length, 5)
   t.notMatch(running.logged(), /canary|eyJ|127\.0\.0\.1/)

@@ -27,7 +27,7 @@ t.test('whoever saw a token is found, among thousands of events, while others ar
   const { below } = createChoices(seed)
   const tokens = Array.from(
     { length: 40 },
-    (_, n) => `ip_v1_${Buffer.from(`token number ${n} ......`).toString('base64url')}`,
+    (_, n) => `ip_v1_${Buffer.from(`token number ${n}`.padEnd(16)).toString('base64url')}`,
   )
   const digests = keys.digest.digest(tokens)
   // Token 0 is in very many events, token 39 in none.
@@ -267,7 +267,8 @@ t.test('hostile searches are refused by name and repeat nothing', async t => {
     ['request_invalid', { purpose, field: 'ip', value: 'canary' }],
     ['request_invalid', { purpose, field: 'device_id', value: '' }],
     ['request_invalid', { purpose, field: 'device_id', value: token }],
-    ['request_invalid', { purpose, field: 'device_id', value: 'canary'.repeat(100_000) }],
+    ['request_invalid', { purpose, field: 'device_id', value: 'canary'.repeat(10_000) }],
+    ['body_too_large', { purpose, field: 'device_id', value: 'canary'.repeat(100_000) }],
     ['request_invalid', { purpose, field: 'device_id', value: '\ud800canary' }],
     ...[0, -1, 1001, 1e9, 1.5, '5', null].map(
       limit => ['request_invalid', { purpose, token, limit }] as [string, object],
@@ -282,7 +283,8 @@ t.test('hostile searches are refused by name and repeat nothing', async t => {
   ]
   for (const [code, body] of wrong) {
     const { status, text, json } = await call('/search', { body })
-    t.strictSame({ status, code: json.code }, { status: 400, code }, JSON.stringify(body).slice(0, 80))
+    const expected = code === 'body_too_large' ? 413 : 400
+    t.strictSame({ status, code: json.code }, { status: expected, code }, JSON.stringify(body).slice(0, 80))
     t.notMatch(text, /canary|8mJXb0/)
   }
   const largest = await call('/search', { body: { purpose, token, limit: 1000, before: Number.MAX_SAFE_INTEGER } })

@@ -72,7 +72,7 @@ export const poison: readonly { readonly body: string; readonly reason: string }
     reason: 'name_repeated',
   },
   {
-    body: JSON.stringify(loginEvent(1, { device_id: `device_id_v1_canary-${'A'.repeat(17)}` })),
+    body: JSON.stringify(loginEvent(1, { device_id: `device_id_v1_canary-${'A'.repeat(15)}` })),
     reason: 'value_is_token',
   },
   { body: `${'['.repeat(20_000)}"canary-deep"${']'.repeat(20_000)}`, reason: 'layers_too_many' },

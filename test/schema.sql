@@ -31,7 +31,9 @@ schema pii_vault owner tokenvault_owner
 schema public owner pg_database_owner
   -- standard public schema
   grant USAGE to PUBLIC
+  grant USAGE to tokenvault_analyst
   grant CREATE, USAGE to tokenvault_owner
+  grant USAGE to tokenvault_worker
 
 schema tokenvault_migrations owner <migrator>
 
@@ -511,6 +513,7 @@ BEGIN
     WHERE inhparent = 'ingest.receipts'::regclass
       AND child.relname < 'receipts_' || to_char(current_date - 30, 'YYYY_MM_DD')
   LOOP
+    CONTINUE WHEN to_regclass(format('ingest.%I', partition_name)) IS NULL;
     EXECUTE format('DROP TABLE ingest.%I', partition_name);
     dropped := dropped + 1;
   END LOOP;

@@ -6,6 +6,7 @@ import { TokenvaultError } from '../errors.ts'
 import { createKeyWriter } from '../store/keys.ts'
 import { createDatabase } from '../store/postgres/database.ts'
 import { checkAnalystSchemas, createAnalystSchemas } from '../store/setup/analyst-schemas.ts'
+import { describeFindings, type SetupFinding } from '../store/setup/findings.ts'
 import { migrate } from '../store/setup/migrate.ts'
 import { type LoginRole, loginRoles, setRolePasswords } from '../store/setup/role-passwords.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
@@ -16,19 +17,24 @@ import { logName } from './vault.ts'
 
 export interface Prepared {
   readonly migrations: readonly string[]
+  /** SQL that gave roles, owners and grants back, which a restore or a hand had taken. */
+  readonly mended: readonly string[]
   readonly keys: readonly string[]
   readonly passwords: readonly LoginRole[]
   readonly analystSchemas: readonly string[]
   /** What outsiders need to check checkpoints, receipts and proofs; no secret. */
   readonly verifierKey: string
+  /** What works, and does not keep a promise of the product. */
+  readonly warnings: readonly SetupFinding[]
 }
 
 /**
- * Makes a database ready for workers and the API: migrations, first keys, passwords of roles. Each is done only where
- * it is missing, and any number of processes may do it at once.
+ * Makes a database ready for workers and the API: migrations, owners and grants, first keys, passwords of roles. Each is
+ * done only where it is missing, and any number of processes may do it at once.
  *
  * @param options.analystSchemas schemas in which analysts may create objects of their own
- * @throws TokenvaultError `usage`, `migration_failed`, `kek_unavailable`, `kek_mismatch`, `store_unavailable`, `config_invalid`
+ * @throws TokenvaultError `store_misconfigured` naming what only an operator can mend, after all else was mended; `usage`,
+ *   `migration_failed`, `kek_unavailable`, `kek_mismatch`, `store_unavailable`, `config_invalid`
  */
 export async function prepareDatabase(
   config: Config<'migrate'>,
@@ -46,7 +52,10 @@ export async function prepareDatabase(
     statementTimeoutMilliseconds: 3_600_000,
   })
   try {
-    const migrations = await migrate(database)
+    const { migrations, mended, findings } = await migrate(database)
+    const failures = findings.filter(({ status }) => status === 'fail')
+    if (failures.length > 0) throw new TokenvaultError('store_misconfigured', describeFindings(failures))
+    const warnings = findings.filter(({ status }) => status === 'warn')
     await createAnalystSchemas(database, analystSchemas)
     const { keyset, made } = await createMissingKeys(createKeyWriter(database), kek, {
       tenant: config.TENANT,
@@ -54,7 +63,7 @@ export async function prepareDatabase(
     })
     await setRolePasswords(database, passwords)
     const { verifierKey } = new FieldKeys(keyset, config.TENANT).signer(logName(config))
-    return { migrations, keys: made, passwords: [...passwords.keys()], analystSchemas, verifierKey }
+    return { migrations, mended, keys: made, passwords: [...passwords.keys()], analystSchemas, verifierKey, warnings }
   } finally {
     await database.destroy()
   }

@@ -5,7 +5,9 @@ import type { IngestStore } from '../ingest/ports.ts'
 import { createIngestStore } from '../store/ingest.ts'
 import { createKeyReader } from '../store/keys.ts'
 import { createDatabase, type TokenvaultDatabase } from '../store/postgres/database.ts'
+import { checkRights } from '../store/postgres/health.ts'
 import { checkLoginColumns } from '../store/setup/login-columns.ts'
+import type { LoginRole } from '../store/setup/role-passwords.ts'
 import type { NoteSigner } from '../tlog/signed-note.ts'
 import type { FieldSchema } from '../vault/fields/fields.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
@@ -36,13 +38,16 @@ export interface IngestVault extends Vault {
 /**
  * Unwraps every key, so that a process starts whole or not at all.
  *
- * @throws TokenvaultError `config_invalid`, `kek_unavailable`, `kek_mismatch`, `keyset_incomplete`, `keyset_invalid`, `store_unavailable`
+ * @param role whose rights the process needs; it is refused where one is missing
+ * @throws TokenvaultError `config_invalid`, `kek_unavailable`, `kek_mismatch`, `keyset_incomplete`, `keyset_invalid`,
+ *   `store_misconfigured`, `store_unavailable`
  */
-export async function openVault(config: Config<'lambda'>, applicationName: string): Promise<Vault> {
+export async function openVault(config: Config<'lambda'>, applicationName: string, role?: LoginRole): Promise<Vault> {
   const fields = readFields(config)
   const kek = openKek(config)
   const database = createDatabase({ url: databaseUrl(config), poolMax: config.DATABASE_POOL_MAX, applicationName })
   try {
+    if (role !== undefined) await checkRights(database, role)
     const keyset = await openKeyset(createKeyReader(database), kek, config.TENANT)
     return { fields, database, keys: new FieldKeys(keyset, config.TENANT) }
   } catch (error) {
@@ -64,8 +69,9 @@ export function logName({ AUDIT_ORIGIN, TENANT }: Pick<Config<'api'>, 'AUDIT_ORI
 export async function openSigningVault(
   config: Config<'lambda'> & Pick<Config<'api'>, 'AUDIT_ORIGIN'>,
   applicationName: string,
+  role?: LoginRole,
 ): Promise<SigningVault> {
-  const vault = await openVault(config, applicationName)
+  const vault = await openVault(config, applicationName, role)
   try {
     return { ...vault, signer: vault.keys.signer(logName(config)) }
   } catch (error) {
@@ -80,7 +86,7 @@ export async function openSigningVault(
  * @throws TokenvaultError as openVault
  */
 export async function openIngestVault(config: Config<'lambda'>, applicationName: string): Promise<IngestVault> {
-  const vault = await openVault(config, applicationName)
+  const vault = await openVault(config, applicationName, 'tokenvault_worker')
   const { fields, database, keys } = vault
   try {
     const tokenizeMessages = createTokenizeMessages(createTokenizer(keys, fields), createSealQuarantined(keys))

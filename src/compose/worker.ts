@@ -6,6 +6,7 @@ import { createRedriver } from '../ingest/redrive/quarantine.ts'
 import { createWorker, type IngestWorker, type WorkerTotals, workAndRedrive } from '../ingest/worker/worker.ts'
 import type { Log } from '../log.ts'
 import { createRedriveStore } from '../store/redrive.ts'
+import { inspectDurability } from '../store/setup/inspect.ts'
 import { createOpenQuarantined } from '../vault/quarantine/sealed-bodies.ts'
 import { composeQueue } from './queue.ts'
 import { openIngestVault } from './vault.ts'
@@ -39,6 +40,12 @@ export async function composeWorker(
   )
   const { fields, keys, database, tokenizeMessages, store } = await openIngestVault(config, 'tokenvault worker')
   const firstIdentitySeal = createFirstIdentitySeal(keys)
+  const warnings = await inspectDurability(database).catch(async error => {
+    queue.close()
+    await database.destroy()
+    throw error
+  })
+  for (const { code: event, says: reason } of warnings) log.warn({ event, reason })
   const worker = createWorker({
     queue,
     tokenizeMessages,

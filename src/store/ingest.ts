@@ -163,7 +163,7 @@ export async function insertQuarantined(
 
 /** Some rows as an analyst sees them, in the table's own column order. @throws TokenvaultError `store_unavailable` */
 export function readLogins(database: TokenvaultDatabase, limit: number): Promise<UserLoginsTable[]> {
-  return namingFailures(() => database.selectFrom('user_logins').selectAll().limit(limit).execute())
+  return namingFailures(() => database.selectFrom('public.user_logins').selectAll().limit(limit).execute())
 }
 
 function compare(a: string, b: string): number {

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { prepareDatabase } from '../../compose/prepare-database.ts'
 import { loadConfig } from '../../config/load.ts'
+import { describeFindings } from '../../store/setup/findings.ts'
 import { collect, environmentHelp } from '../terminal/options.ts'
 import { printable } from '../terminal/print.ts'
 
@@ -16,13 +17,18 @@ export function configure(command: Command): void {
     .option('--analyst-schema <name>', 'make a schema for tables and views of analysts (dbt); repeatable', collect)
     .addHelpText('after', environmentHelp('migrate'))
     .action(async ({ json, analystSchema: analystSchemas = [] }: MigrateOptions) => {
-      const done = await prepareDatabase(loadConfig('migrate', process.env), { analystSchemas })
+      const { warnings, ...done } = await prepareDatabase(loadConfig('migrate', process.env), { analystSchemas })
+      for (const warning of warnings) process.stderr.write(`tokenvault: warning: ${describeFindings([warning])}\n`)
       if (json) {
         process.stdout.write(`${JSON.stringify(done)}\n`)
         return
       }
       const list = (names: readonly string[]) => (names.length === 0 ? 'none missing' : names.join(', '))
       process.stdout.write(`migrations applied: ${list(done.migrations)}\nkeys made: ${list(done.keys)}\n`)
+      if (done.mended.length > 0)
+        process.stdout.write(
+          `roles, owners and grants given back: ${done.mended.length} statements; --json lists them\n`,
+        )
       process.stdout.write(`verifier key of the audit log: ${done.verifierKey}\n`)
       if (analystSchemas.length > 0)
         process.stdout.write(`schemas of analysts: ${printable(list(done.analystSchemas))}\n`)

@@ -6,7 +6,7 @@ export interface Database {
   'pii_vault.keys': KeysTable
   'pii_vault.originals': OriginalsTable
   'pii_vault.quarantine': QuarantineTable
-  user_logins: UserLoginsTable
+  'public.user_logins': UserLoginsTable
 }
 
 /** Days go in as YYYY-MM-DD and come out as they are written. */

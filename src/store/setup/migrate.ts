@@ -3,63 +3,92 @@ import { type Kysely, sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import { TokenvaultError } from '../../errors.ts'
 import { namingFailures, type TokenvaultDatabase } from '../postgres/database.ts'
+import { isRestored, joinOwner, mendAccess } from './access.ts'
+import { checkDurability } from './durability.ts'
+import { describeFindings, type SetupFinding } from './findings.ts'
+import { checkServer } from './server.ts'
 
 const migrationsDirectory = new URL('../../../migrations/', import.meta.url)
 
-/** Numbered SQL files. A migration is SQL that never changes again; it calls no live code. */
-async function readMigrations(directory: URL): Promise<Record<string, Migration>> {
+/** Numbered SQL files by name. A migration is SQL that never changes again; it calls no live code. */
+async function readMigrations(directory: URL): Promise<ReadonlyMap<string, string>> {
   const files = (await readdir(directory)).filter(file => /^\d{4}_[a-z_]+\.sql$/.test(file)).sort()
   const entries = files.map(async file => {
-    const text = await readFile(new URL(file, directory), 'utf8')
+    return [file.replace('.sql', ''), await readFile(new URL(file, directory), 'utf8')] as const
+  })
+  return new Map(await Promise.all(entries))
+}
+
+function asMigrations(texts: ReadonlyMap<string, string>): Record<string, Migration> {
+  const migrations = [...texts].map(([name, text]) => {
     const up = async (database: Kysely<unknown>) => {
       await sql.raw(text).execute(database)
     }
-    return [file.replace('.sql', ''), { up }] as const
+    return [name, { up }] as const
   })
-  return Object.fromEntries(await Promise.all(entries))
+  return Object.fromEntries(migrations)
 }
 
-/** Grants of one role to another WITH SET and INHERIT are of Postgres 16. */
-const oldestServer = 16
+/**
+ * What a migration does to the server and to the database as a whole, before it becomes the owner of what is in it: roles,
+ * their limits, who may connect. It can be run again.
+ */
+function readPreamble(text: string): string {
+  return /^(.*?)^SET LOCAL ROLE tokenvault_owner;/ms.exec(text)?.[1] ?? ''
+}
 
-async function checkServer(database: TokenvaultDatabase): Promise<void> {
-  const { rows } = await sql<{ version: number }>`
-    select current_setting('server_version_num')::int / 10000 as version`.execute(database)
-  const version = rows[0]?.version ?? 0
-  if (version >= oldestServer) return
-  throw new TokenvaultError(
-    'migration_failed',
-    `the server is Postgres ${version}; ${oldestServer} or newer is needed. Nothing was changed`,
+/** @throws TokenvaultError `store_misconfigured` before anything is changed, where server or database lacks what is needed */
+async function refuseUnfit(transaction: TokenvaultDatabase): Promise<readonly SetupFinding[]> {
+  const findings = await checkServer(transaction)
+  const failures = findings.filter(({ status }) => status === 'fail')
+  if (failures.length > 0)
+    throw new TokenvaultError('store_misconfigured', `${describeFindings(failures)}. Nothing was changed`)
+  return [...findings, ...(await checkDurability(transaction))]
+}
+
+async function readRecorded(transaction: TokenvaultDatabase): Promise<ReadonlySet<string>> {
+  const { rows } = await sql<{ is_there: boolean }>`
+    select to_regclass('tokenvault_migrations.kysely_migration') is not null as is_there`.execute(transaction)
+  if (!rows[0]!.is_there) return new Set()
+  const recorded = await sql<{ name: string }>`select name from tokenvault_migrations.kysely_migration`.execute(
+    transaction,
   )
+  return new Set(recorded.rows.map(({ name }) => name))
 }
 
 /** What to do about a database whose recorded migrations are not the first of ours. */
 async function explainNames(transaction: TokenvaultDatabase, ours: readonly string[]): Promise<string> {
-  const { rows } = await sql<{ name: string }>`select name from tokenvault_migrations.kysely_migration`.execute(
-    transaction,
-  )
-  const recorded = new Set(rows.map(({ name }) => name))
+  const recorded = await readRecorded(transaction)
   return ours.every(name => recorded.has(name))
     ? 'a newer version of tokenvault migrated the database: run that version. Nothing was changed'
     : 'an unreleased version of tokenvault made the database, and it cannot be upgraded: migrate an empty database and ' +
         'ingest the events again. Nothing was changed'
 }
 
+export interface Migrated {
+  /** Names of the migrations that this call applied. */
+  readonly migrations: readonly string[]
+  /** The SQL that gave roles, owners and grants back: none, unless a restore or a hand took them. */
+  readonly mended: readonly string[]
+  /** What is not as the product needs it, and stays so. */
+  readonly findings: readonly SetupFinding[]
+}
+
 /**
  * Applies the migrations that are missing, all of them or none, in one transaction under a transaction-level advisory
- * lock: any number of migrators may start at once, also through a connection pooler, and each migration runs once.
+ * lock: any number of migrators may start at once, also through a connection pooler, and each migration runs once. In
+ * the same transaction roles, owners and grants are made what the migrations make them, whatever a restore lost.
  *
  * @param database a connection that may create roles, or one for which the roles and its membership in
  *   tokenvault_owner were made before
- * @param directory where the numbered SQL files are, with a trailing slash
- * @returns the names of the migrations that this call applied
- * @throws TokenvaultError `migration_failed` naming the migration, `store_unavailable`
+ * @param directory where the numbered SQL files are, with a trailing slash; of files that are not ours nothing but themselves
+ *   is applied
+ * @throws TokenvaultError `migration_failed` naming the migration; `store_misconfigured` where the server is not fit for
+ *   any; `store_unavailable`. In all cases nothing was changed
  */
-export async function migrate(
-  database: TokenvaultDatabase,
-  directory: URL = migrationsDirectory,
-): Promise<readonly string[]> {
-  const migrations = await readMigrations(directory)
+export async function migrate(database: TokenvaultDatabase, directory: URL = migrationsDirectory): Promise<Migrated> {
+  const texts = await readMigrations(directory)
+  const migrations = asMigrations(texts)
   let failed: string | undefined
   try {
     return await namingFailures(() =>
@@ -68,8 +97,10 @@ export async function migrate(
         // A statement after a lock sees what was committed before it.
         .setIsolationLevel('read committed')
         .execute(async transaction => {
-          await checkServer(transaction)
+          const warnings = await refuseUnfit(transaction)
           await sql`select pg_advisory_xact_lock(hashtextextended('tokenvault/migrate', 0))`.execute(transaction)
+          const isOurs = directory === migrationsDirectory
+          const before = isOurs ? await prepare(transaction, texts) : []
           const migrator = new Migrator({
             db: transaction,
             provider: { getMigrations: async () => migrations },
@@ -81,11 +112,36 @@ export async function migrate(
           if (error instanceof Error && error.message.startsWith('corrupted migrations'))
             throw new TokenvaultError('migration_failed', await explainNames(transaction, Object.keys(migrations)))
           if (error !== undefined) throw error
-          return results.map(({ migrationName }) => migrationName)
+          const access = isOurs ? await mendAccess(transaction) : { statements: [], findings: [] }
+          return {
+            migrations: results.map(({ migrationName }) => migrationName),
+            mended: [...before, ...access.statements],
+            findings: [...warnings, ...access.findings],
+          }
         }),
     )
   } catch (error) {
     if (failed === undefined || !(error instanceof TokenvaultError)) throw error
     throw new TokenvaultError('migration_failed', `migration ${failed}: ${error.message}`)
   }
+}
+
+/** Gives a restored database back what its next migrations run as, and on. */
+async function prepare(transaction: TokenvaultDatabase, ours: ReadonlyMap<string, string>): Promise<readonly string[]> {
+  const recorded = await readRecorded(transaction)
+  // A database of another version is refused by the migrator, and left as it is.
+  if (recorded.size === 0 || ![...recorded].every(name => ours.has(name))) return []
+  const given: string[] = []
+  if (await isRestored(transaction)) {
+    for (const name of [...recorded].sort()) {
+      const preamble = readPreamble(ours.get(name)!)
+      if (!/^(?!--)./m.test(preamble)) continue
+      await sql.raw(preamble).execute(transaction)
+      given.push(`-- the first part of ${name}`)
+    }
+  }
+  given.push(...(await joinOwner(transaction)))
+  if ([...ours.keys()].every(name => recorded.has(name))) return given
+  const owners = (statement: string) => / OWNER TO | ON (DATABASE|SCHEMA) /.test(statement)
+  return [...given, ...(await mendAccess(transaction, { only: owners })).statements]
 }

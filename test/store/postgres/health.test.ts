@@ -1,25 +1,34 @@
 import t from 'tap'
-import { apiNeeds, createApiHealth } from '../../../src/store/postgres/health.ts'
+import { checkRights, createApiHealth } from '../../../src/store/postgres/health.ts'
+import { loginRoles } from '../../../src/store/setup/role-passwords.ts'
 import { createVaultDatabase } from '../../helpers/postgres/vault-database.ts'
 
-t.test('what the API needs is exactly what migrate grants to its role', async t => {
-  const admin = await (await createVaultDatabase(t)).connect()
-  const functions = await admin.query(`
-    SELECT p.oid::regprocedure::text AS name
-    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace, aclexplode(p.proacl) a
-    WHERE n.nspname = 'pii_vault' AND a.grantee = 'tokenvault_api'::regrole ORDER BY 1`)
-  t.strictSame(
-    functions.rows.map(row => row.name),
-    apiNeeds.functions,
-  )
-  const tables = await admin.query(`
-    SELECT c.oid::regclass::text AS name, a.privilege_type AS privilege
-    FROM pg_class c, aclexplode(c.relacl) a
-    WHERE a.grantee = 'tokenvault_api'::regrole ORDER BY 1`)
-  t.strictSame(
-    tables.rows,
-    apiNeeds.readableTables.map(name => ({ name, privilege: 'SELECT' })),
-  )
+/** Each role lacks one thing after the other, of each kind that it is granted. */
+const needs = [
+  ['tokenvault_worker', 'SELECT', 'TABLE ingest.receipts'],
+  ['tokenvault_worker', 'INSERT', 'TABLE public.user_logins'],
+  ['tokenvault_worker', 'INSERT (sealed)', 'TABLE pii_vault.quarantine'],
+  ['tokenvault_worker', 'EXECUTE', 'FUNCTION ingest.ensure_partitions(date[])'],
+  ['tokenvault_worker', 'USAGE', 'SCHEMA ingest'],
+  ['tokenvault_api', 'SELECT', 'TABLE pii_vault.keys'],
+  ['tokenvault_auditor', 'EXECUTE', 'FUNCTION pii_vault.reconcile_days()'],
+  ['tokenvault_analyst', 'SELECT', 'TABLE public.duplicate_ips'],
+] as const
+
+t.test('a role that lacks a grant of any kind is told which', async t => {
+  const vault = await createVaultDatabase(t)
+  const admin = await vault.connect()
+  const databases = new Map(loginRoles.map(role => [role, vault.database(role, 1)]))
+  for (const role of loginRoles) await t.resolves(checkRights(databases.get(role)!, role), role)
+  await t.resolves(checkRights(vault.database(undefined, 1), 'tokenvault_worker'), 'who may do more may do it, too')
+  for (const [role, privilege, object] of needs) {
+    await admin.query(`REVOKE ${privilege} ON ${object} FROM ${role}`)
+    const said = `missing, or not granted to the role: ${object.replace(/^\w+/, kind => kind.toLowerCase())}`
+    const refusal = { code: 'store_misconfigured', message: said }
+    await t.rejects(checkRights(databases.get(role)!, role), refusal, `${role} ${privilege}`)
+    await admin.query(`GRANT ${privilege} ON ${object} TO ${role}`)
+    await t.resolves(checkRights(databases.get(role)!, role))
+  }
 })
 
 t.test('ready only while the database can do what the API does, and told what is wrong otherwise', async t => {
@@ -63,7 +72,7 @@ t.test('ready only while the database can do what the API does, and told what is
       'a lost grant on the schema',
       'REVOKE USAGE ON SCHEMA pii_vault FROM tokenvault_api',
       'GRANT USAGE ON SCHEMA pii_vault TO tokenvault_api',
-      { code: 'store_misconfigured', message: /grant is missing.+SQLSTATE 42501$/ },
+      { code: 'store_misconfigured', message: /not granted to the role: schema pii_vault$/ },
     ],
     [
       'no keys',

@@ -155,6 +155,10 @@ view pii_vault.audit_events owner tokenvault_owner
     -- Issuer and subject of the principal that the action is about, as a JSON object; null where it is about no principal.
   column policy text
     -- First 16 hexadecimal digits of the SHA-256 of the policy file that decided.
+  column count integer
+    -- Number of refused actions that the event stands for; null where it stands for one.
+  column until timestamp with time zone
+    -- When the last of these was asked for; null where the event stands for one.
  SELECT sequence,
         CASE
             WHEN pg_input_is_valid((event ->> 'at'::text), 'timestamptz'::text) THEN ((event ->> 'at'::text))::timestamp with time zone
@@ -186,7 +190,15 @@ view pii_vault.audit_events owner tokenvault_owner
         END AS partial,
     (event ->> 'approval'::text) AS approval,
     (event -> 'concerns'::text) AS concerns,
-    (event ->> 'policy'::text) AS policy
+    (event ->> 'policy'::text) AS policy,
+        CASE
+            WHEN pg_input_is_valid((event ->> 'count'::text), 'integer'::text) THEN ((event ->> 'count'::text))::integer
+            ELSE NULL::integer
+        END AS count,
+        CASE
+            WHEN pg_input_is_valid((event ->> 'until'::text), 'timestamptz'::text) THEN ((event ->> 'until'::text))::timestamp with time zone
+            ELSE NULL::timestamp with time zone
+        END AS until
    FROM ( SELECT text.sequence,
                 CASE
                     WHEN pg_input_is_valid(text.event, 'jsonb'::text) THEN (text.event)::jsonb
@@ -371,6 +383,27 @@ table pii_vault.quarantine owner tokenvault_owner
   CREATE INDEX quarantine_by_state ON pii_vault.quarantine USING btree (state, created_at, id)
   CREATE UNIQUE INDEX quarantine_pkey ON pii_vault.quarantine USING btree (id)
   grant SELECT to tokenvault_api
+
+table pii_vault.refusals owner tokenvault_owner
+  -- Refused actions that are counted and not yet in the audit log: one row for each principal and kind. After a minute the row becomes one event.
+  column principal uuid not null
+    -- Id of the principal: pii_vault.principal_id of issuer and subject.
+  column kind text not null
+    -- What is counted together: operation, decision and code.
+  column since timestamp with time zone not null
+    -- When the first of the kind was refused, whose event is in the log.
+  column counted bigint not null default 0
+    -- How many came after it.
+  column requested bigint not null default 0
+    -- How many items they asked for, together.
+  column event text
+    -- The event that the first of those counted would have had; null while there is none.
+  column last_at text
+    -- The time that the event of the last of them would have had; null while there is none.
+  constraint refusals_pkey PRIMARY KEY (principal, kind)
+  CREATE INDEX refusals_by_time ON pii_vault.refusals USING btree (since)
+  CREATE UNIQUE INDEX refusals_pkey ON pii_vault.refusals USING btree (principal, kind)
+  grant SELECT to tokenvault_auditor
 
 table pii_vault.spending owner tokenvault_owner
   -- What principals took of their budgets: one row for each principal and slot of time. A slot is removed some time after it left its window.
@@ -651,6 +684,59 @@ BEGIN
 
   PERFORM pii_vault.apply_charges(standings, moment);
   RETURN to_jsonb(admissions);
+END
+$function$
+  grant EXECUTE to tokenvault_api
+
+function pii_vault.append_actions(bytea[],jsonb) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.append_actions(events bytea[], repeats jsonb)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  moment timestamptz;
+  repeat jsonb;
+  id uuid;
+  earlier pii_vault.refusals;
+  appended bytea[] := '{}';
+  places bigint[] := '{}';
+  first_sequence bigint;
+BEGIN
+  -- As in append_audit, which is not called where all events are counted: what is counted is as durable as what is appended.
+  IF current_setting('synchronous_commit') <> 'remote_apply' THEN
+    PERFORM set_config('synchronous_commit', 'on', true);
+  END IF;
+  PERFORM FROM pii_vault.audit_head FOR UPDATE;
+  moment := clock_timestamp();
+  FOR place IN 1 .. cardinality(events) LOOP
+    repeat := nullif(repeats -> (place - 1), 'null');
+    IF repeat IS NOT NULL THEN
+      id := pii_vault.principal_id(repeat ->> 'issuer', repeat ->> 'subject');
+      UPDATE pii_vault.refusals AS refusal SET
+        counted = refusal.counted + 1,
+        requested = refusal.requested + (repeat -> 'requested')::bigint,
+        event = coalesce(refusal.event, convert_from(events[place], 'UTF8')),
+        last_at = repeat ->> 'at'
+      WHERE refusal.principal = id AND refusal.kind = repeat ->> 'kind' AND refusal.since > moment - interval '1 minute';
+      IF FOUND THEN
+        places := places || NULL::bigint;
+        CONTINUE;
+      END IF;
+      DELETE FROM pii_vault.refusals AS refusal WHERE refusal.principal = id AND refusal.kind = repeat ->> 'kind'
+        RETURNING * INTO earlier;
+      appended := appended || ARRAY(SELECT pii_vault.fold_refusal(earlier));
+      INSERT INTO pii_vault.refusals (principal, kind, since) VALUES (id, repeat ->> 'kind', moment);
+    END IF;
+    appended := appended || events[place];
+    places := places || cardinality(appended)::bigint;
+  END LOOP;
+  IF appended <> '{}' THEN
+    first_sequence := pii_vault.append_audit(appended);
+  END IF;
+  RETURN ARRAY(SELECT first_sequence + appended_place - 1 FROM unnest(places) WITH ORDINALITY AS given (appended_place, place)
+    ORDER BY place);
 END
 $function$
   grant EXECUTE to tokenvault_api
@@ -1084,6 +1170,58 @@ EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
 END
 $function$
   grant EXECUTE to tokenvault_auditor
+
+function pii_vault.fold_refusal(pii_vault.refusals) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.fold_refusal(refusal pii_vault.refusals)
+ RETURNS SETOF bytea
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  SELECT convert_to(CASE refusal.counted
+    WHEN 1 THEN refusal.event
+    ELSE (
+      SELECT '{' || string_agg(to_json(name)::text || ':' ||
+          CASE name WHEN 'requested' THEN refusal.requested::text ELSE value::text END, ',' ORDER BY place)
+        || ',"count":' || refusal.counted || ',"until":' || to_json(refusal.last_at) || '}'
+      FROM json_each(refusal.event::json) WITH ORDINALITY AS member (name, value, place))
+    END, 'UTF8')
+  WHERE refusal.counted > 0
+$function$
+
+function pii_vault.fold_refusals(boolean) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.fold_refusals(everything boolean)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  -- Of the time before the lock, which is earlier: a minute that is over by then stays over.
+  due timestamptz := CASE WHEN everything THEN 'infinity' ELSE clock_timestamp() - interval '1 minute' END;
+  done integer;
+  appended bytea[];
+BEGIN
+  -- Nearly always there is nothing to do, and nobody has to wait for it.
+  IF NOT EXISTS (SELECT FROM pii_vault.refusals WHERE since <= due) THEN
+    RETURN 0;
+  END IF;
+  PERFORM FROM pii_vault.audit_head FOR UPDATE;
+  WITH over AS (
+    DELETE FROM pii_vault.refusals AS refusal WHERE (refusal.principal, refusal.kind) IN (
+      SELECT principal, kind FROM pii_vault.refusals WHERE since <= due ORDER BY since LIMIT 500)
+    RETURNING refusal
+  )
+  SELECT count(*), array_agg(event ORDER BY (refusal).since, (refusal).principal, (refusal).kind) FILTER (WHERE event IS NOT NULL)
+  INTO done, appended
+  FROM over LEFT JOIN LATERAL pii_vault.fold_refusal(refusal) AS event ON true;
+  IF appended IS NOT NULL THEN
+    PERFORM pii_vault.append_audit(appended);
+  END IF;
+  RETURN done;
+END
+$function$
+  grant EXECUTE to tokenvault_api
 
 function pii_vault.index_audit(integer) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.index_audit(max_events integer)

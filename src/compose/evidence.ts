@@ -3,7 +3,8 @@ import type { Environment } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import type { Log } from '../log.ts'
 import { type OpenSink, openCheckpointSink } from '../publish/open-sink.ts'
-import { followLog, startCheckpoints } from '../publish/schedules.ts'
+import { foldRefusals, followLog, startCheckpoints } from '../publish/schedules.ts'
+import { createRefusalCounts } from '../store/action-log.ts'
 import { createAuditReader, createCheckpointStore } from '../store/audit-reader.ts'
 import { createAuditSearch } from '../store/audit-search.ts'
 import { createNoteVerifier } from '../tlog/signed-note.ts'
@@ -14,6 +15,9 @@ import { createProver } from '../vault/evidence/prove.ts'
 import { createSearchAudit, type SearchAudit } from '../vault/evidence/search.ts'
 import { composeAwsSettings } from './aws.ts'
 import type { SigningVault } from './vault.ts'
+
+/** How long counted refusals wait at most once their minute is over. */
+const foldMilliseconds = 10_000
 
 /** What becomes of the audit log outside of requests, and who may read it inside of them. */
 export interface ComposedEvidence {
@@ -58,9 +62,14 @@ export function composeEvidence(
       const schedule = startCheckpoints({ makeCheckpoint, intervalMilliseconds, log })
       // Beside the checkpoints and never before one: an index may have much to catch up with.
       const stopIndexing = followLog({ search, intervalMilliseconds, log })
-      stop = () => {
+      const refusals = createRefusalCounts(database)
+      const stopFolding = foldRefusals({ refusals, intervalMilliseconds: foldMilliseconds, log })
+      stop = async () => {
         stopIndexing()
-        return schedule.stop()
+        stopFolding()
+        // What was counted is kept if this fails, and the next process makes events of it.
+        await refusals.fold({ everything: true }).catch(err => log.warn({ event: 'refusals_not_folded', err }))
+        await schedule.stop()
       }
     },
     async close() {

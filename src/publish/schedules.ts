@@ -1,6 +1,7 @@
 import { backoff, pause, repeat, type Wait } from '../concurrency/waiting.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { RefusalCounts } from '../vault/admission/ports.ts'
 import type { MakeCheckpoint } from '../vault/evidence/make-checkpoint.ts'
 import type { AuditSearch } from '../vault/evidence/ports.ts'
 
@@ -73,17 +74,45 @@ export function followLog(options: {
   readonly intervalMilliseconds: number
   readonly log: Log
 }): () => void {
-  const { search, intervalMilliseconds, log } = options
+  const { search, ...schedule } = options
+  const work = (signal: AbortSignal) => search.indexEvents(signal)
+  return repeatWork({ ...schedule, work, failed: 'search_index_failed', recovered: 'search_index_recovered' })
+}
+
+/**
+ * Makes events of counted refusals, now and after each interval, as followLog does its work.
+ *
+ * @returns what stops it; what is counted by then may be folded once more
+ */
+export function foldRefusals(options: {
+  readonly refusals: RefusalCounts
+  readonly intervalMilliseconds: number
+  readonly log: Log
+}): () => void {
+  const { refusals, ...schedule } = options
+  const work = () => refusals.fold()
+  return repeatWork({ ...schedule, work, failed: 'refusals_not_folded', recovered: 'refusals_recovered' })
+}
+
+/** Repeats work that nobody waits for, and tells of failures by the two event names. Stops between two steps. */
+function repeatWork(options: {
+  readonly work: (signal: AbortSignal) => Promise<void>
+  readonly intervalMilliseconds: number
+  readonly log: Log
+  readonly failed: string
+  readonly recovered: string
+}): () => void {
+  const { work, intervalMilliseconds, log, failed, recovered } = options
   const stopping = new AbortController()
   const { signal } = stopping
   const failures = new FailureNotice({
     stateOf: ({ code, message }) => `${code} ${message}`,
-    onFailure: err => log[err instanceof TokenvaultError ? 'warn' : 'error']({ event: 'search_index_failed', err }),
-    onRecovery: () => log.info({ event: 'search_index_recovered' }),
+    onFailure: err => log[err instanceof TokenvaultError ? 'warn' : 'error']({ event: failed, err }),
+    onRecovery: () => log.info({ event: recovered }),
   })
   const step = async () => {
     try {
-      await search.indexEvents(signal)
+      await work(signal)
       if (!signal.aborted) failures.over()
     } catch (error) {
       // The database may be closed as soon as this is stopped.

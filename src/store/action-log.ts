@@ -2,7 +2,16 @@ import { sql } from 'kysely'
 import { coalesce } from '../concurrency/coalesce.ts'
 import { TokenvaultError } from '../errors.ts'
 import { leafHash } from '../tlog/merkle.ts'
-import type { Action, ActionLog, Admission, AuditEvent, Change, CommittedAction } from '../vault/admission/ports.ts'
+import type {
+  Action,
+  ActionLog,
+  Admission,
+  AuditEvent,
+  Change,
+  CommittedAction,
+  CountedAction,
+  RefusalCounts,
+} from '../vault/admission/ports.ts'
 import { bytesArray } from './postgres/array-literal.ts'
 import { inTransaction, namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
 
@@ -26,7 +35,7 @@ const plain: Admission = Object.freeze({ allowed: true })
  * their actions were admitted, so they are appended after that is known.
  */
 export function createActionLog(database: TokenvaultDatabase): ActionLog {
-  const commit = coalesce<Waiting, CommittedAction>(
+  const commit = coalesce<Waiting, CommittedAction | CountedAction>(
     { lanes: 1, maxItems: maxGroup, weigh: ({ plainEvent }) => plainEvent.length, maxWeight: maxGroupBytes },
     group => namingFailures(() => commitGroup(database, group)),
   )
@@ -39,9 +48,31 @@ export function createActionLog(database: TokenvaultDatabase): ActionLog {
   }
 }
 
-async function commitGroup(database: TokenvaultDatabase, group: readonly Waiting[]): Promise<CommittedAction[]> {
+/** What the log counts instead of appending. Every process may fold it, whichever counted it. */
+export function createRefusalCounts(database: TokenvaultDatabase): RefusalCounts {
+  return {
+    fold: ({ everything } = { everything: false }) =>
+      namingFailures(async () => {
+        for (let done = foldedAtOnce; done === foldedAtOnce; ) {
+          // Whoever waits for the head must see what was folded meanwhile.
+          const { rows } = await inTransaction(database, transaction =>
+            sql<{ done: number }>`select pii_vault.fold_refusals(${everything}) as done`.execute(transaction),
+          )
+          done = rows[0]!.done
+        }
+      }),
+  }
+}
+
+/** As many rows as `pii_vault.fold_refusals` takes at once. */
+const foldedAtOnce = 500
+
+async function commitGroup(
+  database: TokenvaultDatabase,
+  group: readonly Waiting[],
+): Promise<(CommittedAction | CountedAction)[]> {
   const actions = group.map(({ action }) => action)
-  if (actions.every(({ change }) => change === undefined)) {
+  if (actions.every(({ change, givesNothing }) => change === undefined && !givesNothing)) {
     const events = group.map(({ plainEvent }) => plainEvent)
     const statement = sql<{ first: string | null }>`
       select pii_vault.commit_plain_actions(${describeActions(actions)}::jsonb, ${bytesArray(events)}::bytea[]) as first`
@@ -64,10 +95,17 @@ async function commitGroup(database: TokenvaultDatabase, group: readonly Waiting
     const events = group.map(({ action, plainEvent }, index) =>
       admissions[index] === plain ? plainEvent : serialize(action, admissions[index]!, instead[index]?.event),
     )
-    const appended = await sql<{ first: string }>`
-      select pii_vault.append_audit(${bytesArray(events)}::bytea[]) as first`.execute(transaction)
-    const first = Number(appended.rows[0]!.first)
-    return events.map((event, index) => place(first + index, event, admissions[index]!))
+    const repeats = JSON.stringify(actions.map((action, index) => describeRepeat(action, admissions[index]!)))
+    const appended = await sql<{ sequences: (string | null)[] }>`
+      select pii_vault.append_actions(${bytesArray(events)}::bytea[], ${repeats}::jsonb) as sequences`.execute(
+      transaction,
+    )
+    const { sequences } = appended.rows[0]!
+    return events.map((event, index) => {
+      const admission = admissions[index]!
+      const sequence = sequences[index]!
+      return sequence === null ? { admission, isCounted: true } : place(Number(sequence), event, admission)
+    })
   })
 }
 
@@ -123,6 +161,16 @@ function serialize({ events, change }: Action, admission: Admission, instead?: A
     event = { ...(change === undefined && instead !== undefined ? instead : event), approval: admission.approvalId }
   }
   return Buffer.from(JSON.stringify(event), 'utf8')
+}
+
+/** With what an event is counted that gave nothing; null for one that is always an event of its own. */
+function describeRepeat({ principal, givesNothing, events }: Action, admission: Admission) {
+  // Exceeding the budget of a day suspends, and what changes something is an event.
+  if (admission.allowed ? !givesNothing : admission.window === 'day') return null
+  const { issuer, subject } = principal
+  const { type, at, decision, code, requested, withheld } = admission.allowed ? events.admitted : events.refused
+  const reasons = admission.allowed ? [code, ...Object.keys(withheld)] : [admission.code]
+  return { issuer, subject, kind: [type, decision, ...reasons].join(' ').trim(), requested, at }
 }
 
 function place(sequence: number, event: Buffer, admission: Admission): CommittedAction {

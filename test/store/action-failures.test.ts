@@ -34,7 +34,10 @@ async function startVault(t: Test) {
   const { approvalId: granted } = await request()
   await log.commit(decide(granted))
   const everything = async () => {
-    const tables = ['audit_log', 'audit_head', 'audit_subtrees', 'spending', 'suspensions', 'approvals']
+    const tables = [
+      ...['audit_log', 'audit_head', 'audit_subtrees', 'spending', 'suspensions', 'approvals'],
+      ...['taken_without_approval', 'refusals'],
+    ]
     const parts = tables.map(name => `(SELECT jsonb_agg(to_jsonb(x)) FROM pii_vault.${name} AS x) AS ${name}`)
     return (await admin.query(`SELECT ${parts.join(', ')}`)).rows[0]
   }
@@ -45,6 +48,10 @@ const decide = (id: string): Action =>
   makeAction('decide', { principal: approver, change: { kind: 'decide_approval', id, decision: 'approve' } })
 const lift: Action = makeAction('lift', { principal: approver, change: { kind: 'lift_suspension', ...suspended } })
 const plain = makeAction('plain', { charge })
+const refusal = makeAction('refused', { givesNothing: true })
+const taking = makeAction('taking', {
+  charge: { values: 1, withoutApproval: { asked: 1, allowances: [[{ values: 1, windowSeconds: 3600 }]] } },
+})
 const overDay = makeAction('over', { principal: principalNamed('other'), charge: { values: 2, perDay: 1 } })
 
 t.test('whatever statement of a commit fails, the action is rejected and nothing of it is stored', async t => {
@@ -76,9 +83,16 @@ t.test('whatever statement of a commit fails, the action is rejected and nothing
     ['INSERT ON pii_vault.spending', [plain, use]],
     ['UPDATE ON pii_vault.spending', [plain, use]],
     ['DELETE ON pii_vault.spending', [lift]],
+    ['INSERT ON pii_vault.taken_without_approval', [taking]],
+    ['SELECT ON pii_vault.taken_without_approval', [taking]],
+    ['UPDATE ON pii_vault.refusals', [refusal]],
+    ['INSERT ON pii_vault.refusals', [refusal]],
+    ['DELETE ON pii_vault.refusals', [refusal]],
     ['INSERT ON pii_vault.audit_log', [plain, overDay, ask(), use, lift]],
     ['INSERT ON pii_vault.audit_subtrees', [plain, overDay, ask(), use, lift]],
     ['EXECUTE ON FUNCTION pii_vault.append_audit', [plain, overDay, ask(), use, lift]],
+    ['EXECUTE ON FUNCTION pii_vault.append_actions', [overDay, ask(), use, lift, refusal]],
+    ['EXECUTE ON FUNCTION pii_vault.check_allowances', [taking]],
     ['EXECUTE ON FUNCTION pii_vault.admit_actions', [overDay, ask(), use, lift]],
     ['EXECUTE ON FUNCTION pii_vault.commit_plain_actions', [plain]],
     ['EXECUTE ON FUNCTION pii_vault.read_standings', [plain, overDay, ask(), use, lift]],
@@ -176,7 +190,7 @@ t.test('a connection that ends at any statement of a transaction leaves nothing 
   const answers = [
     'start transaction isolation level read committed',
     'admit_actions($1::jsonb) as admissions',
-    'append_audit($1::bytea[]) as first',
+    'append_actions($1::bytea[], $2::jsonb) as sequences',
   ]
   for (const statement of answers) {
     proxy.cutAnswerTo(statement)

@@ -5,7 +5,7 @@ import type { AuditEvent } from '../../src/vault/admission/ports.ts'
 import { foldSubtreeRoots, leafHash, treeHead } from '../helpers/evidence/merkle-tree.ts'
 import { startDatabaseProxy } from '../helpers/postgres/database-proxy.ts'
 import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
-import { makeAction, principalNamed } from '../helpers/vault/actions.ts'
+import { commitEvent, makeAction, principalNamed } from '../helpers/vault/actions.ts'
 
 async function startAudit(t: Test) {
   const vault = await createVaultDatabase(t)
@@ -29,7 +29,7 @@ t.test('events that wait together are stored in the order they came, also more t
   const { newLog, requestIds } = await startAudit(t)
   const log = newLog()
   const names = Array.from({ length: 1200 }, (_, n) => `r-${n}`)
-  const receipts = await Promise.all(names.map(name => log.commit(makeAction(name))))
+  const receipts = await Promise.all(names.map(name => commitEvent(log, makeAction(name))))
   t.strictSame(
     receipts.map(({ sequence }) => sequence),
     names.map((_, n) => n),
@@ -64,7 +64,7 @@ t.test('the head is that of RFC 9162 for every size from 0 to 70, however the ev
 t.test('what is stored is exactly what was given, and an append without events adds none', async t => {
   const { connect, newLog, stored, head } = await startAudit(t)
   const action = makeAction('r-1', { principal: principalNamed('Ærøskøbing "quoted" \\ 🔑') })
-  const committed = await newLog().commit(action)
+  const committed = await commitEvent(newLog(), action)
   const [row] = await stored()
   t.equal(row!.event.toString(), JSON.stringify(action.events.admitted))
   t.same(committed.leafHash, leafHash(row!.event))
@@ -105,7 +105,7 @@ t.test('the auditor reads events as columns', async t => {
     makeAction(
       'r-2',
       {},
-      { ...refused, ticket: 'SEC-1', partial: 1, approval: 'a', concerns: { subject: 's' }, policy: 'p' },
+      { ...refused, ticket: 'SEC-1', partial: 1, approval: 'a', concerns: { subject: 's' }, policy: 'p', count: 3 },
     ),
   )
   const auditor = await connect('tokenvault_auditor')
@@ -131,8 +131,10 @@ t.test('the auditor reads events as columns', async t => {
     approval: null,
     concerns: null,
     policy: null,
+    count: null,
+    until: null,
   }
-  const later = { ticket: 'SEC-1', partial: 1, approval: 'a', concerns: { subject: 's' }, policy: 'p' }
+  const later = { ticket: 'SEC-1', partial: 1, approval: 'a', concerns: { subject: 's' }, policy: 'p', count: 3 }
   t.strictSame(rows, [first, { ...first, ...refused, ...later, sequence: '1', request_id: 'r-2' }])
 })
 

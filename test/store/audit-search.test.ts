@@ -4,7 +4,7 @@ import { createAuditReader } from '../../src/store/audit-reader.ts'
 import { createAuditSearch } from '../../src/store/audit-search.ts'
 import { until } from '../helpers/faults/plan.ts'
 import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
-import { makeAction } from '../helpers/vault/actions.ts'
+import { commitEvent, makeAction } from '../helpers/vault/actions.ts'
 
 const digestOf = (n: number) => `token-${n}`.padEnd(22, '_')
 
@@ -14,7 +14,7 @@ async function startSearch(t: Test) {
   const log = createActionLog(vault.database('tokenvault_api', 1))
   const search = createAuditSearch(vault.database('tokenvault_api', 2))
   const reader = createAuditReader(vault.database('tokenvault_auditor', 1))
-  const name = (...numbers: number[]) => log.commit(makeAction('r', {}, { tokens: numbers.map(digestOf) }))
+  const name = (...numbers: number[]) => commitEvent(log, makeAction('r', {}, { tokens: numbers.map(digestOf) }))
   const find = async (numbers: readonly number[], options: { before?: number; limit?: number } = {}) => {
     const events = await search.findEvents(numbers.map(digestOf), { limit: 100, ...options })
     return events.map(({ sequence }) => sequence)

@@ -67,6 +67,8 @@ const event = Type.Object(
       ),
     ),
     policy: text('Digest of the policy that decided.'),
+    count: count('Refused calls that the event stands for, where that are several.'),
+    until: text('When the last of them was made, in UTC.'),
   },
   {
     title: 'FoundAuditEvent',

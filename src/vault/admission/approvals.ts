@@ -43,11 +43,11 @@ export function createApprovalVerbs(deps: {
   const { approvals, openAction } = deps
   return {
     async list(principal, { requestId, state, before, limit }) {
-      const { policy, record } = await openAction({ operation: 'approval_list', principal, requestId })
+      const { policy, record, recordNothing } = await openAction({ operation: 'approval_list', principal, requestId })
       const { issuer, subject } = principal
       const requester = may(policy, principal.roles, 'approve') ? undefined : { issuer, subject }
       const page = await approvals.listApprovals({ state, before, requester, limit: Math.min(limit, maxPageSize) })
-      await record()
+      await (page.length > 0 ? record() : recordNothing())
       return page
     },
 

@@ -10,6 +10,7 @@ import type {
   Change,
   Charge,
   CommittedAction,
+  CountedAction,
   NotifyApprovers,
   Principal,
   Remaining,
@@ -80,9 +81,14 @@ export interface OpenedAction {
    *   refuses, which is on record then (`budget_exceeded` as BudgetExceeded, `approval_required` as ApprovalRequired)
    */
   record(outcome?: ActionOutcome): Promise<CommittedAction>
-  /** Records that the action is refused as a whole. @throws TokenvaultError the code, or as `record` */
+  /**
+   * As `record`, for an action that tells its caller nothing but that. Whoever has no rights can repeat it at will, so
+   * repeats within a minute make one event.
+   */
+  recordNothing(outcome?: ActionOutcome): Promise<void>
+  /** Records that the action is refused as a whole, as `recordNothing`. @throws TokenvaultError the code, or as `record` */
   refuse(code: ErrorCode, detail?: string): Promise<never>
-  /** Records that the one thing asked for is not given. @throws TokenvaultError the code, or as `record` */
+  /** Records that the one thing asked for is not given, as `recordNothing`. @throws TokenvaultError the code, or as `record` */
   withhold(code: ErrorCode, outcome?: Pick<ActionOutcome, 'quarantined'>): Promise<never>
 }
 
@@ -131,10 +137,10 @@ export function createOpenAction(deps: {
     if (requested !== undefined) checkBatchSize(requested)
     const policy = deps.policy()
 
-    const record = async (outcome: ActionOutcome = {}): Promise<CommittedAction> => {
+    const commit = async (outcome: ActionOutcome, givesNothing: boolean) => {
       const { charge, change, otherwise } = outcome
       let request = change?.kind === 'request_approval' ? change : undefined
-      let committed: CommittedAction
+      let committed: CommittedAction | CountedAction
       try {
         const context = { at: now(), keys, policy }
         const askInstead = (makeRequest: () => RequestApproval) => {
@@ -147,6 +153,7 @@ export function createOpenAction(deps: {
           charge,
           change,
           otherwise: otherwise && (() => askInstead(otherwise)),
+          givesNothing,
           events: describeEvents(call, outcome, context),
         })
       } catch (cause) {
@@ -159,17 +166,23 @@ export function createOpenAction(deps: {
       if (notice !== undefined) notifyApprovers?.(notice)
       return committed
     }
+    const record = async (outcome: ActionOutcome = {}): Promise<CommittedAction> => {
+      const committed = await commit(outcome, false)
+      if ('isCounted' in committed) throw new TokenvaultError('internal', 'an action that gives something was counted')
+      return committed
+    }
+    const recordNothing = async (outcome: ActionOutcome = {}) => void (await commit(outcome, true))
     const refuse: OpenedAction['refuse'] = async (code, detail) => {
-      await record({ refusal: code })
+      await recordNothing({ refusal: code })
       throw new TokenvaultError(code, detail)
     }
     const withhold: OpenedAction['withhold'] = async (code, outcome) => {
-      await record({ ...outcome, withheld: [code] })
+      await recordNothing({ ...outcome, withheld: [code] })
       throw new TokenvaultError(code)
     }
 
     if (needs !== undefined && !may(policy, principal.roles, needs)) return refuse('role_not_permitted')
-    return { policy, record, refuse, withhold }
+    return { policy, record, recordNothing, refuse, withhold }
   }
 }
 

@@ -52,6 +52,13 @@ export interface AuditEvent {
   readonly concerns?: { readonly issuer?: string; readonly subject: string }
   /** First 16 hexadecimal digits of the SHA-256 of the policy file that decided. */
   readonly policy?: string
+  /**
+   * How many refused actions the event stands for, where that are several: `requested` is of all of them, the other members
+   * are those of the first.
+   */
+  readonly count?: number
+  /** When the last of them was asked for, as `at`. */
+  readonly until?: string
 }
 
 /** Answers whether what a process needs is there. @throws the room's `*_unavailable` */
@@ -145,6 +152,11 @@ export interface Action {
    * the event of that. Made only then. Without it such an action is refused as `approval_required`.
    */
   readonly otherwise?: (() => { readonly change: Change; readonly event: AuditEvent }) | undefined
+  /**
+   * Nothing is given if the action is admitted. Its repeats are counted in one event, as those of every action are that is
+   * not admitted.
+   */
+  readonly givesNothing?: boolean
   /** The event to record, by what becomes of the action: whole but for what only the admission tells. */
   readonly events: {
     /** Where the admission names a request for approval, that becomes its `approval`. */
@@ -161,12 +173,26 @@ export interface CommittedAction {
   readonly leafHash: Uint8Array
 }
 
+/** An action that gave nothing, and that is counted with others of its kind: the log gets one event for all of them. */
+export interface CountedAction {
+  readonly admission: Admission
+  readonly isCounted: true
+}
+
 export interface ActionLog {
   /**
    * Admits, applies and records the action, and resolves once that is committed. A suspended principal is refused every
-   * action. @throws `store_unavailable`, `store_refused`; then nothing of it happened, or nobody may be told that it did
+   * action. Of actions that give nothing, the first of a principal and kind is an event at once, and those of the minute
+   * after it are counted. @throws `store_unavailable`, `store_refused`; then nothing of it happened, or nobody may be told
+   * that it did
    */
-  commit(action: Action): Promise<CommittedAction>
+  commit(action: Action): Promise<CommittedAction | CountedAction>
+}
+
+/** What was counted and is no event yet. */
+export interface RefusalCounts {
+  /** Makes events of what was counted in minutes that are over, or of everything. @throws `store_unavailable` */
+  fold(options?: { readonly everything: boolean }): Promise<void>
 }
 
 export interface Approval {

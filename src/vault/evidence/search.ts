@@ -103,8 +103,8 @@ function tokensOf(sought: Sought, fields: FieldSchema, keys: FieldKeys): readonl
   return keys.tokenKeys(field.name).flatMap(key => key.tokensOf(packText([normalized])))
 }
 
-const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'purpose', 'decision', 'code', 'ticket', 'approval', 'policy'] // biome-ignore format: one list
-const counts = ['requested', 'granted', 'partial']
+const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'purpose', 'decision', 'code', 'ticket', 'approval', 'policy', 'until'] // biome-ignore format: one list
+const counts = ['requested', 'granted', 'partial', 'count']
 
 /** Events are written by us, but whoever can write to the log without us must not keep the others from being read. */
 function describeEvent({ sequence, event, leafHash: stored }: StoredEvent): FoundEvent {

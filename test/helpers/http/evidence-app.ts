@@ -62,8 +62,9 @@ export async function startEvidenceApp(
       const { sequence } = await record({ grantedTokens: tokens })
       return sequence
     },
-    /** Every event, as people read it. */
+    /** Every event, as people read it, and what is counted until now. */
     async events() {
+      await evidence.admin.query('SELECT pii_vault.fold_refusals(true)')
       const { rows } = await evidence.admin.query(
         'SELECT type, subject, purpose, decision, code, requested, granted, tokens, withheld FROM pii_vault.audit_events ORDER BY sequence',
       )

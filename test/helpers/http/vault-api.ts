@@ -33,6 +33,7 @@ export async function createVaultWorld(
   const policyFile = join(temporaryDirectory(t), 'policy.yaml')
   writeFileSync(policyFile, options.policy)
   const auditor = await vault.connect('tokenvault_auditor')
+  const api = await vault.connect('tokenvault_api')
   return {
     vault,
     key,
@@ -50,6 +51,7 @@ export async function createVaultWorld(
     },
     tokens: await storeAddresses(vault, options.originals),
     async events() {
+      await api.query('SELECT pii_vault.fold_refusals(true)')
       const { rows } = await auditor.query(
         `SELECT convert_from(event, 'UTF8') AS event FROM pii_vault.audit_log ORDER BY sequence`,
       )

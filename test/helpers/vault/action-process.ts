@@ -12,11 +12,16 @@ export interface ActionJob {
   readonly actions: number
   readonly callers: number
   readonly charge?: Charge | undefined
+  readonly givesNothing?: boolean
+  /** It kills itself (SIGKILL) once so many were answered; what it waits for then may be on record or not. */
+  readonly killedAfter?: number
 }
 
 export interface ActionReport {
   readonly committed: readonly (readonly [sequence: number, requestId: string, leafHash: string])[]
   readonly refused: number
+  /** Those of them that have no event of their own. */
+  readonly counted: number
 }
 
 /** Runs each job in a process of its own. All begin once all are ready, each of which is one action of its own name. */

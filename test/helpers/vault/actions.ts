@@ -1,4 +1,4 @@
-import type { Action, AuditEvent, Principal } from '../../../src/vault/admission/ports.ts'
+import type { Action, ActionLog, AuditEvent, CommittedAction, Principal } from '../../../src/vault/admission/ports.ts'
 
 export function principalNamed(subject: string, issuer = 'https://issuer.test'): Principal {
   return { issuer, subject, roles: ['investigator'] }
@@ -36,4 +36,11 @@ export function makeAction(
 ): Action {
   const action = { principal: principalNamed('casey'), purpose: 'fraud_investigation', ...changes }
   return { ...action, events: auditEvents(action, requestId, event) }
+}
+
+/** Commits an action that becomes an event of its own. */
+export async function commitEvent(log: ActionLog, action: Action): Promise<CommittedAction> {
+  const committed = await log.commit(action)
+  if ('isCounted' in committed) throw new Error('the action was counted')
+  return committed
 }

@@ -1,13 +1,12 @@
 import { inspectRole } from '../../store/postgres/inspect.ts'
+import { inspectDatabase } from '../../store/setup/inspect.ts'
 import { checkLoginColumns } from '../../store/setup/login-columns.ts'
 import { readFields } from '../fields.ts'
 import { judgeClock } from './clocks.ts'
 import { type Check, type Finding, fail, ok, skip, warn } from './findings.ts'
 import { type Subject, whenConnected } from './subjects.ts'
 
-const oldestVersion = 16
-
-/** The server answers, and is one that the product can work on. */
+/** The server answers, is the primary, and nobody in between can read along. */
 export function checkServer(subject: Subject): Check {
   return {
     name: 'database server',
@@ -15,13 +14,6 @@ export function checkServer(subject: Subject): Check {
       if (subject.config.DATABASE_URL === undefined) return [skip('DATABASE_URL is missing or wrong')]
       const { server } = await subject.connect()
       const findings: Finding[] = []
-      if (server.version < oldestVersion)
-        findings.push(
-          fail(
-            `Postgres ${server.version}; ${oldestVersion} or newer is needed`,
-            'Upgrade the server, or name another in DATABASE_URL.',
-          ),
-        )
       if (!server.takesWrites)
         findings.push(
           fail(
@@ -65,6 +57,26 @@ export function checkRole(subject: Subject): Check {
         return [ok(name === role ? `the login is ${role}, without further rights` : `the login is a member of ${role}`)]
       }),
   }
+}
+
+/** What `migrate` compares: settings of the server, schema, functions, owners and grants; whether what is committed stays. */
+export function checkSetup(subject: Subject): Check {
+  return {
+    name: 'database setup',
+    same: placeOf(subject),
+    run: () =>
+      whenConnected(subject, async ({ database, server }) => {
+        if (!server.isMigrated) return [fail('the database was not migrated yet', 'Run `tokenvault migrate`.')]
+        const found = await inspectDatabase(database)
+        if (found.length === 0)
+          return [ok('settings, schema, owners and grants are as `tokenvault migrate` leaves them')]
+        return found.map(({ status, says, remedy }) => (status === 'fail' ? fail : warn)(says, asSentence(remedy)))
+      }),
+  }
+}
+
+function asSentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?;]$/.test(text) ? '' : '.'}`
 }
 
 /** Names of roles of other people are theirs; ours and those of Postgres may be told. */

@@ -1,6 +1,6 @@
 import { checkCheckpoints } from './checkpoints.ts'
 import { checkConfiguration, checkFields, checkPolicy } from './configuration.ts'
-import { checkColumns, checkDatabaseClock, checkRole, checkServer } from './database.ts'
+import { checkColumns, checkDatabaseClock, checkRole, checkServer, checkSetup } from './database.ts'
 import { type Check, type Examined, type FindingStatus, runChecks } from './findings.ts'
 import { checkIssuer } from './issuer.ts'
 import { checkKek, checkKeys } from './keys.ts'
@@ -42,7 +42,7 @@ const checkers: readonly (readonly [names: readonly SubjectName[], checks: (subj
     [['migrate', 'worker', 'api', 'lambda'], subject => [checkKek(subject)]],
     [
       ['migrate', 'worker', 'api', 'lambda', 'auditor', 'analyst'],
-      subject => [checkServer(subject), checkDatabaseClock(subject)],
+      subject => [checkServer(subject), checkDatabaseClock(subject), checkSetup(subject)],
     ],
     [['worker', 'api', 'lambda', 'auditor', 'analyst'], subject => [checkRole(subject)]],
     [['worker', 'api', 'lambda'], subject => [checkKeys(subject)]],

@@ -3,6 +3,9 @@ import { headerResolutionMilliseconds, judgeClock } from './clocks.ts'
 import { type Check, type Finding, fail, ok, skip, warn } from './findings.ts'
 import type { Subject } from './subjects.ts'
 
+/** As long as the API waits. */
+const longestMilliseconds = 5_000
+
 /** What the issuer publishes, looked at as the API does when the first JWT comes in. */
 export function checkIssuer({ config }: Subject): readonly Check[] {
   const { JWKS_URL: url, JWT_ALGORITHMS: algorithms, JWT_CLOCK_TOLERANCE_SECONDS: toleranceSeconds = 30 } = config
@@ -10,7 +13,11 @@ export function checkIssuer({ config }: Subject): readonly Check[] {
     return [{ name: 'JWKS', run: async () => [skip('JWKS_URL or JWT_ALGORITHMS is missing or wrong')] }]
   let asked: Promise<KeySetFacts> | undefined
   const ask = (signal: AbortSignal) => {
-    asked ??= inspectKeySet(url, algorithms.split(','), signal)
+    asked ??= inspectKeySet(
+      url,
+      algorithms.split(','),
+      AbortSignal.any([signal, AbortSignal.timeout(longestMilliseconds)]),
+    )
     return asked
   }
   return [

@@ -10,6 +10,8 @@ export interface ServerFacts {
   readonly hasTls: boolean
   /** Over a socket or the loopback interface. */
   readonly isOnThisHost: boolean
+  /** Whether the database has been migrated, by whatever release. */
+  readonly isMigrated: boolean
   /** Milliseconds since 1970 by the server's clock. */
   readonly nowMs: number
 }
@@ -22,6 +24,7 @@ export async function inspectServer(database: TokenvaultDatabase): Promise<Serve
         not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off' as "takesWrites",
         coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false) as "hasTls",
         coalesce(inet_server_addr() <<= '127.0.0.0/8' or inet_server_addr() = '::1', true) as "isOnThisHost",
+        to_regnamespace('pii_vault') is not null as "isMigrated",
         (extract(epoch from clock_timestamp()) * 1000)::float8 as "nowMs"`.execute(database),
   )
   return rows[0]!

@@ -1,17 +1,23 @@
 import { openIngestVault } from './compose/vault.ts'
+import { backoffMilliseconds, pause } from './concurrency/waiting.ts'
 import { type Environment, loadConfig } from './config/load.ts'
 import { TokenvaultError } from './errors.ts'
-import { processLambdaBatch } from './ingest/batch/process-batch.ts'
+import { lambdaReserveMilliseconds, processLambdaBatch } from './ingest/batch/process-batch.ts'
 import { createFirstIdentitySeal } from './ingest/first-identity.ts'
 import { createMetricLine } from './ingest/metrics/cloudwatch.ts'
 import type { Observe } from './ingest/metrics/observe.ts'
 import { createLog } from './log.ts'
 import { readSqsEvent, type SqsBatchResponse, type SqsEvent, toBatchResponse } from './queue/lambda-event.ts'
 
+/** What we read of the context that Lambda hands over beside an event. */
+export interface LambdaContext {
+  getRemainingTimeInMillis?(): number
+}
+
 /** The worker as an AWS Lambda function, for an SQS event source mapping. */
 export interface LambdaFunction {
   /** @throws TokenvaultError `event_invalid`, as processLambdaBatch, and what is wrong with the configuration, the keys or the database */
-  readonly handler: (event: SqsEvent) => Promise<SqsBatchResponse>
+  readonly handler: (event: SqsEvent, context?: LambdaContext) => Promise<SqsBatchResponse>
   /** For tests: Lambda itself ends functions without asking. */
   close(): Promise<void>
 }
@@ -29,15 +35,16 @@ export function createLambdaFunction(
   const functionName = environment['AWS_LAMBDA_FUNCTION_NAME'] ?? 'tokenvault'
   let opening: ReturnType<typeof open> | undefined
   return {
-    async handler(event) {
+    async handler(event, context) {
       const metrics = createMetricLine(functionName)
-      opening ??= open(environment)
+      const remaining = () => context?.getRemainingTimeInMillis?.() ?? 0
+      opening ??= openPatiently(environment, remaining, metrics.observe)
       try {
         const { ingest } = await opening.catch((error: unknown) => {
           opening = undefined
           throw error
         })
-        return await ingest(event, metrics.observe)
+        return await ingest(event, metrics.observe, remaining())
       } catch (error) {
         metrics.observe({ kind: 'batch_failed' })
         createLog('error').error({ event: 'batch_failed', err: error })
@@ -54,14 +61,30 @@ export function createLambdaFunction(
   }
 }
 
+/** As open; a database that is away is waited for while the function has time, as for what it stores. */
+async function openPatiently(environment: Environment, remaining: () => number, observe: Observe) {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await open(environment)
+    } catch (error) {
+      if (!(error instanceof TokenvaultError)) throw error
+      if (error.code.startsWith('store_')) observe({ kind: 'store_failed', code: error.code })
+      const retryInMs = backoffMilliseconds(attempt)
+      if (error.code !== 'store_unavailable' || remaining() < retryInMs + lambdaReserveMilliseconds) throw error
+      await pause(retryInMs)
+    }
+  }
+}
+
 async function open(environment: Environment) {
   const config = loadConfig('lambda', environment)
   const log = createLog(config.LOG_LEVEL)
   const { keys, database, tokenizeMessages, store } = await openIngestVault(config, 'tokenvault lambda')
   const firstIdentitySeal = createFirstIdentitySeal(keys)
-  const ingest = async (event: SqsEvent, observe: Observe) => {
+  const ingest = async (event: SqsEvent, observe: Observe, remainingMilliseconds: number) => {
     const messages = readSqsEvent(event, (mark, body) => firstIdentitySeal.open(mark, body, Date.now()))
-    return toBatchResponse(await processLambdaBatch(messages, { tokenizeMessages, store, log, observe }))
+    const deps = { tokenizeMessages, store, log, observe, remainingMilliseconds }
+    return toBatchResponse(await processLambdaBatch(messages, deps))
   }
   return {
     ingest,

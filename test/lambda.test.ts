@@ -4,11 +4,15 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import t from 'tap'
+import { processLambdaBatch } from '../src/ingest/batch/process-batch.ts'
 import { createFirstIdentitySeal } from '../src/ingest/first-identity.ts'
 import { createLambdaFunction } from '../src/lambda.ts'
 import type { SqsEvent, SqsRecord } from '../src/queue/lambda-event.ts'
 import { connectTo, createVaultDatabase, type VaultDatabase } from './helpers/postgres/vault-database.ts'
-import { loginEvent, poison } from './helpers/queue/events.ts'
+import { loginEvent, poison, received } from './helpers/queue/events.ts'
+import { createMemoryStore } from './helpers/queue/memory-store.ts'
+import { createTestLog } from './helpers/queue/server.ts'
+import { tokenizeMessages, unavailable } from './helpers/queue/worker.ts'
 
 /**
  * A record as AWS documents it (https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html, "Example Amazon SQS message event"),
@@ -125,6 +129,8 @@ t.test('each event is one line of metrics, which the embedded metric format take
     messages_unstorable: 1,
     // The batch, one half of it, and the message alone.
     store_failures: 3,
+    store_unavailable: 0,
+    store_misconfigured: 0,
     batch_failures: 0,
   })
   const [{ Namespace, Dimensions, Metrics }] = _aws.CloudWatchMetrics
@@ -141,7 +147,7 @@ t.test('each event is one line of metrics, which the embedded metric format take
 
   await goAway(t, vault)
   await t.rejects(lambda.handler({ Records: [record(4, loginEvent(4))] }), { code: 'store_unavailable' })
-  t.match(metrics(), { rows_stored: 0, messages_failed: 1, store_failures: 4, batch_failures: 1 })
+  t.match(metrics(), { rows_stored: 0, messages_failed: 1, store_failures: 4, store_unavailable: 4, batch_failures: 1 })
   await t.rejects(lambda.handler({} as SqsEvent), { code: 'event_invalid' })
   t.match(metrics(), { messages_received: 0, batch_failures: 1 })
   t.equal(lines.length, 3)
@@ -188,15 +194,59 @@ t.test('while the store is away the whole event fails, and afterwards it is stor
   t.ok((await backends(owner)).length > 0)
 })
 
+t.test('a store that only an operator can mend fails the whole event at once, and blames no message', async t => {
+  const { lambda, owner, users, metrics } = await start(t)
+  const event = { Records: [record(1, loginEvent(1)), record(2, loginEvent(2))] }
+  const context = { getRemainingTimeInMillis: () => 60_000 }
+  await owner.query('REVOKE INSERT ON user_logins FROM tokenvault_worker')
+  await t.rejects(lambda.handler(event, context), { code: 'store_misconfigured' })
+  t.match(metrics(), {
+    messages_received: 2,
+    messages_failed: 2,
+    messages_unstorable: 0,
+    store_failures: 1,
+    store_misconfigured: 1,
+    batch_failures: 1,
+  })
+  await owner.query('GRANT INSERT ON user_logins TO tokenvault_worker')
+  t.same(await lambda.handler(event, context), { batchItemFailures: [] })
+  t.same(await users(), ['user-1', 'user-2'])
+})
+
+t.test('a store that is away for less time than the function has costs no message a receive', async t => {
+  const messages = [received('a', JSON.stringify(loginEvent(1)))]
+  const { log } = createTestLog()
+  const handle = (failures: number, remainingMilliseconds?: number) => {
+    let tries = 0
+    const store = createMemoryStore(commit => {
+      if (tries++ < failures) throw unavailable()
+      return commit()
+    })
+    return processLambdaBatch(messages, { tokenizeMessages, store, log, remainingMilliseconds })
+  }
+  t.same(await handle(5, 60_000), [], 'stored at the sixth try')
+  await t.rejects(handle(5, 9_000), { code: 'store_unavailable' }, 'with little time left there are four')
+  await t.rejects(handle(5), { code: 'store_unavailable' })
+})
+
 t.test('a start that fails is tried again by the next event', async t => {
   const { vault, environment } = await start(t)
-  const lambda = createLambdaFunction(environment, () => {})
+  const lines: string[] = []
+  const lambda = createLambdaFunction(environment, line => lines.push(line))
   t.teardown(() => lambda.close())
   const comeBack = await goAway(t, vault)
   const event = { Records: [record(1, loginEvent(1))] }
   await t.rejects(lambda.handler(event), { code: 'store_unavailable' })
-  await comeBack()
-  t.same(await lambda.handler(event), { batchItemFailures: [] })
+  t.match(JSON.parse(lines.at(-1)!), { store_failures: 1, store_unavailable: 1, batch_failures: 1 })
+  // It asks how much time is left before it waits.
+  let back: Promise<unknown> | undefined
+  const getRemainingTimeInMillis = () => {
+    back ??= comeBack()
+    return 60_000
+  }
+  t.same(await lambda.handler(event, { getRemainingTimeInMillis }), { batchItemFailures: [] }, 'it came back in time')
+  t.ok(JSON.parse(lines.at(-1)!).store_unavailable >= 1)
+  await back
 })
 
 t.test('what is missing in the configuration is told at once', async t => {
@@ -269,7 +319,10 @@ t.test('the handler that is deployed, in a process of its own, logs no value', a
   t.same(JSON.parse(lines.pop()!), [failures, failures], err)
   t.match(
     lines.map(line => JSON.parse(line)),
-    [{ rows_stored: 1 }, { rows_stored: 0, duplicates: 1 + poison.length }],
+    [
+      { rows_stored: 1, quarantined: poison.length },
+      { rows_stored: 0, quarantined: 0, duplicates: 1 + poison.length },
+    ],
   )
   t.same(await users(), ['user-1'])
   t.match(err, /"event":"batch"/)

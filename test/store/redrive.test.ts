@@ -127,7 +127,15 @@ t.test('what is still no event goes back with the reason of now, and keeps its s
   t.strictSame(returned.map(({ reason }) => reason).toSorted(), poison.map(({ reason }) => reason).toSorted())
   t.notMatch(redriver.logged.join(''), /canary/)
   t.strictSame(redriver.told, [
-    { kind: 'redriven', entries: 1, rows: 1, returned: poison.length, reasons: new Map(), placeholders: new Map() },
+    {
+      kind: 'redriven',
+      entries: 1,
+      rows: 1,
+      returned: poison.length,
+      unstorable: 0,
+      reasons: new Map(),
+      placeholders: new Map(),
+    },
   ])
 })
 

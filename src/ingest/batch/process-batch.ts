@@ -1,5 +1,5 @@
 import type { Log } from '../../log.ts'
-import type { Observe } from '../metrics/observe.ts'
+import { describeReceived, type Observe } from '../metrics/observe.ts'
 import { logTally, sumOf } from '../metrics/tally.ts'
 import type { IngestStore, MessageQueue, ReceivedMessage } from '../ports.ts'
 import type { DrainWatch } from './drain.ts'
@@ -123,26 +123,38 @@ async function settle(
 /** Tries before Lambda's event is given up where the store is away: about a second of waiting, and what each try takes. */
 const lambdaAttempts = 4
 
+/** Milliseconds that a function keeps of its time, for a try under way and for its last words. */
+export const lambdaReserveMilliseconds = 10_000
+
 /**
  * Stores the messages of one Lambda event as the worker stores a batch: tokens, originals and delivery records in one
  * transaction, what is not an event into quarantine, and each message once however often Lambda delivers it. Lambda settles.
  *
+ * @param options.remainingMilliseconds until Lambda ends the function: a store that is away is waited for meanwhile, because each
+ *   event that fails spends a receive of all of its messages
  * @returns ids of the messages that have no effect: those that the store refuses even alone and, of a FIFO queue, those
  *   behind them in their group
- * @throws TokenvaultError `store_unavailable`, or what the tokenizer throws. Lambda then deletes none of the
- *   messages; those that took effect all the same come again and change nothing. It also counts an error and
- *   asks less often, which is right while a store is away.
+ * @throws TokenvaultError `store_unavailable`, `store_misconfigured` (at the first try), or what the tokenizer throws. Lambda then
+ *   deletes none of the messages; those that took effect all the same come again and change nothing. It counts an error of the
+ *   function, so that a fault of the environment does not look like one of the messages.
  */
 export async function processLambdaBatch(
   batch: readonly ReceivedMessage[],
   {
     tokenizeMessages,
     store,
+    remainingMilliseconds,
     ...telling
-  }: TellContext & { readonly tokenizeMessages: TokenizeMessages; readonly store: IngestStore },
+  }: TellContext & {
+    readonly tokenizeMessages: TokenizeMessages
+    readonly store: IngestStore
+    readonly remainingMilliseconds?: number | undefined
+  },
 ): Promise<string[]> {
   const startedAtMs = performance.now()
-  const run = startRun(lambdaAttempts)
+  const patientUntilMs = startedAtMs + (remainingMilliseconds ?? 0) - lambdaReserveMilliseconds
+  const run = startRun(lambdaAttempts, { patientUntilMs })
+  if (batch.length > 0) telling.observe?.(describeReceived(batch))
   // Lambda hides the messages while the function runs (its visibility timeout must be longer than the function's), and
   // tells us nothing of when that ends. As far as we are concerned, it does not.
   const inFlight = { anyHidden: () => true }

@@ -41,7 +41,7 @@ interface TokenizeContext {
 interface CommitContext {
   readonly store: IngestStore
   readonly inFlight: Pick<MessagesInFlight, 'anyHidden'>
-  readonly run: Pick<Run, 'stop' | 'maxAttempts' | 'fail'>
+  readonly run: Pick<Run, 'stop' | 'maxAttempts' | 'patientUntilMs' | 'fail'>
   readonly log: Log
   readonly observe?: Observe | undefined
 }
@@ -185,7 +185,8 @@ async function commit(
       log.warn({ event: 'batch_not_stored', messages: messages.length, attempt, retryInMs, err: error })
       // Who waits for a store that is away also waits for an operator; a run of few attempts need not make them.
       const isHopeless = error.code === 'store_misconfigured' && run.maxAttempts !== Number.POSITIVE_INFINITY
-      if (isHopeless || attempt >= run.maxAttempts) run.fail(error)
+      const isPatient = performance.now() + retryInMs < (run.patientUntilMs ?? 0)
+      if (isHopeless || (attempt >= run.maxAttempts && !isPatient)) run.fail(error)
       // Once all are visible to others again there is nothing left to be patient for.
       if (run.stop.aborted || !inFlight.anyHidden(messages, performance.now())) return undefined
       await pause(retryInMs, run.stop)

@@ -19,6 +19,9 @@ const units = {
   messages_failed: 'Count',
   messages_unstorable: 'Count',
   store_failures: 'Count',
+  /** Of these: those that time mends, and those that only an operator mends. No message is to blame for either. */
+  store_unavailable: 'Count',
+  store_misconfigured: 'Count',
   /** The event failed as a whole. */
   batch_failures: 'Count',
   batch_duration_seconds: 'Seconds',
@@ -34,10 +37,14 @@ const units = {
 export function createMetricLine(functionName: string): MetricLine {
   const values = Object.fromEntries(Object.keys(units).map(name => [name, 0])) as Record<keyof typeof units, number>
   const observe = (event: IngestEvent) => {
-    if (event.kind === 'store_failed') values.store_failures++
+    if (event.kind === 'received') values.messages_received += event.messages
+    if (event.kind === 'store_failed') {
+      values.store_failures++
+      if (event.code === 'store_unavailable') values.store_unavailable++
+      if (event.code === 'store_misconfigured') values.store_misconfigured++
+    }
     if (event.kind === 'batch_failed') values.batch_failures++
     if (event.kind !== 'batch') return
-    values.messages_received += event.messages
     values.rows_stored += event.rows
     values.duplicates += event.duplicates
     values.messages_failed += event.released

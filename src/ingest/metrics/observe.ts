@@ -1,12 +1,12 @@
 import { repeat } from '../../concurrency/waiting.ts'
 import type { ErrorCode } from '../../errors.ts'
 import type { Log } from '../../log.ts'
-import type { MessageQueue } from '../ports.ts'
+import type { MessageQueue, ReceivedMessage } from '../ports.ts'
 import type { Tally } from './tally.ts'
 
 /** What a worker reports while it works: counts, codes and durations, and nothing from a message. */
 export type IngestEvent =
-  /** A receive found messages. */
+  /** A receive found messages, or Lambda handed some over. */
   | { readonly kind: 'received'; readonly messages: number; readonly oldestSentAtMs: number }
   /** A long poll ended without any. */
   | { readonly kind: 'received_none' }
@@ -36,8 +36,10 @@ export type IngestEvent =
       readonly kind: 'redriven'
       /** Those that left the quarantine. */
       readonly entries: number
-      /** Entries that are still not events. */
+      /** Entries that are still not events, or cannot be stored. */
       readonly returned: number
+      /** Of those: entries that the store refuses even alone. */
+      readonly unstorable: number
     })
   /** A redrive changed nothing; it is tried again, with fewer entries or later, or the run ends. */
   | { readonly kind: 'redrive_failed'; readonly code: ErrorCode }
@@ -48,6 +50,12 @@ export type QueueOperation = 'receive' | 'extend' | 'settle' | 'depth'
 
 /** Takes what a worker tells. Called on the hot path: it must be quick, and must not throw. */
 export type Observe = (event: IngestEvent) => void
+
+/** What tells that messages arrived. @param messages one or more */
+export function describeReceived(messages: readonly Pick<ReceivedMessage, 'sentAtMs'>[]): IngestEvent {
+  const oldestSentAtMs = messages.reduce((oldest, { sentAtMs }) => Math.min(oldest, sentAtMs), Number.POSITIVE_INFINITY)
+  return { kind: 'received', messages: messages.length, oldestSentAtMs }
+}
 
 const millisecondsBetweenLooks = 15_000
 

@@ -64,7 +64,10 @@ function registerSeries(registry: Registry, fields: readonly EventField[]) {
     returned: counter('redrives_returned_total', 'Quarantined entries that were tried again and are still no event'),
     released: counter('messages_released_total', 'Deliveries given back to the queue without effect'),
     undeleted: counter('delete_failures_total', 'Messages that took effect and could not be deleted; they come again'),
-    unstorable: counter('messages_unstorable_total', 'Messages that the store refuses even alone'),
+    unstorable: counter(
+      'messages_unstorable_total',
+      'Messages, or redriven entries, that the store refuses even alone',
+    ),
     batchFailures: counter('batch_failures_total', 'Batches ended by a fault of tokenvault'),
     queueFailures: labelled('queue_failures_total', 'Failed calls to the queue', 'operation', operations),
     storeFailures: labelled('store_failures_total', 'Commits that failed, by error code', 'code', storeCodes),
@@ -147,6 +150,7 @@ function createObserve(series: ReturnType<typeof registerSeries>): Observe {
         series.redriven.inc(event.entries)
         count(event)
         series.returned.inc(event.returned)
+        series.unstorable.inc(event.unstorable)
         break
       case 'redrive_failed':
         series.redriveFailures.inc({ code: event.code })

@@ -37,6 +37,9 @@ export interface Redriver {
   run(signal: AbortSignal): Promise<RedriveTotals>
 }
 
+/** The reason of an entry that the store refuses even alone. */
+const unstorable = 'row_invalid'
+
 /** Entries a transaction, at most. */
 const maxEntries = 200
 
@@ -117,7 +120,7 @@ function decide(
   const messages = new Map(tokenizeMessages(readable).map(message => [message.messageId, message]))
   return entries.map(({ id, messageId, sentOn }): RedriveOutcome => {
     const message = messages.get(id)
-    if (message === undefined) return { id, reason: refused.has(id) ? 'row_invalid' : 'seal_invalid' }
+    if (message === undefined) return { id, reason: refused.has(id) ? unstorable : 'seal_invalid' }
     const [rejected, ...others] = message.quarantined
     // None of it is an event: it stays what it is, and keeps its seal.
     if (message.rows.length === 0 && rejected !== undefined && others.length === 0)
@@ -144,7 +147,8 @@ function count(outcomes: readonly RedriveOutcome[], totals: Counts, { log, obser
   totals.quarantined += sumOf(reasons)
   totals.placeholders += sumOf(placeholders)
   totals.returned += returned
-  observe?.({ kind: 'redriven', entries, rows, returned, reasons, placeholders })
+  const refused = outcomes.filter(outcome => 'reason' in outcome && outcome.reason === unstorable).length
+  observe?.({ kind: 'redriven', entries, rows, returned, unstorable: refused, reasons, placeholders })
   log.info({ event: 'redriven', count: entries, rows, quarantined: returned })
   logTally(tally, log)
 }

@@ -6,7 +6,7 @@ import { MessagesInFlight, startHeartbeat } from '../batch/in-flight.ts'
 import { type BatchCounts, processBatch } from '../batch/process-batch.ts'
 import { type Run, startRun } from '../batch/run.ts'
 import type { TokenizeMessages } from '../batch/tokenize-messages.ts'
-import type { Observe } from '../metrics/observe.ts'
+import { describeReceived, type Observe } from '../metrics/observe.ts'
 import type { IngestStore, MessageQueue, ReceivedMessage } from '../ports.ts'
 import type { Redriver, RedriveTotals } from '../redrive/quarantine.ts'
 import { type Batcher, createBatcher } from './batcher.ts'
@@ -87,7 +87,7 @@ export function createWorker(options: WorkerOptions): Worker {
 
 async function runWorker(options: WorkerOptions, drain: boolean, signal: AbortSignal): Promise<WorkerTotals> {
   const { queue, tokenizeMessages, store, log, visibilityTimeoutSeconds, observe } = options
-  const run = startRun(drain ? drainAttempts : Number.POSITIVE_INFINITY, signal)
+  const run = startRun(drain ? drainAttempts : Number.POSITIVE_INFINITY, { signal })
   const totals: Counts<WorkerTotals> = { ...noTotals }
   const inFlight = new MessagesInFlight(visibilityTimeoutSeconds)
   const heartbeat = startHeartbeat({ queue, inFlight, visibilityTimeoutSeconds, log, observe })
@@ -171,7 +171,7 @@ async function runReceiver(options: ReceiverOptions): Promise<void> {
     try {
       const messages = await queue.receive({ waitSeconds, visibilityTimeoutSeconds, signal: options.endPoll })
       if (messages.length > 0) {
-        observe?.({ kind: 'received', messages: messages.length, oldestSentAtMs: oldestSentAtMs(messages) })
+        observe?.(describeReceived(messages))
         options.onMessages(messages)
       } else if (!stop.aborted) {
         observe?.({ kind: 'received_none' })
@@ -189,10 +189,6 @@ async function runReceiver(options: ReceiverOptions): Promise<void> {
       await pause(retryInMs, stop)
     }
   }
-}
-
-function oldestSentAtMs(messages: readonly ReceivedMessage[]): number {
-  return messages.reduce((oldest, { sentAtMs }) => Math.min(oldest, sentAtMs), Number.POSITIVE_INFINITY)
 }
 
 /** The totals of a run that has done nothing. */

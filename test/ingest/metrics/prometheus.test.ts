@@ -84,6 +84,7 @@ t.test('redrives are counted: what left the quarantine, what came back, what fai
     entries: 3,
     rows: 4,
     returned: 2,
+    unstorable: 1,
     reasons: new Map([['ip_invalid', 1]]),
     placeholders: new Map([['device_id', 5]]),
   })
@@ -92,6 +93,7 @@ t.test('redrives are counted: what left the quarantine, what came back, what fai
   t.equal(value('redriven_total'), 3)
   t.equal(value('rows_stored_total'), 4)
   t.equal(value('redrives_returned_total'), 2)
+  t.equal(value('messages_unstorable_total'), 1)
   t.equal(value('quarantined_total{reason="ip_invalid"}'), 1)
   t.equal(value('placeholders_total{field="device_id"}'), 5)
   t.equal(value('redrive_failures_total{code="store_refused"}'), 1)
@@ -101,7 +103,16 @@ t.test('redrives are counted: what left the quarantine, what came back, what fai
 t.test(
   'failures that have not happened yet are there as zero, so that the first one is seen as an increase',
   async t => {
-    const { value } = await readMetrics(createIngestMetrics(fields))
+    const optional = { name: 'email', required: false }
+    const { value } = await readMetrics(createIngestMetrics([...fields, optional]))
+    for (const reason of [
+      'json_invalid', 'array_empty', 'layers_too_many', 'payload_in_s3', 'rejects_many', 'event_not_object', 'name_repeated',
+      'value_is_token', 'user_id_missing', 'user_id_invalid', 'user_id_too_long', 'ip_missing', 'ip_invalid', 'ip_too_long',
+      'device_id_missing', 'device_id_invalid', 'device_id_too_long', 'email_invalid', 'email_too_long',
+    ]) // biome-ignore format: one list
+      t.equal(value(`quarantined_total{reason="${reason}"}`), 0, reason)
+    t.equal(value('quarantined_total{reason="email_missing"}'), undefined, 'an optional field is never missing')
+    for (const { name } of [...fields, optional]) t.equal(value(`placeholders_total{field="${name}"}`), 0, name)
     for (const operation of ['receive', 'extend', 'settle', 'depth'])
       t.equal(value(`queue_failures_total{operation="${operation}"}`), 0)
     t.equal(value('store_failures_total{code="store_unavailable"}'), 0)

@@ -31,6 +31,13 @@ const settings = {
   cluster_name: 'tokenvault',
 }
 
+/** What a test needs of a server besides, or instead of, what everybody gets. */
+export interface ServerChanges {
+  /** Of postgresql.conf. */
+  readonly settings?: Readonly<Record<string, string>>
+  readonly environment?: Readonly<Record<string, string>>
+}
+
 /**
  * Starts the server of a cluster in a session of its own, where a terminal's Ctrl-C does not reach it.
  *
@@ -44,17 +51,19 @@ export async function launch(options: {
   readonly isDurable: boolean
   readonly logFile: number
   readonly log: Log | undefined
+  readonly changes: ServerChanges
 }): Promise<(() => Promise<void>) | undefined> {
   const { cluster, binaries, log } = options
   const values = {
     ...settings,
     port: String(options.port),
     ...(options.isDurable ? {} : { fsync: 'off', full_page_writes: 'off' }),
+    ...options.changes.settings,
   }
   const args = Object.entries(values).flatMap(([name, value]) => ['-c', `${name}=${value}`])
   const server = spawn(binaries.postgres, ['-D', dataDirectoryArgument(cluster), ...args], {
     cwd: cluster,
-    env: childEnvironment,
+    env: { ...childEnvironment, ...options.changes.environment },
     stdio: ['ignore', options.logFile, options.logFile],
     detached: true,
     windowsHide: true,
@@ -96,7 +105,8 @@ export async function launch(options: {
 
 function isReady(cluster: string, server: ChildProcess): boolean {
   const { pid, status } = readPidFile(cluster)
-  return pid === server.pid && status === 'ready'
+  // A standby serves, too, and never says that it is ready.
+  return pid === server.pid && (status === 'ready' || status === 'standby')
 }
 
 /** Fast shutdown: sessions are ended, committed work is kept. */

@@ -5,7 +5,7 @@ import type { Log } from '../log.ts'
 import { findFreePort, isPortFree } from './free-port.ts'
 import { preparePostgres } from './postgres-binaries.ts'
 import { adminRole, createCluster, hasCluster, postgresUser } from './postgres-cluster.ts'
-import { launch } from './postgres-process.ts'
+import { launch, type ServerChanges } from './postgres-process.ts'
 import { removeHalfMade, stopSurvivors } from './postgres-survivors.ts'
 import { readOrCreatePassword } from './secret-file.ts'
 
@@ -26,6 +26,7 @@ export interface EmbeddedPostgres {
  * @param options.dataDir a directory that the caller has locked (`openDataDir`)
  * @param options.port 0 picks a free one
  * @param options.isDurable false gives up fsync, for tests
+ * @param options.changes for tests, too
  * @throws TokenvaultError `port_unavailable`; `embedded_failed`
  */
 export async function startPostgres(options: {
@@ -33,8 +34,9 @@ export async function startPostgres(options: {
   readonly port: number
   readonly log?: Log
   readonly isDurable?: boolean
+  readonly changes?: ServerChanges
 }): Promise<EmbeddedPostgres> {
-  const { dataDir, isDurable = true } = options
+  const { dataDir, isDurable = true, changes = {} } = options
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   const cluster = join(dataDir, 'postgres')
   const runAs = postgresUser(cluster)
@@ -56,7 +58,7 @@ export async function startPostgres(options: {
     for (let attempt = 1; ; attempt++) {
       const port = options.port === 0 ? await findFreePort() : options.port
       if (!(await isPortFree(port))) throw portUnavailable(port)
-      const stop = await launch({ cluster, binaries, runAs, port, isDurable, logFile, log: options.log })
+      const stop = await launch({ cluster, binaries, runAs, port, isDurable, logFile, log: options.log, changes })
       if (stop !== undefined) {
         return { port, adminUrl: `postgresql://${adminRole}:${password}@127.0.0.1:${port}/postgres`, stop }
       }

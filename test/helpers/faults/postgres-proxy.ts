@@ -22,19 +22,22 @@ export interface PostgresProxy {
  * Stands between a client and a Postgres and knows as much of the protocol (PostgreSQL 18, 54.7) as it takes to see a
  * COMMIT and its answer.
  *
+ * @param target port of the server, or what says for each new connection where it leads; undefined refuses it
  * @param commitAsked decides about each COMMIT
  * @param beforeCut awaited at the moment of a cut, before the client sees anything of it
  */
 export async function startPostgresProxy(
   t: Pick<Test, 'teardown'>,
-  targetPort: number,
-  commitAsked: () => CommitFate,
+  target: number | (() => number | undefined),
+  commitAsked: () => CommitFate = () => 'pass',
   beforeCut: () => Promise<void> = async () => {},
 ): Promise<PostgresProxy> {
   const sockets = new Set<Socket>()
 
   const serve = (client: Socket) => {
-    const server = connect(targetPort, '127.0.0.1')
+    const port = typeof target === 'number' ? target : target()
+    if (port === undefined) return reset(client)
+    const server = connect(port, '127.0.0.1')
     const both = [client, server]
     for (const socket of both) {
       sockets.add(socket.setNoDelay(true))

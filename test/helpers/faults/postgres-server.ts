@@ -1,9 +1,10 @@
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { startPostgres } from '../../../src/embedded/postgres.ts'
+import type { ServerChanges } from '../../../src/embedded/postgres-process.ts'
 import { readPidFile } from '../../../src/embedded/postgres-survivors.ts'
 import { runCommand } from '../cli/cli.ts'
 import { temporaryDirectory } from '../embedded/embedded-directory.ts'
@@ -13,6 +14,7 @@ import type { FaultDatabase } from './world.ts'
 /** A Postgres of the test's own, with fsync, that can be killed and started again on its port. */
 export interface PostgresServer {
   readonly database: FaultDatabase
+  readonly port: number
   /** SIGKILL to the server and everything it started, at once. */
   kill(): void
   /** After a kill: recovery from the write-ahead log. */
@@ -21,42 +23,77 @@ export interface PostgresServer {
   recoveries(): number
 }
 
-export async function startPostgresServer(t: Test): Promise<PostgresServer> {
+const roles = ['tokenvault_worker', 'tokenvault_auditor', 'tokenvault_api'] as const
+
+/** A migrated cluster that does not run, to start servers from copies of it. */
+export async function makeMigrated(t: Pick<Test, 'teardown'>): Promise<string> {
   const dataDir = temporaryDirectory(t)
-  const start = (port: number) => startPostgres({ dataDir, port })
+  const running = await startPostgres({ dataDir, port: 0 })
+  try {
+    await migrateServer(t, dataDir, running.adminUrl)
+  } finally {
+    await running.stop()
+  }
+  return dataDir
+}
+
+/** @param options.copyOf what makeMigrated made; a new cluster is made and migrated without it */
+export async function startPostgresServer(
+  t: Pick<Test, 'teardown'>,
+  options: { readonly changes?: ServerChanges; readonly copyOf?: string } = {},
+): Promise<PostgresServer> {
+  const { changes = {}, copyOf } = options
+  const dataDir = temporaryDirectory(t)
+  if (copyOf !== undefined) copyCluster(copyOf, dataDir)
+  const start = (port: number) => startPostgres({ dataDir, port, changes })
   let running = await start(0)
   const { port, adminUrl } = running
   t.teardown(() => running.stop())
-
-  const password = randomBytes(16).toString('hex')
-  const passwords = join(dataDir, 'passwords')
-  await mkdir(passwords)
-  const roles = ['tokenvault_worker', 'tokenvault_auditor'] as const
-  for (const role of roles) writeFileSync(join(passwords, role), password)
-  const kekFile = join(dataDir, 'kek')
-  writeFileSync(kekFile, randomBytes(32), { mode: 0o600 })
-  const environment = { DATABASE_URL: adminUrl, KEK_FILE: kekFile, ROLE_PASSWORDS_DIR: passwords }
-  const { code, stderr } = await runCommand(t, ['migrate'], environment)
-  if (code !== 0) throw new Error(stderr)
-
+  if (copyOf === undefined) await migrateServer(t, dataDir, adminUrl)
+  const password = (role: string) => readFileSync(join(dataDir, 'passwords', role), 'utf8')
   return {
-    database: { adminUrl, kekFile, urlFor: role => withLogin(adminUrl, role, password) },
-    kill() {
-      const { pid } = readPidFile(join(dataDir, 'postgres'))
-      if (pid === undefined) throw new Error('Postgres does not run')
-      for (const victim of [pid, ...childrenOf(pid)]) {
-        try {
-          process.kill(victim, 'SIGKILL')
-        } catch {
-          // A session that ended in the meantime.
-        }
-      }
+    database: {
+      adminUrl,
+      kekFile: join(dataDir, 'kek'),
+      urlFor: role => withLogin(adminUrl, role, password(role)),
     },
+    port,
+    kill: () => killPostgres(dataDir),
     async restart() {
       running = await start(port)
     },
     recoveries: () =>
       readFileSync(join(dataDir, 'postgres.log'), 'utf8').match(/was not properly shut down/g)?.length ?? 0,
+  }
+}
+
+/** With its owner, whom Postgres runs as. */
+export function copyCluster(from: string, to: string): void {
+  const { status, stderr } = spawnSync('cp', ['-a', `${from}/.`, to], { encoding: 'utf8' })
+  if (status !== 0) throw new Error(stderr)
+}
+
+async function migrateServer(t: Pick<Test, 'teardown'>, dataDir: string, adminUrl: string): Promise<void> {
+  const passwords = join(dataDir, 'passwords')
+  mkdirSync(passwords)
+  for (const role of roles) writeFileSync(join(passwords, role), randomBytes(16).toString('hex'))
+  const kekFile = join(dataDir, 'kek')
+  writeFileSync(kekFile, randomBytes(32), { mode: 0o600 })
+  const environment = { DATABASE_URL: adminUrl, KEK_FILE: kekFile, ROLE_PASSWORDS_DIR: passwords }
+  const { code, stderr } = await runCommand(t as Test, ['migrate'], environment)
+  if (code !== 0) throw new Error(stderr)
+}
+
+/** SIGKILL to the server of a data directory and everything it started, at once. */
+function killPostgres(dataDir: string): void {
+  const { pid } = readPidFile(join(dataDir, 'postgres'))
+  if (pid === undefined) throw new Error('Postgres does not run')
+  for (const victim of [pid, ...childrenOf(pid)]) {
+    try {
+      process.kill(victim, 'SIGKILL')
+    } catch {
+      // A session that ended in the meantime.
+    }
   }
 }
 

@@ -282,8 +282,8 @@ export const errorCatalogue = {
     remedy: 'Remove or correct the items that are listed, or leave atomic out.',
   },
   property_unknown: {
-    meaning: 'The body has a property that the operation does not know.',
-    remedy: 'Remove the property. Unknown properties are never ignored.',
+    meaning: 'The request has a property that the operation does not know.',
+    remedy: 'Correct its name or remove it. Unknown properties are never ignored.',
   },
   request_invalid: {
     meaning: 'The request does not match the operation’s schema.',

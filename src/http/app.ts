@@ -64,7 +64,8 @@ export async function createApp(options: AppOptions): Promise<App> {
     // fastify logs URLs and error messages, both of which can hold a value; the plugin requestLog logs instead.
     logger: false,
     genReqId: () => randomUUID(),
-    trustProxy: options.trustProxy === undefined ? false : [...options.trustProxy],
+    // X-Forwarded-* are believed for one thing, the rate limit: client-address.ts.
+    trustProxy: false,
     // A URL that does not decode is refused before any hook runs.
     frameworkErrors: (error, request, reply) => {
       reply.headers(fixedHeaders)
@@ -79,7 +80,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   await app.register(problems)
   await app.register(replyHeaders)
   await app.register(overload, { maxEventLoopDelayMilliseconds: options.maxEventLoopDelayMilliseconds })
-  await app.register(rateLimiting, { perMinute: options.rateLimitPerMinute })
+  await app.register(rateLimiting, { perMinute: options.rateLimitPerMinute, trusted: options.trustProxy ?? [] })
   await app.register(requestForm)
   await app.register(unknownRoutes)
   await app.register(jsonBody, { maxBytesInFlight: options.maxBodyBytes ?? usualBodyBytes })

@@ -4,7 +4,8 @@ import { maxPageSize } from '../vault/admission/open-action.ts'
 /** Entries of a page where the caller names no `limit`. */
 export const usualPageSize = 100
 
-const limitText = '^([1-9][0-9]{0,2}|1000)$'
+// The largest page is a power of ten: every number of fewer digits is smaller.
+const limitText = `^([1-9][0-9]{0,${String(maxPageSize).length - 2}}|${maxPageSize})$`
 
 /**
  * The query parameter `limit`. A query is text, and nothing coerces it.

@@ -19,7 +19,7 @@ export const problems = fp(async app => {
 
 /** Sends the problem that names the error, and leaves the error at the request for the log. */
 export function sendProblem(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): void {
-  const failure = nameError(error)
+  const failure = nameError(error, request.routeOptions.schema)
   const problem = describeProblem(failure, request.id)
   request.failure = failure
   // RFC 9110 section 11.6.1; it says the same whatever was wrong with the token.

@@ -2,6 +2,7 @@ import rateLimit from '@fastify/rate-limit'
 import underPressure from '@fastify/under-pressure'
 import fp from 'fastify-plugin'
 import { TokenvaultError } from '../../errors.ts'
+import { clientKey, trustNetworks } from './client-address.ts'
 
 const usualDelayMilliseconds = 1000
 
@@ -36,12 +37,18 @@ export const overload = fp<OverloadOptions>(async (app, options) => {
  * Limits requests a minute for one client address (an IPv6 /64 counts as one). It is a hook of the whole app and
  * not of each route, so that it runs before authentication and also bounds guesses at unknown paths.
  */
-export const rateLimiting = fp<{ perMinute: number }>(async (app, { perMinute }) => {
-  await app.register(rateLimit, {
-    global: false,
-    max: perMinute,
-    timeWindow: '1 minute',
-    errorResponseBuilder: () => new TokenvaultError('rate_limited'),
-  })
-  app.addHook('onRequest', app.rateLimit())
-})
+export const rateLimiting = fp<{ perMinute: number; trusted: readonly string[] }>(
+  async (app, { perMinute, trusted }) => {
+    const isTrusted = trustNetworks(trusted)
+    await app.register(rateLimit, {
+      global: false,
+      max: perMinute,
+      timeWindow: '1 minute',
+      keyGenerator: ({ raw: { socket, headers } }) =>
+        // Node joins the lines of this header.
+        clientKey(socket.remoteAddress ?? '', String(headers['x-forwarded-for'] ?? ''), isTrusted),
+      errorResponseBuilder: () => new TokenvaultError('rate_limited'),
+    })
+    app.addHook('onRequest', app.rateLimit())
+  },
+)

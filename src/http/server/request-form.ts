@@ -40,7 +40,7 @@ function checkTarget({ url = '', method }: IncomingMessage): void {
   if (url === '*' && method === 'OPTIONS') return
   if (!target.test(url))
     throw malformed(
-      'the request target must be a path, with the characters of RFC 3986 and without percent-encoding, and a query',
+      'the request target takes a path, with the characters of RFC 3986 and without percent-encoding, and a query',
     )
   if (removableSegment.test(url)) throw malformed('the path holds an empty segment, . or ..')
 }
@@ -50,17 +50,17 @@ function checkHost(message: IncomingMessage): void {
   // RFC 9112 section 3.2: only HTTP/1.0 does without.
   if (value === undefined && message.httpVersion === '1.0') return
   if (value === undefined) throw malformed('the header host is missing')
-  if (!host.test(value)) throw malformed('the header host must be a name or an address, and perhaps a port')
+  if (!host.test(value)) throw malformed('the header host takes a name or an address, and perhaps a port')
 }
 
 /** RFC 9112 sections 6.1 and 6.3. Node's parser refuses chunks together with a length, and two lengths. */
 function checkFraming(message: IncomingMessage): void {
-  if (!/^1\.[01]$/.test(message.httpVersion)) throw malformed('the version of HTTP must be 1.1 or 1.0')
+  if (!/^1\.[01]$/.test(message.httpVersion)) throw malformed('the version of HTTP is neither 1.1 nor 1.0')
   const [encoding] = valuesOf(message, 'transfer-encoding')
   if (encoding === undefined) return
   if (message.httpVersion === '1.0') throw malformed('HTTP/1.0 has no transfer-encoding')
   // Node reads the chunks and leaves the encoding before them as it is.
-  if (encoding.trim().toLowerCase() !== 'chunked') throw malformed('transfer-encoding must be chunked')
+  if (encoding.trim().toLowerCase() !== 'chunked') throw malformed('the only transfer-encoding is chunked')
 }
 
 function checkContent(message: IncomingMessage): void {
@@ -72,7 +72,7 @@ function checkContent(message: IncomingMessage): void {
   const charsets = [...type.matchAll(charset)].map(([, , name]) => name!.toLowerCase())
   if (charsets.length > 1) throw new TokenvaultError('content_type_unsupported', 'charset stands twice')
   if (charsets.some(name => !/^utf-?8$/.test(name)))
-    throw new TokenvaultError('content_type_unsupported', 'charset must be utf-8, or be left out')
+    throw new TokenvaultError('content_type_unsupported', 'the only charset is utf-8')
 }
 
 /** Whether the message says that a body follows, if only an empty one in chunks. */

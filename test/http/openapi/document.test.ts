@@ -90,6 +90,9 @@ t.test('the document and its page are public, and the page brings everything it 
     t.equal(asset.headers.get('etag'), null, path)
     t.ok((await asset.arrayBuffer()).byteLength > 0, path)
   }
+  const root = await fetch(`${origin}/?x=1`, { redirect: 'manual' })
+  t.match({ status: root.status, location: root.headers.get('location') }, { status: 302, location: 'docs' })
+  t.equal((await fetch(`${origin}/`)).url, `${origin}/docs`, 'the root leads to the page')
   t.equal((await fetch(`${origin}/docs/static/../../package.json`)).status, 404)
   t.equal((await fetch(`${origin}/docs/static/%2e%2e%2fpackage.json`)).status, 400)
 })

@@ -181,6 +181,7 @@ const shapes: Record<string, readonly [Shape, Expected]> = {
   'HEAD where GET is': [call('HEAD', '/healthz'), ok],
   'POST of the document': [post('/openapi.json'), wrongMethod],
   'POST of the page': [post('/docs'), wrongMethod],
+  'POST of the root': [post('/'), wrongMethod],
   'POST of a file of the page': [post('/docs/static/index.html'), wrongMethod],
   'a method that is none': [call('BREW', '/healthz'), malformed],
   'a method in small letters': [call('get', '/healthz'), malformed],

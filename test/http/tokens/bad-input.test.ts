@@ -206,6 +206,74 @@ t.test('bad input has a code of its own', async t => {
     ).json()) as { detail: string }
     t.equal(detail, '/values/1/field is not of type string')
   })
+  t.test('an unknown property is told by its place and the names that there are, never by its own', async t => {
+    const call = 'purpose, tokens, atomic, ticket, reveal, approvalId'
+    const item = (name: string) =>
+      tokenize({
+        values: [
+          { field: 'ip', value: 'x' },
+          { field: 'ip', value: 'x', [name]: canary },
+        ],
+      })
+    const details: [path: string, body: object, detail: string][] = [
+      ['/v1/detokenize', detokenize({ [canary]: 1 }), `the body has an unknown property; allowed: ${call}`],
+      [
+        '/v1/detokenize',
+        detokenize({ tokns: [] }),
+        `the body has an unknown property (did you mean tokens?); allowed: ${call}`,
+      ],
+      [
+        '/v1/detokenize',
+        detokenize({ tokesn: [] }),
+        `the body has an unknown property (did you mean tokens?); allowed: ${call}`,
+      ],
+      [
+        '/v1/detokenize',
+        detokenize({ Ticket: 'A-1' }),
+        `the body has an unknown property (did you mean ticket?); allowed: ${call}`,
+      ],
+      [
+        '/v1/detokenize',
+        detokenize({ approval_id: 'x' }),
+        `the body has an unknown property (did you mean approvalId?); allowed: ${call}`,
+      ],
+      ['/v1/detokenize', detokenize({ '': 1 }), `the body has an unknown property; allowed: ${call}`],
+      [
+        '/v1/detokenize',
+        detokenize({ ['tokens'.repeat(10_000)]: 1 }),
+        `the body has an unknown property; allowed: ${call}`,
+      ],
+      ['/v1/tokenize', item(canary), '/values/1 has an unknown property; allowed: field, value'],
+      ['/v1/tokenize', item('vaule'), '/values/1 has an unknown property (did you mean value?); allowed: field, value'],
+      [
+        '/v1/quarantine/redrive',
+        { reasons: 'ip_invalid' },
+        'the body has an unknown property (did you mean reason?); allowed: reason, before',
+      ],
+      [
+        `/v1/approvals/2b0a4d0e-6f1c-4b9a-8d3e-5c6d7e8f9a0b/decision`,
+        { decision: 'approve', why: canary },
+        'the body has an unknown property; allowed: decision',
+      ],
+    ]
+    for (const [path, body, detail] of details) {
+      const problem = await checkProblem(t, await post(running, path, body), 'property_unknown')
+      t.equal(problem.detail, detail)
+    }
+    const get = async (path: string) => {
+      const headers = { authorization: `Bearer ${await signJwt(running.key)}` }
+      return (await checkProblem(t, await fetch(`${running.origin}${path}`, { headers }), 'property_unknown')).detail
+    }
+    t.equal(
+      await get(`/v1/quarantine?limits=${canary}`),
+      'the query has an unknown property (did you mean limit?); allowed: state, reason, limit, before',
+    )
+  })
+  t.test('a value that is none of a list is told the list', async t => {
+    const decision = { decision: canary }
+    const reply = await post(running, `/v1/approvals/2b0a4d0e-6f1c-4b9a-8d3e-5c6d7e8f9a0b/decision`, decision)
+    t.equal((await checkProblem(t, reply, 'request_invalid')).detail, '/decision takes one of: approve, refuse')
+  })
   t.test('odd spellings of application/json are still application/json', async t => {
     for (const type of [
       'Application/JSON',

@@ -32,7 +32,8 @@ export const ipV1 = {
   },
 }
 
-function expandIpv6(text: string): number[] {
+/** @param text an IPv6 address without a zone @returns its eight groups of 16 bits */
+export function expandIpv6(text: string): number[] {
   const [head = '', tail] = text.split('::')
   const left = parseGroups(head)
   if (tail === undefined) return left

@@ -65,6 +65,10 @@ export const errorCatalogue = {
     meaning: 'Another tokenvault process uses this data directory.',
     remedy: 'Stop that process, or choose another directory with --data-dir.',
   },
+  not_running: {
+    meaning: 'No tokenvault runs on this data directory.',
+    remedy: 'Start it with `npm start`, or name the directory on which it runs with --data-dir.',
+  },
   port_unavailable: {
     meaning: 'The requested port is in use.',
     remedy: 'Stop the program that uses it, or pass --port 0 to take free ports.',

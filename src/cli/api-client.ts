@@ -93,7 +93,8 @@ class ApiRefused extends TokenvaultError {
 
 /** What a caller may still take without a second person, in a sentence. */
 export function describeRemaining({ above, windowSeconds, left }: NonNullable<Problem['withoutApproval']>): string {
-  return `Without an approval, ${left} of ${above} values in ${windowSeconds / 3600} hours are left.`
+  const hours = windowSeconds / 3600
+  return `Without an approval, ${left} of ${above} values in ${hours} ${hours === 1 ? 'hour' : 'hours'} are left.`
 }
 
 function asSentence(text: string): string {

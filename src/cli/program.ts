@@ -20,6 +20,13 @@ const commands: readonly ListedCommand[] = [
     load: () => import('./commands/up.ts'),
   },
   {
+    name: 'status',
+    usage: options,
+    description:
+      'show what `tokenvault up` runs: URLs, rows, next steps; with --env as lines for a shell; exit code 1 for nothing',
+    load: () => import('./commands/status.ts'),
+  },
+  {
     name: 'key',
     description: 'make a key-encryption key',
     load: () => import('./commands/key.ts'),

@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs'
-import type { Config } from '../config/variables.ts'
 import { TokenvaultError } from '../errors.ts'
 import { type FieldSchema, loginFields } from '../vault/fields/fields.ts'
 import { parseFieldsFile } from '../vault/files/fields-file.ts'
@@ -9,7 +8,7 @@ import { parseFieldsFile } from '../vault/files/fields-file.ts'
  *
  * @throws TokenvaultError `config_invalid` with the lines that are wrong
  */
-export function readFields({ FIELDS_FILE: path }: Pick<Config<'worker'>, 'FIELDS_FILE'>): FieldSchema {
+export function readFields({ FIELDS_FILE: path }: { readonly FIELDS_FILE?: string | undefined }): FieldSchema {
   if (path === undefined) return loginFields
   let text: string
   try {

@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { repeat } from '../concurrency/waiting.ts'
-import type { Config } from '../config/variables.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { FieldSchema } from '../vault/fields/fields.ts'
@@ -22,7 +21,7 @@ export interface PolicyPlace {
 }
 
 /** The file of POLICY_FILE, or the one that tokenvault ships with. */
-export function policyPlace({ POLICY_FILE: path }: Pick<Config<'api'>, 'POLICY_FILE'>): PolicyPlace {
+export function policyPlace({ POLICY_FILE: path }: { readonly POLICY_FILE?: string | undefined }): PolicyPlace {
   return path === undefined ? shippedPolicy : { path, name: path }
 }
 

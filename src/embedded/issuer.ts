@@ -86,6 +86,23 @@ export async function signWithDataDir(dataDir: string, audience: string, claims:
   return sign(parseKey(kept), audience, claims)
 }
 
+/** Whether an issuer answers there with the key that is kept in the directory, which no other issuer has. */
+export async function publishesKeyOf(dataDir: string, jwksUrl: string): Promise<boolean> {
+  const kept = readIfThere(keyPath(dataDir))
+  if (kept === undefined) return false
+  const { kid } = parseKey(kept)
+  try {
+    const reply = await fetch(jwksUrl, { signal: AbortSignal.timeout(patienceMs) })
+    const { keys } = (await reply.json()) as { keys: readonly { kid?: unknown }[] }
+    return keys.some(key => key.kid === kid)
+  } catch {
+    // Nobody answers, or somebody else with another page.
+    return false
+  }
+}
+
+const patienceMs = 3_000
+
 type PrivateKey = JWK & { readonly kid: string }
 
 function keyPath(dataDir: string): string {

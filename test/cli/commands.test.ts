@@ -8,6 +8,7 @@ import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
 
 const commands = [
   'up',
+  'status',
   'key',
   'passwords',
   'migrate',
@@ -39,6 +40,8 @@ t.test('every command has help, on standard output, with exit code 0', async t =
 })
 
 const typistPolicy = join(t.testdir({ 'policy.yaml': 'version: 1\nroles: { typist: {} }\n' }), 'policy.yaml')
+const wrongPolicy = join(t.testdirName, 'wrong.yaml')
+writeFileSync(wrongPolicy, 'version: 1\nroles: { typist: { revel: {} } }\n')
 const { verifierKey: exampleKey } = createNoteSigner('tokenvault/test', new Uint8Array(32).fill(1))
 
 const mistakes: Record<string, { args: string[]; environment?: NodeJS.ProcessEnv; says: RegExp }> = {
@@ -49,6 +52,22 @@ const mistakes: Record<string, { args: string[]; environment?: NodeJS.ProcessEnv
   'a missing option': { args: ['jwt', '--sub', 'a'], says: /--role/ },
   'a count that is none': { args: ['sample', '--count', '-1'], says: /--count/ },
   '--json without --drain': { args: ['up', '--json'], says: /^tokenvault: usage: --json goes with --drain/ },
+  'a drain with metrics': {
+    args: ['up', '--drain', '--metrics', '0'],
+    says: /^tokenvault: usage: --metrics does not go with --drain/,
+  },
+  'a policy for up that is not there': {
+    args: ['up', '--policy', 'nowhere.yaml', '--data-dir', 'nowhere'],
+    says: /^tokenvault: usage: the file of --policy does not exist \(ENOENT\)\. .*\n$/,
+  },
+  'a policy for up that is wrong': {
+    args: ['up', '--policy', wrongPolicy, '--data-dir', 'nowhere'],
+    says: /^tokenvault: policy_invalid: policy line 2, column 20: .*\n$/,
+  },
+  'fields for up that are not there': {
+    args: ['up', '--fields', 'nowhere.yaml', '--data-dir', 'nowhere'],
+    says: /^tokenvault: usage: the file of --fields does not exist \(ENOENT\)\. .*\n$/,
+  },
   'an input that is not there': {
     args: ['up', '--drain', '--input', 'nowhere.json'],
     says: /^tokenvault: input_invalid: .*ENOENT/,

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { run } from '../../src/cli/program.ts'
 import { errorCatalogue } from '../../src/errors.ts'
 import { anchorsOf, fences, linksOf, pages, proseOf, readText, root } from '../helpers/docs/pages.ts'
+import { shippedPolicy } from '../helpers/vault/shipped-policy.ts'
 
 const manifest = JSON.parse(readText('package.json'))
 
@@ -172,6 +173,14 @@ t.test('no line that a page shows replaces a secret when it is pasted twice', as
 
 t.test('database URLs that pages show begin as every client takes them, SQLAlchemy too', async t => {
   for (const [page, text] of pages) if (page !== 'CHANGELOG.md') t.notMatch(text, /postgres:\/\//, page)
+})
+
+t.test('events that pages show were decided by the policy that ships', async t => {
+  const shown = [...pages].flatMap(([page, text]) =>
+    [...text.matchAll(/"policy":"([0-9a-f]{16})"/g)].map(([, digest]) => ({ page, digest })),
+  )
+  t.ok(shown.length > 0)
+  for (const { page, digest } of shown) t.equal(digest, shippedPolicy.digest, page)
 })
 
 t.test('every npm script that a page names exists', async t => {

@@ -16,10 +16,21 @@ export function configure(command: Command): void {
     )
     .option('--input <file>', 'send the events of this JSON array to the queue')
     .option('--no-sample', 'do not send sample events to a new vault')
+    .option('--policy <file>', 'policy of the API, as POLICY_FILE in production; the API follows its changes')
+    .option('--fields <file>', 'fields to tokenize, as FIELDS_FILE in production; missing columns are added')
+    .option(
+      '--metrics <port>',
+      'serve the metrics of the worker on this port; 0 takes a free one',
+      wholeNumber(0, 65_535),
+    )
+    .option('--processes <n>', 'run this many worker processes', wholeNumber(1, 64))
     .option('--drain', 'ingest until the queue is empty, then stop; starts no API and takes free ports')
     .option('--json', 'with --drain: print the summary as one JSON line')
     .action(async (options: UpOptions) => {
       if (options.json && !options.drain) throw new TokenvaultError('usage', '--json goes with --drain')
+      const alone = (['policy', 'metrics', 'processes'] as const).find(name => options[name] !== undefined)
+      if (options.drain && alone !== undefined)
+        throw new TokenvaultError('usage', `--${alone} does not go with --drain`)
       await (options.drain ? drainOnce(options) : serveUntilStopped(options))
     })
 }

@@ -60,12 +60,12 @@ async function runSeveral(
   const { config, log } = run
   const supervisor = createSupervisor({ ...run, processes, onTotals: run.onBatch })
   const { METRICS_HOST: host, METRICS_PORT: port } = config
-  const closeMetrics =
-    port === undefined ? () => {} : await serveMetrics({ host, port, read: () => supervisor.snapshots(), log })
+  const served =
+    port === undefined ? undefined : await serveMetrics({ host, port, read: () => supervisor.snapshots(), log })
   log.info({ event: 'supervisor_started', count: processes, pid: process.pid })
   try {
     return await supervisor.run()
   } finally {
-    closeMetrics()
+    served?.close()
   }
 }

@@ -1,6 +1,6 @@
 import { databaseUrl, type Environment, loadConfig } from '../../config/load.ts'
 import { createDatabase, type TokenvaultDatabase } from '../../store/postgres/database.ts'
-import { embeddedDatabaseUrl } from './state.ts'
+import { embeddedDatabaseUrl, fileVariables, readRunning } from './state.ts'
 
 /** Reading and comparing everything there is; tables and logs grow for years. */
 const statementTimeoutMilliseconds = 12 * 3600 * 1000
@@ -27,7 +27,10 @@ export async function withAuditorDatabase<T>(
   const { applicationName, dataDir } = source
   const isNamed = source.environment['DATABASE_URL'] || source.environment['DATABASE_URL_FILE']
   const embedded = isNamed ? undefined : embeddedDatabaseUrl(dataDir, 'tokenvault_auditor')
-  const environment = embedded === undefined ? source.environment : { DATABASE_URL: embedded }
+  const environment =
+    embedded === undefined
+      ? source.environment
+      : { ...fileVariables(readRunning(dataDir) ?? {}), DATABASE_URL: embedded }
   const url = databaseUrl(loadConfig('audit', environment))
   const database = createDatabase({ url, poolMax: 1, applicationName, statementTimeoutMilliseconds })
   try {

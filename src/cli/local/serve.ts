@@ -1,45 +1,52 @@
-import { composeApi } from '../../compose/api.ts'
-import { policyPlace, readPolicy } from '../../compose/policy.ts'
-import { composeQueue } from '../../compose/queue.ts'
-import { composeWorker } from '../../compose/worker.ts'
+import { type ComposedApi, composeApi } from '../../compose/api.ts'
 import { loadConfig } from '../../config/load.ts'
 import { listen } from '../../http/server/connections.ts'
-import type { WorkerTotals } from '../../ingest/worker/worker.ts'
-import type { Log } from '../../log.ts'
-import { readLogins } from '../../store/ingest.ts'
-import { createDatabase } from '../../store/postgres/database.ts'
-import type { UserLoginsTable } from '../../store/postgres/schema.ts'
-import { loginFields } from '../../vault/fields/fields.ts'
 import { stopped } from '../process/stop-signal.ts'
-import { formatWelcome } from '../terminal/welcome.ts'
-import { type EmbeddedStack, withPreferredPort } from './embedded-stack.ts'
+import { createStartProgress } from '../terminal/start-progress.ts'
+import { withPreferredPort } from './embedded-stack.ts'
 import { bodyOf, readInputBodies } from './input-events.ts'
 import { runThenClose } from './run-then-close.ts'
 import { sampleEvents } from './sample-events.ts'
-import { prepareEmbedded, startUp, type UpOptions } from './start-up.ts'
-import { developmentJwtLifetimeSeconds, writeRunning } from './state.ts'
+import { startIngest } from './start-ingest.ts'
+import { prepareEmbedded, readUpFiles, startUp, type UpOptions } from './start-up.ts'
+import { forgetRunning, writeRunning } from './state.ts'
+import { describeRunning, readRows } from './status.ts'
 
 const host = '127.0.0.1'
 const preferredApiPort = 3000
 const sampleCount = 24
-const rowsShown = 5
 /** Longest wait for the first rows before the welcome is printed without them. */
-const firstRowsMilliseconds = 5_000
+const firstRowsMilliseconds = 30_000
 
 /** Everything on this machine until Ctrl-C, for newcomers and for developers of other services. */
 export async function serveUntilStopped(options: UpOptions): Promise<void> {
   const inputBodies = options.input === undefined ? undefined : await readInputBodies(options.input)
-  const { stack, log, signal } = await startUp({
+  const upFiles = readUpFiles(options)
+  const { stderr, env } = process
+  const progress = createStartProgress(stderr.isTTY && env['TERM'] !== 'dumb', text => void stderr.write(text))
+  const started = await startUp({
     dataDir: options.dataDir,
     freePorts: options.port === 0,
-    environment: process.env,
+    environment: env,
+    files: upFiles.variables,
     terminal: process.stdout,
+    onReady: progress.done,
+  }).catch(error => {
+    progress.end()
+    throw error
   })
+  const { stack, log, signal } = started
+  const dataDir = stack.dataDir.path
   // Last started, first stopped: the worker settles its messages while queue and database are still there.
   await runThenClose(async closing => {
-    closing.push(() => stack.stop())
+    closing.push(
+      () => stack.stop(),
+      async () => progress.end(),
+    )
+    forgetRunning(dataDir)
     if (signal.aborted) return
-    await prepareEmbedded(stack)
+    await prepareEmbedded(stack, upFiles)
+    progress.done('migrations')
     if (signal.aborted) return
     const api = await composeApi(
       loadConfig('api', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_api') }),
@@ -47,95 +54,46 @@ export async function serveUntilStopped(options: UpOptions): Promise<void> {
       {},
     )
     closing.push(() => api.close())
-    const listenOn = (port: number) => listen(api.app, { host, port })
-    const port = await (options.port === undefined
-      ? withPreferredPort(preferredApiPort, listenOn)
-      : listenOn(options.port))
-    const apiUrl = `http://${host}:${port}`
+    const apiUrl = await listenOn(api, options.port)
+    progress.done('API')
     if (signal.aborted) return
 
-    const bodies = inputBodies ?? (options.sample && (await readRows(stack, 1)).length === 0 ? sampleBodies() : [])
-    const ingest = await startIngest(stack, log, bodies)
+    const isNew = (await readRows(stack.databaseUrl('tokenvault_analyst'), 1)).length === 0
+    const bodies = inputBodies ?? (options.sample && isNew ? sampleBodies() : [])
+    const ingest = await startIngest(started, bodies, options)
     closing.push(() => ingest.stop())
     await Promise.race([ingest.caughtUp, ingest.running, stopped(signal, firstRowsMilliseconds)])
+    progress.done('worker')
     if (signal.aborted) return
 
-    const databaseUrl = new URL(stack.adminUrl)
-    databaseUrl.username = databaseUrl.password = ''
-    writeRunning(stack.dataDir.path, {
+    const { policyFile, fieldsFile } = upFiles
+    const { sqs, issuer, plainUrl: databaseUrl } = stack
+    const { metricsUrl } = ingest
+    const running = {
       apiUrl,
-      queueUrl: stack.sqs.queueUrl,
-      databaseUrl: databaseUrl.href,
-      jwksUrl: stack.issuer.jwksUrl,
-    })
-    process.stdout.write(
-      formatWelcome({
-        apiUrl,
-        queueUrl: stack.sqs.queueUrl,
-        jwksUrl: stack.issuer.jwksUrl,
-        analystUrl: stack.databaseUrl('tokenvault_analyst'),
-        dataDir: options.dataDir,
-        rows: await readRows(stack, rowsShown),
-        jwts: await signJwts(stack),
-      }),
-    )
+      queueUrl: sqs.queueUrl,
+      databaseUrl,
+      jwksUrl: issuer.jwksUrl,
+      metricsUrl,
+      policyFile,
+      fieldsFile,
+    }
+    writeRunning(dataDir, running)
+    const welcome = await describeRunning(running, options.dataDir, upFiles, process.stdout)
+    progress.end()
+    process.stdout.write(welcome)
     await Promise.race([stopped(signal), ingest.running])
   })
 }
 
-interface Ingest {
-  /** Resolves when as many messages as were sent at the start have been received and stored. */
-  readonly caughtUp: Promise<void>
-  /** Rejects when the worker fails. */
-  readonly running: Promise<unknown>
-  stop(): Promise<void>
-}
-
-async function startIngest(stack: EmbeddedStack, log: Log, bodies: readonly string[]): Promise<Ingest> {
-  const config = loadConfig('worker', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_worker') })
-  const queue = await composeQueue(config, log, {})
-  await queue.send(bodies)
-  queue.close()
-  const { promise: caughtUp, resolve } = Promise.withResolvers<void>()
-  if (bodies.length === 0) resolve()
-  const onBatch = ({ stored, quarantined, duplicates }: WorkerTotals) => {
-    if (stored + quarantined + duplicates >= bodies.length) resolve()
-  }
-  const worker = await composeWorker(config, { log, environment: {}, onBatch })
-  const stopping = new AbortController()
-  const running = worker.run({ drain: false, signal: stopping.signal })
-  const stop = async () => {
-    stopping.abort()
-    try {
-      await running
-    } finally {
-      await worker.close()
-    }
-  }
-  return { caughtUp, running, stop }
+/** @returns the URL of the API */
+async function listenOn(api: ComposedApi, given: number | undefined): Promise<string> {
+  const launch = (port: number) => listen(api.app, { host, port })
+  const port = await (given === undefined ? withPreferredPort(preferredApiPort, launch) : launch(given))
+  return `http://${host}:${port}`
 }
 
 function sampleBodies(): string[] {
   // One message is not an event, so that the quarantine has something to show too.
   return [...sampleEvents(sampleCount, 1), { hello: 'no login event' }].map(bodyOf)
-}
-
-async function readRows(stack: EmbeddedStack, limit: number): Promise<UserLoginsTable[]> {
-  const url = stack.databaseUrl('tokenvault_analyst')
-  const database = createDatabase({ url, poolMax: 1, applicationName: 'tokenvault up' })
-  try {
-    return await readLogins(database, limit)
-  } finally {
-    await database.destroy()
-  }
-}
-
-async function signJwts(stack: EmbeddedStack): Promise<ReadonlyMap<string, string>> {
-  const lifetimeSeconds = developmentJwtLifetimeSeconds
-  // `up` takes no POLICY_FILE, as it takes no other variable.
-  const { roles } = readPolicy(policyPlace({}), loginFields)
-  const signed = [...roles.keys()].map(async role => {
-    return [role, await stack.issuer.sign({ subject: `dev-${role}`, roles: [role], lifetimeSeconds })] as const
-  })
-  return new Map(await Promise.all(signed))
 }

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Environment } from '../../config/load.ts'
 import type { LoginRole } from '../../store/setup/role-passwords.ts'
@@ -10,20 +10,24 @@ export const defaultDataDir = '.tokenvault'
 export const developmentAudience = 'tokenvault'
 export const developmentJwtLifetimeSeconds = 8 * 3600
 
-/** Where the servers of `tokenvault up` listen; without any secret. */
+/** What runs on a data directory: where the servers of `tokenvault up` listen, and its files; without any secret. */
 export interface Running {
   readonly apiUrl: string
   readonly queueUrl?: string
   /** Without a login. */
   readonly databaseUrl?: string
   readonly jwksUrl?: string
+  readonly metricsUrl?: string | undefined
+  /** Absolute paths of the files of --policy and --fields. */
+  readonly policyFile?: string | undefined
+  readonly fieldsFile?: string | undefined
 }
 
 export function writeRunning(dataDir: string, running: Running): void {
-  writeFileSync(join(dataDir, 'running.json'), `${JSON.stringify(running)}\n`, { mode: 0o600 })
+  writeWhole(join(dataDir, 'running.json'), `${JSON.stringify(running)}\n`)
 }
 
-/** @returns undefined where `tokenvault up` never ran on the directory */
+/** @returns undefined where `tokenvault up` never ran on the directory, and while it starts */
 export function readRunning(dataDir: string): Running | undefined {
   try {
     return JSON.parse(readFileSync(join(dataDir, 'running.json'), 'utf8'))
@@ -32,14 +36,39 @@ export function readRunning(dataDir: string): Running | undefined {
   }
 }
 
+/** For a start: what ran before says nothing about what runs now. */
+export function forgetRunning(dataDir: string): void {
+  rmSync(join(dataDir, 'running.json'), { force: true })
+}
+
+/** A file of mode 0600 that whoever reads it meanwhile sees whole. */
+export function writeWhole(path: string, text: string): void {
+  const temporary = `${path}.new`
+  rmSync(temporary, { force: true })
+  writeFileSync(temporary, text, { mode: 0o600, flag: 'wx' })
+  renameSync(temporary, path)
+}
+
 /** The database of the `tokenvault up` on the directory, with a role's login; undefined where none ever ran there. */
 export function embeddedDatabaseUrl(dataDir: string, role: LoginRole): string | undefined {
   const { databaseUrl } = readRunning(dataDir) ?? {}
-  if (databaseUrl === undefined) return undefined
+  return databaseUrl === undefined ? undefined : withLogin(databaseUrl, dataDir, role)
+}
+
+/** The URL with the login of a role, whose password the directory holds. */
+export function withLogin(databaseUrl: string, dataDir: string, role: LoginRole): string {
   const url = new URL(databaseUrl)
   url.username = role
   url.password = readFileSync(join(dataDir, 'passwords', role), 'utf8').trim()
   return url.href
+}
+
+/** The files of --policy and --fields, as every process takes them. */
+export function fileVariables({ policyFile, fieldsFile }: Pick<Running, 'policyFile' | 'fieldsFile'>): Environment {
+  return {
+    ...(policyFile === undefined ? {} : { POLICY_FILE: policyFile }),
+    ...(fieldsFile === undefined ? {} : { FIELDS_FILE: fieldsFile }),
+  }
 }
 
 /**
@@ -50,12 +79,13 @@ export function embeddedDatabaseUrl(dataDir: string, role: LoginRole): string | 
  */
 export function orEmbedded(environment: Environment, dataDir: string): Environment {
   if (environment['SQS_QUEUE_URL'] || environment['SQS_QUEUE_URL_FILE']) return environment
-  const { queueUrl } = readRunning(dataDir) ?? {}
+  const running = readRunning(dataDir)
   const databaseUrl = embeddedDatabaseUrl(dataDir, 'tokenvault_worker')
-  if (queueUrl === undefined || databaseUrl === undefined) return environment
+  if (running?.queueUrl === undefined || databaseUrl === undefined) return environment
   return {
-    SQS_QUEUE_URL: queueUrl,
-    AWS_ENDPOINT_URL_SQS: new URL(queueUrl).origin,
+    ...fileVariables(running),
+    SQS_QUEUE_URL: running.queueUrl,
+    AWS_ENDPOINT_URL_SQS: new URL(running.queueUrl).origin,
     DATABASE_URL: databaseUrl,
     KEK_FILE: join(dataDir, 'kek'),
   }

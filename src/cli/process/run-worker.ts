@@ -21,11 +21,11 @@ export async function runAlone(options: RunOptions): Promise<IngestTotals> {
   if (config.METRICS_PORT === undefined) return runComposed(options)
   const metrics = createIngestMetrics([...readFields(config).values()])
   const read = async () => [await metrics.snapshot()]
-  const close = await serveMetrics({ host: config.METRICS_HOST, port: config.METRICS_PORT, read, log })
+  const served = await serveMetrics({ host: config.METRICS_HOST, port: config.METRICS_PORT, read, log })
   try {
     return await runComposed(options, metrics)
   } finally {
-    close()
+    served.close()
   }
 }
 

@@ -9,7 +9,7 @@ import type { Log } from '../../log.ts'
  * Serves `GET /metrics`, and nothing else, on a port of its own: a worker answers no other request.
  *
  * @param options.read the snapshots of all processes
- * @returns ends it
+ * @returns the port, and what ends it
  * @throws TokenvaultError `port_unavailable`
  */
 export async function serveMetrics(options: {
@@ -17,7 +17,7 @@ export async function serveMetrics(options: {
   readonly port: number
   readonly read: () => Promise<readonly MetricsSnapshot[]>
   readonly log: Log
-}): Promise<() => void> {
+}): Promise<{ readonly port: number; close(): void }> {
   const { host, port, read, log } = options
   const server = createServer({ requestTimeout: 10_000 }, async (request, reply) => {
     if (request.url !== '/metrics') return reply.writeHead(404).end()
@@ -36,9 +36,11 @@ export async function serveMetrics(options: {
   } catch {
     throw new TokenvaultError('port_unavailable', `cannot listen on METRICS_PORT ${port}`)
   }
-  log.info({ event: 'metrics_listening', port: (server.address() as AddressInfo).port })
-  return () => {
+  const { port: listeningPort } = server.address() as AddressInfo
+  log.info({ event: 'metrics_listening', port: listeningPort })
+  const close = () => {
     server.close()
     server.closeAllConnections()
   }
+  return { port: listeningPort, close }
 }

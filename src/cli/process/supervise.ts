@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { backoffMilliseconds, pause } from '../../concurrency/waiting.ts'
+import type { Environment } from '../../config/load.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { createSupervisorMetrics, type MetricsSnapshot } from '../../ingest/metrics/prometheus.ts'
 import { type IngestTotals, noTotals, type WorkerTotals } from '../../ingest/worker/worker.ts'
@@ -45,12 +46,16 @@ export function createSupervisor(options: {
   readonly signal: AbortSignal
   readonly log: Log
   readonly onTotals: (totals: WorkerTotals) => void
+  /** What the processes see in place of this one's environment. */
+  readonly environment?: Environment
+  /** Descriptor of what takes their log lines; standard error unless given. */
+  readonly errorOutput?: number
 }): Supervisor {
   const { drain, log } = options
   const metrics = createSupervisorMetrics()
   const stopping = new AbortController()
   const stop = stopping.signal
-  const children = createChildren({ drain, onTotals: options.onTotals, onCount: metrics.running })
+  const children = createChildren({ ...options, onCount: metrics.running })
   stop.addEventListener('abort', () => children.stop())
   let exitCode: Supervised['exitCode'] = 0
   let failure: TokenvaultError | undefined
@@ -104,6 +109,8 @@ export function createSupervisor(options: {
 function createChildren(options: {
   readonly drain: boolean
   readonly onTotals: (totals: WorkerTotals) => void
+  readonly environment?: Environment
+  readonly errorOutput?: number
   /** Takes how many run, whenever that changes. */
   readonly onCount: (count: number) => void
 }) {
@@ -128,7 +135,8 @@ function createChildren(options: {
       const child = fork(entry, args, {
         execArgv: [...process.execArgv, ...youngGenerationFlags('worker')],
         serialization: 'advanced',
-        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+        stdio: ['ignore', 'ignore', options.errorOutput ?? 'inherit', 'ipc'],
+        ...(options.environment === undefined ? {} : { env: options.environment }),
       })
       child.on('message', (report: WorkerReport) => {
         if (report.kind === 'metrics') return waiting.get(report.request)?.(report.snapshot)

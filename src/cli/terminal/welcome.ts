@@ -1,56 +1,99 @@
 import { join } from 'node:path'
-import type { UserLoginsTable } from '../../store/postgres/schema.ts'
-import { formatPairs, formatTextTable } from './text-table.ts'
+import type { styleText } from 'node:util'
+import { formatFittingTable, formatPairs } from './text-table.ts'
+
+/** Columns of a terminal that does not say how many it has, and of everything that is not one. */
+export const usualColumns = 80
 
 const indent = '  '
 
-/** What `tokenvault up` prints when everything runs. */
+/** Colours a text, or leaves it as it is where the output has no colour. */
+export type Paint = (format: Parameters<typeof styleText>[0], text: string) => string
+
+/** What runs on a data directory, and some of its rows. */
 export interface Welcome {
   readonly apiUrl: string
   readonly queueUrl: string
-  readonly jwksUrl: string
+  readonly metricsUrl?: string | undefined
+  /** Without the password. */
   readonly analystUrl: string
+  /** As it was given, so that commands that are shown find it. */
   readonly dataDir: string
-  readonly rows: readonly UserLoginsTable[]
-  readonly jwts: ReadonlyMap<string, string>
+  readonly rows: readonly object[]
+  /** A role that may take a value out; undefined where the policy knows no `investigator` who may. */
+  readonly revealer: string | undefined
 }
 
-export function formatWelcome({ apiUrl, queueUrl, jwksUrl, analystUrl, dataDir, rows, jwts }: Welcome): string {
-  const sections = [
-    'tokenvault runs. Ctrl-C stops everything; the next start keeps data, keys and messages.',
+/**
+ * What `tokenvault up` prints when everything runs, and `tokenvault status` again: 23 lines at most, so that nothing of it
+ * scrolls out of a terminal of 24 rows.
+ *
+ * @param terminal.columns the width that the table of rows fits
+ */
+export function formatWelcome(welcome: Welcome, terminal: { readonly columns: number; readonly paint: Paint }): string {
+  const { apiUrl, queueUrl, metricsUrl, analystUrl, dataDir, rows } = welcome
+  const { columns, paint } = terminal
+  const heading = (text: string) => paint('bold', text)
+  const table =
+    rows.length === 0
+      ? ['No login is stored yet: send events to the queue, or start with --input FILE.']
+      : [heading('What analysts see (user_logins, shortened):'), formatRows(rows, columns, paint)]
+  const lines = [
+    `${paint(['bold', 'green'], 'tokenvault runs.')} Ctrl-C stops it; the next start keeps data, keys and messages.`,
+    '',
     formatPairs(
       [
         ['API', apiUrl],
-        ['API docs', `${apiUrl}/docs`],
         ['queue', queueUrl],
         ['analysts’ SQL', analystUrl],
-        ['JWT keys', jwksUrl],
+        ['its password', `in ${join(dataDir, passwordFile)} (PGPASSFILE)`],
+        ...(metricsUrl === undefined ? [] : [['metrics', metricsUrl] as const]),
         ['state, logs', dataDir],
-        ['checkpoints', join(dataDir, 'checkpoints')],
       ],
       indent,
     ),
+    '',
+    ...table,
+    '',
+    formatPairs(nextSteps(welcome, columns), indent, text => paint('cyan', text)),
   ]
-  if (rows.length > 0) {
-    sections.push(`What analysts see (public.user_logins; tokens shortened here):\n\n${formatRows(rows)}`)
-    const token = rows.find(({ masked_ip }) => masked_ip !== null)?.masked_ip ?? '<token>'
-    sections.push(`Give one value back, as an investigator:\n\n${formatCurl(apiUrl, token, jwts.get('investigator')!)}`)
+  return `${lines.join('\n')}\n`
+}
+
+/** Passwords of analysts and auditors as libpq reads them, in the data directory. */
+export const passwordFile = 'pgpass'
+
+function nextSteps({ apiUrl, dataDir, rows, revealer }: Welcome, columns: number): [string, string][] {
+  const where = dataDir === '.tokenvault' ? '' : ` --data-dir ${quoteForShell(dataDir)}`
+  const token = rows.flatMap(row => Object.values(row)).find(isToken)
+  const steps: [string, string][] = [['open the page', `${apiUrl}/`]]
+  if (token !== undefined && revealer !== undefined) {
+    const [command, rest] = ['npx tokenvault detokenize --purpose fraud_investigation', `${token}${where}`]
+    const isOneLine = indent.length + 'open the page'.length + 4 + command.length + rest.length <= columns
+    steps.push(['reveal a value', command + (isOneLine ? ` ${rest}` : ' \\')])
+    if (!isOneLine) steps.push(['', `  ${rest}`])
   }
-  sections.push(`A JWT for each role, good for 8 hours:\n\n${formatPairs([...jwts], indent)}`)
-  return `\n${sections.join('\n\n')}\n`
+  steps.push(
+    ['make a JWT', `npx tokenvault jwt --role ${revealer ?? 'ROLE'} --sub you${where}`],
+    ['see this again', `npx tokenvault status${where}`],
+  )
+  return steps
 }
 
-function formatCurl(apiUrl: string, token: string, jwt: string): string {
-  return [
-    `curl -s ${apiUrl}/v1/detokenize \\`,
-    `  -H 'authorization: Bearer ${jwt}' \\`,
-    `  -H 'content-type: application/json' \\`,
-    `  -d '${JSON.stringify({ purpose: 'fraud_investigation', tokens: [token] })}'`,
-  ].join('\n')
+/** A token and nothing that a shell would read. */
+function isToken(cell: unknown): cell is string {
+  return typeof cell === 'string' && /^[a-z][a-z0-9_]*_v[0-9]+_[A-Za-z0-9_-]+$/.test(cell)
 }
 
-function formatRows(rows: readonly UserLoginsTable[]): string {
-  const names = Object.keys(rows[0]!) as (keyof UserLoginsTable)[]
-  const cells = rows.map(row => names.map(name => String(row[name] ?? '')))
-  return formatTextTable(names, cells, { indent, widestCell: 26 })
+function formatRows(rows: readonly object[], columns: number, paint: Paint): string {
+  const names = Object.keys(rows[0]!)
+  const cells = rows.map(row => names.map(name => String((row as Record<string, unknown>)[name] ?? '')))
+  // Of a token some letters have to be seen, by which rows can be compared.
+  const leastOf = (cell: string) => (isToken(cell) ? /^.*?_v[0-9]+_/.exec(cell)![0].length + 4 : 4)
+  return formatFittingTable(names, cells, { indent, columns, paintHeader: text => paint('dim', text), leastOf })
+}
+
+/** One word of a POSIX shell, whatever the text holds. */
+export function quoteForShell(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }

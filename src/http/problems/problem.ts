@@ -21,6 +21,7 @@ export const appearance = {
   worker_failed: 'never',
   embedded_failed: 'never',
   already_running: 'never',
+  not_running: 'never',
   port_unavailable: 'never',
   input_invalid: 'never',
   api_unavailable: 'never',

@@ -8,7 +8,7 @@ const tokenCharacters = 256
 
 /**
  * Checks that user_logins has a column for each field, of a type that holds any token. The owner of the table decides
- * about adding one, because analysts see it: no process of ours does it.
+ * about adding one, because analysts see it: of ours only `tokenvault up` does it, on a database of its own.
  *
  * @throws TokenvaultError `config_invalid` with the SQL that mends each column, `store_unavailable`
  */
@@ -31,6 +31,18 @@ export async function checkLoginColumns(database: TokenvaultDatabase, fields: Fi
   if (problems.length === 0) return
   const detail = problems.length === 1 ? problems[0]! : [`${problems.length} problems:`, ...problems].join('\n  ')
   throw new TokenvaultError('config_invalid', detail)
+}
+
+/** Adds the columns of fields that user_logins lacks, each with an index for look-ups. @throws TokenvaultError `store_unavailable` */
+export async function addLoginColumns(owner: TokenvaultDatabase, fields: FieldSchema): Promise<void> {
+  for (const { column } of fields.values()) {
+    const type = sql.raw(`varchar(${tokenCharacters})`)
+    await namingFailures(async () => {
+      await sql`alter table public.user_logins add column if not exists ${sql.ref(column)} ${type}`.execute(owner)
+      await sql`create index if not exists ${sql.ref(`user_logins_${column}`)} on public.user_logins
+        using hash (${sql.ref(column)})`.execute(owner)
+    })
+  }
 }
 
 function holdsTokens(type: string): boolean {

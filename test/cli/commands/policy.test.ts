@@ -34,22 +34,22 @@ t.test('explain prints the decision and the rule that makes it', async t => {
   t.strictSame(await runCommand(t, ['policy', 'explain', ...support, '--ticket']), {
     ...{ code: 0, stderr: '' },
     stdout:
-      'partial (role support, deploy/policy.yaml:33)\nlimits: 50 items a call, 100 values a minute, 1000 values a day\n',
+      'partial (role support, deploy/policy.yaml:37)\nlimits: 50 items a call, 10 values a minute, 20 values a day\n',
   })
-  t.match(await explain(...support), /^refused: ticket_required\. .* \(role support, deploy\/policy.yaml:35\)\n$/)
+  t.match(await explain(...support), /^refused: ticket_required\. .* \(role support, deploy\/policy.yaml:39\)\n$/)
   const told = await explain('--role', 'investigator', '--field', 'ip', '--purpose', 'fraud_case', '--json')
   t.strictSame(JSON.parse(told), {
     ...{ roles: ['investigator'], operation: 'detokenize', field: 'ip', purpose: 'fraud_case', ticket: false },
-    ...{ level: 'full', needsApproval: false, rule: 'investigator', at: 'deploy/policy.yaml:19' },
+    ...{ level: 'full', needsApproval: false, rule: 'investigator', at: 'deploy/policy.yaml:22' },
     limits: {
       batchLimit: 10_000,
       perMinute: 20_000,
       perDay: 100_000,
-      withoutApproval: [{ values: 5000, windowSeconds: 86_400 }],
+      withoutApproval: [{ values: 10, windowSeconds: 3600 }],
     },
     policy: shippedPolicy.digest,
   })
-  t.match(readFileSync('deploy/policy.yaml', 'utf8').split('\n')[18], /reveal: .*full/, 'which is that line')
+  t.match(readFileSync('deploy/policy.yaml', 'utf8').split('\n')[21], /reveal: .*full/, 'which is that line')
 })
 
 t.test('explain reads the files of its variables, and tokenize is asked for', async t => {
@@ -76,7 +76,7 @@ t.test('matrix prints every role × field × purpose', async t => {
     const question = { roles: [role], operation: 'detokenize', field, purpose, hasTicket: true } as const
     t.equal(decide(shippedPolicy, loginFields, question).level, detokenize, `${role} ${field} ${purpose}`)
   }
-  t.match(roles[1], { role: 'support', batchLimit: 50, perMinute: 100, perDay: 1000, capabilities: [] })
+  t.match(roles[1], { role: 'support', batchLimit: 50, perMinute: 10, perDay: 20, capabilities: [] })
   const table = await print(t, ['matrix'])
   t.match(table, /^support +device_id +customer_support +partial +no +required +never$/m)
   t.match(table, /^approver +10000 +any +any +approve$/m)

@@ -2,6 +2,8 @@ import { existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFil
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
+import { developmentAudience } from '../../../src/cli/local/state.ts'
+import { signWithDataDir } from '../../../src/embedded/issuer.ts'
 import { startPostgres } from '../../../src/embedded/postgres.ts'
 import { startSqs } from '../../../src/embedded/sqs.ts'
 import { createLog } from '../../../src/log.ts'
@@ -19,16 +21,17 @@ t.test(
   async t => {
     const dataDir = temporaryDirectory(t)
     const up = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
-    const welcome = await readWelcome(up)
-    t.match(welcome.text, /masked_device_id +locale +app_version +create_date/)
-    t.match(welcome.text, `  checkpoints    ${join(dataDir, 'checkpoints')}\n`)
+    const welcome = await readWelcome(up, dataDir)
+    t.match(welcome.text, /masked_ip +masked_device_id +locale +app_v… +create_da…\n(?:.* device_id_v1_\S+… .*\n){5}\n/)
+    t.match(welcome.text, `  state, logs    ${dataDir}\n`)
+    t.notMatch(welcome.text, /eyJ|:\/\/\w+:\w/, 'no JWT and no password')
 
     const reply = await detokenize(welcome, welcome.jwts.get('investigator')!, [welcome.token])
     t.equal(reply.status, 200)
     t.match(reply.body, { results: [{ field: 'ip', value: /^[0-9a-f.:]+$/ }] })
     t.equal((await detokenize(welcome, welcome.jwts.get('analyst')!, [welcome.token])).status, 403)
     t.equal((await detokenize(welcome, welcome.jwts.get('auditor')!, [welcome.token])).status, 403)
-    t.equal((await fetch(`${welcome.apiUrl}/docs`)).status, 200)
+    t.match(await (await fetch(`${welcome.apiUrl}/`)).text(), /swagger-ui/, 'the page that the welcome names')
     t.equal((await fetch(`${welcome.apiUrl}/openapi.json`)).status, 200)
     t.equal((await fetch(`${welcome.apiUrl}/readyz`)).status, 200)
 
@@ -58,6 +61,8 @@ t.test(
       'tokenvault.log',
       'running.json',
       'passwords/tokenvault_api',
+      'pgpass',
+      'urls/tokenvault_analyst',
     ]) {
       t.equal(statSync(join(dataDir, file)).mode & 0o777, 0o600, file)
     }
@@ -70,7 +75,9 @@ t.test(
       readdirSync(join(dataDir, 'checkpoints')).includes('0000000000000004.note'),
       'each call is in the last checkpoint',
     )
-    t.equal(up.stderr(), '')
+    const told = up.stderr().split('\n')
+    t.strictSame(told.slice(0, 3).sort(), ['Postgres ready', 'issuer ready', 'queue ready'])
+    t.strictSame(told.slice(3), ['migrations ready', 'API ready', 'worker ready', ''])
   },
 )
 
@@ -80,7 +87,7 @@ t.test(
   async t => {
     const dataDir = temporaryDirectory(t)
     const first = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
-    const before = await readWelcome(first)
+    const before = await readWelcome(first, dataDir)
     const value = (await detokenize(before, before.jwts.get('investigator')!, [before.token])).body.results[0]!.value
     first.process.kill('SIGKILL')
     await first.ended
@@ -105,7 +112,7 @@ t.test(
     t.match(JSON.parse(drained.stdout), { received: 1, stored: 1, quarantined: 0 })
 
     const second = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
-    const after = await readWelcome(second)
+    const after = await readWelcome(second, dataDir)
     const again = await detokenize(after, before.jwts.get('investigator')!, [before.token])
     t.equal(again.status, 200, 'a JWT of the earlier start is still good')
     t.equal(again.body.results[0]!.value, value)
@@ -117,11 +124,16 @@ t.test(
 t.test('canary: originals stand nowhere but in replies', { timeout: 150_000 }, async t => {
   const dataDir = temporaryDirectory(t)
   const input = sampleInput(temporaryDirectory(t))
+  const policy = join(dataDir, 'policy.yaml')
+  writeFileSync(
+    policy,
+    'version: 1\nroles: { investigator: { reveal: { "*": full }, tokenize: ["*"], purposes: ["*"] } }\n',
+  )
   const values = [...input.logins.flatMap(({ ip, device_id }) => [ip, device_id]), 'canary-no-event-7f3a']
-  const up = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir, '--input', input.path], {
+  const up = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir, '--input', input.path, '--policy', policy], {
     LOG_LEVEL: 'debug',
   })
-  const welcome = await readWelcome(up)
+  const welcome = await readWelcome(up, dataDir)
   const jwt = welcome.jwts.get('investigator')!
   const tokenized = await call(welcome, '/v1/tokenize', jwt, {
     purpose: 'canary_test',
@@ -195,6 +207,7 @@ t.test(
       DATABASE_URL: 'mysql://elsewhere',
       DATABASE_POOL_MAX: 'many',
       FIELDS_FILE: 'nowhere',
+      POLICY_FILE: 'nowhere',
       TENANT: 'Not A Tenant',
       TRUST_PROXY: 'yes',
     }
@@ -284,17 +297,20 @@ interface WelcomeText {
   readonly jwts: ReadonlyMap<string, string>
 }
 
-async function readWelcome(up: Command): Promise<WelcomeText> {
-  await up.printed(/auditor +\S+\n/)
+async function readWelcome(up: Command, dataDir: string): Promise<WelcomeText> {
+  await up.printed(/see this again +\S.*\n/)
   const text = up.stdout()
-  const jwts = new Map(
-    [...text.matchAll(/^ {2}(analyst|investigator|auditor) +(\S+)$/gm)].map(match => [match[1]!, match[2]!]),
+  const jwts = await Promise.all(
+    ['analyst', 'investigator', 'auditor'].map(async role => {
+      const claims = { subject: `dev-${role}`, roles: [role], lifetimeSeconds: 3600 }
+      return [role, await signWithDataDir(dataDir, developmentAudience, claims)] as const
+    }),
   )
   return {
     text,
     apiUrl: /^ {2}API +(\S+)$/m.exec(text)![1]!,
-    token: /"tokens":\["([^"]+)"\]/.exec(text)![1]!,
-    jwts,
+    token: /detokenize .*\\\n +(\S+)/.exec(text)?.[1] ?? '',
+    jwts: new Map(jwts),
   }
 }
 

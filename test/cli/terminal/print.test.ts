@@ -22,14 +22,16 @@ t.test('tables steer no terminal', async t => {
     app_version: 1,
     create_date: '2026-01-01',
   }
-  const welcome = formatWelcome({
-    apiUrl: 'http://127.0.0.1:3000',
-    queueUrl: '',
-    jwksUrl: '',
-    analystUrl: '',
-    dataDir: '',
-    rows: [row],
-    jwts: new Map([['investigator', 'x']]),
-  })
+  const welcome = formatWelcome(
+    {
+      apiUrl: 'http://127.0.0.1:3000',
+      queueUrl: '',
+      analystUrl: '',
+      dataDir: '\u001b[2J',
+      rows: [row],
+      revealer: 'investigator',
+    },
+    { columns: 80, paint: (_, text) => text },
+  )
   t.notMatch(welcome, '\u001b')
 })

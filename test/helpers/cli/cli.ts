@@ -24,19 +24,21 @@ export interface Command {
  * Starts a command; one that still runs at the end of the test is stopped, and with it the servers it started.
  *
  * @param input all of its standard input, none unless given
+ * @param directory in which it runs
  */
 export function startCommand(
   t: Test,
   args: readonly string[],
   environment: NodeJS.ProcessEnv = {},
   input: string | Uint8Array = '',
+  directory = process.cwd(),
 ): Command {
   const { PATH, TMPDIR } = process.env
   const variables = Object.entries({ PATH, TMPDIR, ...compiled, ...environment })
   const pairs = variables.flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]))
   // `env -i`, because tap would load its own into every child.
   const command = ['-i', ...pairs, process.execPath, entry, ...args]
-  const child = spawn('env', command, { stdio: ['pipe', 'pipe', 'pipe'] })
+  const child = spawn('env', command, { cwd: directory, stdio: ['pipe', 'pipe', 'pipe'] })
   // Who reads none of it may have ended before it is written.
   child.stdin.on('error', () => {}).end(input)
   let stdout = ''

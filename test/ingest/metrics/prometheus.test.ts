@@ -160,7 +160,7 @@ t.test('/metrics is all that the port serves', async t => {
     if (fails) throw new Error('canary')
     return [await createSupervisorMetrics().snapshot(), await createIngestMetrics(fields, 2).snapshot()]
   }
-  t.teardown(await serveMetrics({ host: '127.0.0.1', port: 0, read, log }))
+  t.teardown((await serveMetrics({ host: '127.0.0.1', port: 0, read, log })).close)
   const { port } = JSON.parse(logged.find(line => line.includes('metrics_listening'))!)
   const url = `http://127.0.0.1:${port}`
   const reply = await fetch(`${url}/metrics`)

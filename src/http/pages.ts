@@ -12,9 +12,12 @@ const limitText = `^([1-9][0-9]{0,${String(maxPageSize).length - 2}}|${maxPageSi
  *
  * @param what entries of the list, e.g. `Requests`
  */
-export function limitSchema(what: string, usual = usualPageSize) {
+export function limitSchema(what: string) {
   return Type.Optional(
-    Type.String({ pattern: limitText, description: `${what} in one page, 1 to ${maxPageSize}; ${usual} by default.` }),
+    Type.String({
+      pattern: limitText,
+      description: `${what} in one page, 1 to ${maxPageSize}; ${usualPageSize} by default.`,
+    }),
   )
 }
 

@@ -100,14 +100,24 @@ function toApproval(row: ApprovalRow): Approval {
   }
 }
 
+/** A Date has milliseconds only. */
+const suspendedMicroseconds = sql`(extract(epoch from suspended_at) * 1000000)::bigint`
+
 /** Suspensions, to be read. They are made and lifted by actions only: action-log.ts. */
 export function createSuspensionReader(database: TokenvaultDatabase): SuspensionReader {
   return {
-    listSuspensions: limit =>
+    listSuspensions: ({ before, limit }) =>
       namingFailures(async () => {
+        const [microseconds = '', ...principal] = before?.split('-') ?? []
+        // Not by the row of the last one seen: it may have been lifted meanwhile.
+        const beyond =
+          before === undefined
+            ? sql``
+            : sql`where (${suspendedMicroseconds}, principal) < (${microseconds}::bigint, ${principal.join('-')}::uuid)`
         const { rows } = await sql<Suspension>`
-          select issuer, subject, suspended_at as "suspendedAt" from pii_vault.suspensions
-          order by suspended_at, principal limit ${limit}`.execute(database)
+          select issuer, subject, suspended_at as "suspendedAt", ${suspendedMicroseconds} || '-' || principal as place
+          from pii_vault.suspensions ${beyond}
+          order by suspended_at desc, principal desc limit ${limit}`.execute(database)
         return rows
       }),
 

@@ -90,7 +90,9 @@ t.test('who hits the budget of a day is suspended from everything, until an admi
   t.strictSame((await log.commit(makeAction('no charge'))).admission, suspended)
   t.strictSame(await lift(casey, casey), suspended, 'and lifts nothing')
   t.strictSame(await take(daily(1), principalNamed('casey', 'https://other.test')), allowed)
-  t.match(await suspensions.listSuspensions(10), [{ issuer: casey.issuer, subject: 'casey', suspendedAt: Date }])
+  t.match(await suspensions.listSuspensions({ limit: 10 }), [
+    { issuer: casey.issuer, subject: 'casey', suspendedAt: Date },
+  ])
 
   t.strictSame(await lift(principalNamed('casey', 'https://other.test')), {
     allowed: false,
@@ -98,7 +100,7 @@ t.test('who hits the budget of a day is suspended from everything, until an admi
   })
   t.strictSame(await lift(casey), allowed)
   t.strictSame(await lift(casey), { allowed: false, code: 'suspension_unknown' })
-  t.strictSame(await suspensions.listSuspensions(10), [])
+  t.strictSame(await suspensions.listSuspensions({ limit: 10 }), [])
   t.strictSame(await take(daily(8)), allowed, 'what was spent is forgiven')
 })
 
@@ -112,7 +114,7 @@ t.test('a day slides by hours, and one call above the budget of a day suspends a
   await passSeconds(3600)
   t.strictSame(await take(daily(10)), allowed, 'the last hour that had a part in the day is gone')
   t.match(await take(daily(11), principalNamed('greedy')), { window: 'day', retryAfterSeconds: 86_400 })
-  t.match(await suspensions.listSuspensions(10), [{ subject: 'greedy' }])
+  t.match(await suspensions.listSuspensions({ limit: 10 }), [{ subject: 'greedy' }])
 })
 
 t.test('suspending, refusing and lifting inside one group take effect in its order', async t => {

@@ -1,12 +1,19 @@
 import Type from 'typebox'
-import { maxPageSize } from '../../vault/admission/open-action.ts'
 import type { SuspensionVerbs } from '../../vault/admission/suspensions.ts'
 import { principalOf } from '../auth/authentication.ts'
 import { operation } from '../operation.ts'
-import { limitSchema } from '../pages.ts'
+import { limitSchema, nextOf, nextSchema, usualPageSize } from '../pages.ts'
 import { guardedProblems } from '../problems/by-operation.ts'
 
-const querystring = Type.Object({ limit: limitSchema('Suspensions', maxPageSize) }, { additionalProperties: false })
+const placeSchema = Type.String({ pattern: '^[0-9]{1,17}-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' })
+
+const querystring = Type.Object(
+  {
+    limit: limitSchema('Suspensions'),
+    before: Type.Optional(Type.String({ ...placeSchema, description: 'The `next` of the page before.' })),
+  },
+  { additionalProperties: false },
+)
 
 const reply = Type.Object(
   {
@@ -15,10 +22,11 @@ const reply = Type.Object(
         { issuer: Type.String(), subject: Type.String(), suspendedAt: Type.String({ format: 'date-time' }) },
         { title: 'Suspension' },
       ),
-      { description: 'Those in force, oldest first.' },
+      { description: 'Those in force, newest first.' },
     ),
+    next: nextSchema,
   },
-  { title: 'SuspensionList' },
+  { title: 'SuspensionPage' },
 )
 
 const schema = {
@@ -33,12 +41,13 @@ const schema = {
   response: { 200: reply },
   'x-problems': [...guardedProblems, 'property_unknown', 'role_not_permitted'],
   'x-reply-examples': {
-    one: {
-      summary: 'One',
+    page: {
+      summary: 'A page',
       value: {
         suspensions: [
           { issuer: 'https://idp.example.com/', subject: 'casey', suspendedAt: '2026-03-01T09:14:07.512Z' },
         ],
+        next: '1772356447512000-5b0e7a52-6f1c-4d39-9a40-0d6c5b1f2e77',
       },
     },
     none: { summary: 'Nobody', value: { suspensions: [] } },
@@ -53,10 +62,14 @@ export const listSuspensions = operation({
   serve:
     ({ suspensions }: { suspensions: SuspensionVerbs }) =>
     async request => {
-      const limit = Number(request.query.limit ?? maxPageSize)
-      const listed = await suspensions.list(principalOf(request), { requestId: request.id, limit })
+      const { limit: limitText = usualPageSize, before } = request.query
+      const limit = Number(limitText)
+      const page = await suspensions.list(principalOf(request), { requestId: request.id, before, limit })
       return {
-        suspensions: listed.map(({ suspendedAt, ...who }) => ({ ...who, suspendedAt: suspendedAt.toISOString() })),
+        suspensions: page.map(({ issuer, subject, suspendedAt }) => {
+          return { issuer, subject, suspendedAt: suspendedAt.toISOString() }
+        }),
+        ...nextOf(page, limit, ({ place }) => place),
       }
     },
 })

@@ -243,11 +243,16 @@ export interface Suspension {
   readonly issuer: string
   readonly subject: string
   readonly suspendedAt: Date
+  /** Its place in the list, which stays when the suspension is lifted: microseconds since 1970, `-`, a UUID. */
+  readonly place: string
 }
 
 export interface SuspensionReader {
-  /** Those in force, oldest first. */
-  listSuspensions(limit: number): Promise<readonly Suspension[]>
+  /** Those in force, newest first. `before` is the place of the last one seen. */
+  listSuspensions(options: {
+    readonly before?: string | undefined
+    readonly limit: number
+  }): Promise<readonly Suspension[]>
   isSuspended(principal: Pick<Principal, 'issuer' | 'subject'>): Promise<boolean>
 }
 

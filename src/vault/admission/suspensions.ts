@@ -8,8 +8,11 @@ import type { Principal, Suspension, SuspensionReader } from './ports.ts'
  * All throw TokenvaultError `role_not_permitted`, `principal_suspended`, `audit_unavailable`, `store_unavailable`.
  */
 export interface SuspensionVerbs {
-  /** Those in force, oldest first. */
-  list(principal: Principal, request: { requestId: string; limit: number }): Promise<readonly Suspension[]>
+  /** Those in force, newest first; `before` is the place of the last one of the page before. */
+  list(
+    principal: Principal,
+    request: { requestId: string; before?: string | undefined; limit: number },
+  ): Promise<readonly Suspension[]>
   /** Also forgets what the principal spent, so that the next call does not suspend it again. @throws `suspension_unknown` */
   lift(principal: Principal, request: { requestId: string; issuer: string; subject: string }): Promise<void>
 }
@@ -22,9 +25,9 @@ export function createSuspensionVerbs(deps: {
   const { suspensions, openAction } = deps
   const needs = 'suspensions'
   return {
-    async list(principal, { requestId, limit }) {
+    async list(principal, { requestId, before, limit }) {
       const { record } = await openAction({ operation: 'suspension_list', principal, requestId, needs })
-      const listed = await suspensions.listSuspensions(Math.min(limit, maxPageSize))
+      const listed = await suspensions.listSuspensions({ before, limit: Math.min(limit, maxPageSize) })
       await record()
       return listed
     },

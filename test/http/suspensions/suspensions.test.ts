@@ -142,3 +142,38 @@ t.test('only an administrator lists and lifts, and bad input has a code', async 
     'other characters are let through',
   )
 })
+
+t.test('suspensions are listed page by page, newest first, whatever is lifted meanwhile', async t => {
+  const { call, lift, vault } = await build(t)
+  const database = await vault.connect()
+  // Two at a time, so that the moment alone does not order them; they differ by microseconds.
+  await database.query(
+    `INSERT INTO pii_vault.suspensions (principal, issuer, subject, suspended_at)
+     SELECT pii_vault.principal_id($1, 'subject-' || n), $1, 'subject-' || n,
+       timestamptz '2026-03-01T00:00:00Z' + (n / 2) * interval '1 microsecond' FROM generate_series(0, 9) AS n`,
+    [issuer],
+  )
+  const page = async (query: string) => {
+    const { status, json } = await call(admin, 'GET', `/v1/suspensions?${query}`)
+    t.equal(status, 200)
+    const subjects: string[] = json['suspensions'].map(({ subject }: { subject: string }) => subject)
+    return { subjects, next: json['next'] as string | undefined }
+  }
+  const all = await page('')
+  t.equal(all.next, undefined)
+  t.strictSame(
+    all.subjects.map(subject => Math.floor(Number(subject.slice(8)) / 2)),
+    [4, 4, 3, 3, 2, 2, 1, 1, 0, 0],
+  )
+  const seen: string[] = []
+  for (let before: string | undefined = ''; before !== undefined; ) {
+    const { subjects, next } = await page(`limit=3${before && `&before=${before}`}`)
+    seen.push(...subjects)
+    // The last one of the page, where the next one begins.
+    t.equal((await lift(admin, subjects.at(-1)!)).status, 200)
+    before = next
+  }
+  t.strictSame(seen, all.subjects)
+  for (const before of ['1', 'x', `1-${'a'.repeat(36)}`, `${'9'.repeat(18)}-2b0a4d0e-6f1c-4b9a-8d3e-5c6d7e8f9a0b`])
+    t.match(await call(admin, 'GET', `/v1/suspensions?before=${before}`), { status: 400 }, before)
+})

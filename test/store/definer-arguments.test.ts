@@ -22,6 +22,18 @@ const tested: Readonly<Record<string, Tested>> = {
   },
   // The events that it admits are appended by the same caller, and what it may take is what the same caller says.
   'pii_vault.admit_actions(jsonb)': { role: 'tokenvault_api', refused: [`'{"principals": {}}'`, `'{"actions": 1}'`] },
+  'pii_vault.append_actions(bytea[],jsonb)': {
+    role: 'tokenvault_api',
+    refused: [
+      `NULL, '[]'`,
+      `ARRAY['{}'::bytea], NULL`,
+      `ARRAY['{}'::bytea], '{}'`,
+      `ARRAY['{}'::bytea], '[]'`,
+      `ARRAY['{}'::bytea], '[{}]'`,
+      `ARRAY['{}'::bytea], '[{"kind": "k", "at": "a", "requested": -1}]'`,
+      `ARRAY['{}'::bytea], jsonb_build_array(jsonb_build_object('kind', repeat('k', 1025), 'at', 'a', 'requested', 1))`,
+    ],
+  },
   'pii_vault.append_audit(bytea[])': {
     role: 'tokenvault_api',
     refused: ['NULL', huge('bytea'), `ARRAY['\\xff'::bytea]`],
@@ -44,6 +56,8 @@ const tested: Readonly<Record<string, Tested>> = {
     ],
   },
   'pii_vault.discard_quarantined(uuid[])': { role: 'tokenvault_api', refused: ['NULL', huge('uuid')] },
+  // One answer or the other, and at most 500 rows.
+  'pii_vault.fold_refusals(boolean)': { role: 'tokenvault_api', refused: [] },
   'pii_vault.index_audit(integer)': { role: 'tokenvault_api', refused: ['0', '-1', '100001', 'NULL'] },
   'pii_vault.insert_checkpoint(bigint,text)': {
     role: 'tokenvault_api',

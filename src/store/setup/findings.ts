@@ -8,6 +8,7 @@ export type SetupCode =
   | 'schema_missing'
   | 'role_missing'
   | 'role_privileged'
+  | 'role_unlimited'
   | 'owner_wrong'
   | 'grant_missing'
   | 'grant_unknown'

@@ -2,6 +2,7 @@ import { inTransaction, namingFailures, type TokenvaultDatabase } from '../postg
 import { checkAccess } from './access.ts'
 import { checkDurability } from './durability.ts'
 import type { SetupFinding } from './findings.ts'
+import { checkRoleLimits } from './role-limits.ts'
 import { checkServer } from './server.ts'
 
 /**
@@ -18,7 +19,8 @@ export function inspectDatabase(database: TokenvaultDatabase): Promise<readonly 
     inTransaction(database, async transaction => {
       const server = await checkServer(transaction)
       if (server.some(({ code }) => code === 'server_version')) return server
-      return [...server, ...(await checkAccess(transaction)), ...(await checkDurability(transaction))]
+      const limits = await checkRoleLimits(transaction)
+      return [...server, ...(await checkAccess(transaction)), ...limits, ...(await checkDurability(transaction))]
     }),
   )
 }

@@ -6,6 +6,7 @@ import { namingFailures, type TokenvaultDatabase } from '../postgres/database.ts
 import { isRestored, joinOwner, mendAccess } from './access.ts'
 import { checkDurability } from './durability.ts'
 import { describeFindings, type SetupFinding } from './findings.ts'
+import { checkRoleLimits } from './role-limits.ts'
 import { checkServer } from './server.ts'
 
 const migrationsDirectory = new URL('../../../migrations/', import.meta.url)
@@ -116,7 +117,7 @@ export async function migrate(database: TokenvaultDatabase, directory: URL = mig
           return {
             migrations: results.map(({ migrationName }) => migrationName),
             mended: [...before, ...access.statements],
-            findings: [...warnings, ...access.findings],
+            findings: [...warnings, ...access.findings, ...(isOurs ? await checkRoleLimits(transaction) : [])],
           }
         }),
     )

@@ -43,7 +43,16 @@ t.test('what an operator set stays, whatever is migrated afterwards', async t =>
   const admin = await vault.connect()
   await admin.query(`ALTER ROLE tokenvault_analyst IN DATABASE ${vault.name} SET statement_timeout = '7min'`)
   await admin.query(`ALTER ROLE tokenvault_auditor IN DATABASE ${vault.name} RESET lock_timeout`)
-  await migrate(vault.database())
+  await admin.query(`ALTER ROLE tokenvault_auditor IN DATABASE ${vault.name} RESET temp_file_limit;
+    GRANT EXECUTE ON FUNCTION pg_advisory_lock(bigint) TO PUBLIC`)
+  const { findings, mended } = await migrate(vault.database())
+  const told = findings.filter(({ code }) => code === 'role_unlimited')
+  t.match(told, [
+    { status: 'warn', says: /^tokenvault_auditor may fill the disk/ },
+    { status: 'warn', says: /^pg_advisory_lock\(bigint\) may be called by everybody/ },
+  ])
+  t.equal(told.length, 2)
+  t.strictSame(mended, [])
   const show = async (role: 'tokenvault_analyst' | 'tokenvault_auditor', name: string) =>
     (await (await vault.connect(role)).query(`SHOW ${name}`)).rows[0][name]
   t.equal(await show('tokenvault_analyst', 'statement_timeout'), '7min')
@@ -63,8 +72,10 @@ t.test(
         `pii_vault.commit_plain_actions('{"principals": [{"issuer": "i", "subject": "s"}],
          "actions": [{"principal": 0, "change": {}}]}', ARRAY['{}'::bytea])`,
       ],
+      ['tokenvault_api', `pii_vault.append_actions(ARRAY['{}'::bytea], '[null]')`],
       ['tokenvault_api', 'pii_vault.index_audit(1)'],
       ['tokenvault_worker', 'ingest.ensure_partitions(ARRAY[current_date])'],
+      ['tokenvault_worker', 'ingest.drop_expired_delivery_records()'],
     ]
     const limits = `SELECT current_setting('idle_in_transaction_session_timeout') AS idle, current_setting('transaction_timeout') AS whole`
     for (const [role, call] of calls) {

@@ -99,7 +99,9 @@ table pii_vault.approvals owner tokenvault_owner
     -- Subject of the approver who decided; null while the request is pending.
   column decided_at timestamp with time zone
     -- When it was decided; null while the request is pending.
-  constraint approvals_by_another CHECK ((decided_by <> subject))
+  column decided_by_issuer text
+    -- Issuer of the access token of the approver who decided; null while the request is pending, and where it was decided before this column existed.
+  constraint approvals_by_another CHECK (((decided_by <> subject) OR COALESCE((decided_by_issuer <> issuer), false)))
   constraint approvals_decided CHECK ((((state = 'pending'::text) = (decided_at IS NULL)) AND ((decided_at IS NULL) = (decided_by IS NULL))))
   constraint approvals_pkey PRIMARY KEY (id)
   constraint approvals_reveal_check CHECK ((reveal = ANY (ARRAY['full'::text, 'partial'::text])))
@@ -822,7 +824,7 @@ BEGIN
     UPDATE pii_vault.approvals AS approval SET
       state = CASE change ->> 'decision' WHEN 'approve' THEN 'approved' WHEN 'refuse' THEN 'refused' END,
       expires_at = CASE change ->> 'decision' WHEN 'approve' THEN moment + interval '15 minutes' ELSE approval.expires_at END,
-      decided_by = caller.subject, decided_at = moment
+      decided_by = caller.subject, decided_by_issuer = caller.issuer, decided_at = moment
     WHERE approval.id = (change ->> 'id')::uuid;
   WHEN 'lift_suspension' THEN
     DELETE FROM pii_vault.suspensions AS suspension
@@ -974,8 +976,7 @@ BEGIN
     SELECT * INTO request FROM pii_vault.approvals AS approval WHERE approval.id = named;
     IF NOT FOUND THEN
       RETURN '{"code": "approval_unknown"}';
-    -- Equal subjects count as one person, even of two issuers.
-    ELSIF request.subject = caller.subject THEN
+    ELSIF request.principal = caller.principal THEN
       RETURN '{"code": "approval_self"}';
     ELSIF request.state <> 'pending' OR request.expires_at <= moment THEN
       RETURN '{"code": "approval_settled"}';

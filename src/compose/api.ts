@@ -20,6 +20,7 @@ import { createDetokenize } from '../vault/tokens/detokenize.ts'
 import { createTokenize } from '../vault/tokens/tokenize.ts'
 import { composeEvidence, composeSink } from './evidence.ts'
 import { readFields } from './fields.ts'
+import { readIssuers } from './issuers.ts'
 import { policyPlace, watchPolicy } from './policy.ts'
 import { openSigningVault } from './vault.ts'
 import { version } from './version.ts'
@@ -34,9 +35,10 @@ export interface ComposedApi {
  * Puts the API together, not yet listening.
  *
  * @param environment what only the SDK of AWS reads
- * @throws TokenvaultError as openSigningVault, and `policy_invalid`
+ * @throws TokenvaultError as openSigningVault, `policy_invalid`, and `config_invalid` where the issuers' file is wrong
  */
 export async function composeApi(config: Config<'api'>, log: Log, environment: Environment): Promise<ComposedApi> {
+  const issuers = readIssuers(config)
   const sink = await composeSink(config, environment)
   const watched = watchPolicy(policyPlace(config), { fields: readFields(config), log })
   const policy = watched.current
@@ -76,18 +78,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
       isAdmissible: createIsAdmissible({ policy, suspensions }),
     },
     health: [createApiHealth(database)],
-    jwt: {
-      policy,
-      jwksUrl: config.JWKS_URL,
-      issuer: config.JWT_ISSUER,
-      audiences: config.JWT_AUDIENCE.split(','),
-      clientIds: config.JWT_CLIENT_IDS?.split(',') ?? [],
-      algorithms: config.JWT_ALGORITHMS.split(','),
-      typ: config.JWT_TYP,
-      maxLifetimeSeconds: config.JWT_MAX_LIFETIME_SECONDS,
-      clockToleranceSeconds: config.JWT_CLOCK_TOLERANCE_SECONDS,
-      subjectCase: config.JWT_SUBJECT_CASE,
-    },
+    jwt: { policy, issuers },
     ...(config.TRUST_PROXY === undefined ? {} : { trustProxy: config.TRUST_PROXY.split(',') }),
     rateLimitPerMinute: config.RATE_LIMIT_PER_MINUTE,
     maxConnections: config.MAX_CONNECTIONS,

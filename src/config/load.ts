@@ -49,6 +49,7 @@ export function examineConfig<P extends ProcessName>(
     return variables.has(name) && !texts.has(name) && typeof texts.get(pair[1 - place]!) === 'string'
   })
   if (lone !== undefined) problems.push(describeProblem(lone, 'is not set', variables.get(lone)!))
+  if (variables.has('JWT_ISSUERS_FILE')) problems.push(...findIssuerProblems(variables, texts))
   const directory = config['ROLE_PASSWORDS_DIR']
   if (directory !== undefined && !isDirectory(String(directory))) problems.push('ROLE_PASSWORDS_DIR is not a directory')
   if (variables.has('DATABASE_URL') && environment['DATABASE_URL_FILE'])
@@ -80,6 +81,17 @@ export function databaseUrl(config: Pick<Config<'audit'>, 'DATABASE_URL' | 'DATA
       `DATABASE_URL_FILE ${problem}; write the whole URL there, ${again}`,
     )
   }
+}
+
+/** An issuer is named by variables, or several are in a file; never both, because nobody could tell which counts. */
+function findIssuerProblems(variables: ReadonlyMap<string, Variable>, texts: ReadonlyMap<string, unknown>): string[] {
+  const required = ['JWT_ISSUER', 'JWT_AUDIENCE', 'JWKS_URL']
+  if (texts.has('JWT_ISSUERS_FILE')) {
+    const given = [...required, 'JWT_CLIENT_IDS'].filter(name => texts.has(name))
+    return given.map(name => `${name} and JWT_ISSUERS_FILE are both set; keep one`)
+  }
+  const missing = required.filter(name => !texts.has(name))
+  return missing.map(name => describeProblem(name, 'is not set', variables.get(name)!))
 }
 
 /** In place of the text of a file that cannot be read. */

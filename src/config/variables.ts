@@ -245,10 +245,30 @@ const declared = {
         'Bytes of request bodies that the API holds at once; further calls are answered 503 with Retry-After',
     }),
   ),
-  JWT_ISSUER: variable(['api'], Type.String({ minLength: 1, description: 'The only accepted iss' })),
+  JWT_ISSUERS_FILE: variable(
+    ['api'],
+    Type.Optional(
+      Type.String({
+        minLength: 1,
+        description: 'YAML or JSON file that names several issuers, in place of JWT_ISSUER, JWT_AUDIENCE and JWKS_URL',
+      }),
+    ),
+  ),
+  JWT_ISSUER: variable(
+    ['api'],
+    Type.Optional(
+      Type.String({ minLength: 1, description: 'The only accepted iss; required unless JWT_ISSUERS_FILE is set' }),
+    ),
+  ),
   JWT_AUDIENCE: variable(
     ['api'],
-    Type.String({ minLength: 1, description: 'Comma-separated accepted values of aud; a JWT needs one of them' }),
+    Type.Optional(
+      Type.String({
+        minLength: 1,
+        description:
+          'Comma-separated accepted values of aud; a JWT needs one of them. Required unless JWT_ISSUERS_FILE is set',
+      }),
+    ),
     checkNames,
   ),
   JWT_CLIENT_IDS: variable(
@@ -262,7 +282,12 @@ const declared = {
   ),
   JWKS_URL: variable(
     ['api'],
-    Type.String({ pattern: '^https?://', description: 'Where the issuer publishes its public keys' }),
+    Type.Optional(
+      Type.String({
+        pattern: '^https?://',
+        description: 'Where the issuer publishes its public keys; required unless JWT_ISSUERS_FILE is set',
+      }),
+    ),
     checkUrl,
   ),
   JWT_ALGORITHMS: variable(

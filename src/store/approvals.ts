@@ -17,13 +17,14 @@ interface ApprovalRow {
   readonly created_at: Date
   readonly expires_at: Date
   readonly decided_by: string | null
+  readonly decided_by_issuer: string | null
   readonly decided_at: Date | null
 }
 
 /** What nobody decided or used in time has run out, whatever its row says. */
 const shownState = sql`case when state in ('pending', 'approved') and expires_at <= now() then 'expired' else state end`
 const columns = sql`id, ${shownState} as shown_state, issuer, subject, roles, purpose, ticket, reveal, "values", fields,
-  created_at, expires_at, decided_by, decided_at`
+  created_at, expires_at, decided_by, decided_by_issuer, decided_at`
 
 /** Requests for approval, to be read. They are made, decided and used by actions only: action-log.ts. */
 export function createApprovalReader(database: TokenvaultDatabase): ApprovalReader {
@@ -96,6 +97,7 @@ function toApproval(row: ApprovalRow): Approval {
     createdAt: row.created_at,
     expiresAt: row.expires_at,
     ...(row.decided_by === null ? {} : { decidedBy: row.decided_by }),
+    ...(row.decided_by_issuer === null ? {} : { decidedByIssuer: row.decided_by_issuer }),
     ...(row.decided_at === null ? {} : { decidedAt: row.decided_at }),
   }
 }

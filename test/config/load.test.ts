@@ -53,6 +53,18 @@ t.test('the result cannot be changed', async t => {
   t.throws(() => Object.assign(config, { TENANT: 'other' }), TypeError)
 })
 
+t.test('one issuer is named by variables, or several by a file, and never both', async t => {
+  const { JWT_ISSUER: _1, JWT_AUDIENCE: _2, JWKS_URL: _3, ...rest } = api
+  const JWT_ISSUERS_FILE = '/run/issuers.yaml'
+  t.match(loadConfig('api', { ...rest, JWT_ISSUERS_FILE }), { JWT_ISSUERS_FILE, JWT_ALGORITHMS: 'ES256,RS256' })
+  t.match(problems('api', { ...api, JWT_ISSUERS_FILE, JWT_CLIENT_IDS: 'a' }), [
+    /^JWT_ISSUER and JWT_ISSUERS_FILE are both set/,
+    /^JWT_AUDIENCE and JWT_ISSUERS_FILE are both set/,
+    /^JWKS_URL and JWT_ISSUERS_FILE are both set/,
+    /^JWT_CLIENT_IDS and JWT_ISSUERS_FILE are both set/,
+  ])
+})
+
 t.test('an empty text is a variable that is not set', async t => {
   t.match(loadConfig('worker', { ...worker, TENANT: '', DATABASE_POOL_MAX: '', DATABASE_URL_FILE: '' }), {
     TENANT: 'default',

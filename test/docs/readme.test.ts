@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { run } from '../../src/cli/program.ts'
 import { errorCatalogue } from '../../src/errors.ts'
+import { parseIssuersFile } from '../../src/vault/files/issuers-file.ts'
 import { anchorsOf, fences, linksOf, pages, proseOf, readText, root } from '../helpers/docs/pages.ts'
 import { shippedPolicy } from '../helpers/vault/shipped-policy.ts'
 
@@ -192,12 +193,15 @@ t.test('every npm script that a page names exists', async t => {
 
 t.test('the policy and the fields that pages show are right, and explain prints what the page says', async t => {
   const folder = t.testdir()
-  const yamlOf = (page: string) => fences.find(fence => fence.page === page && fence.language === 'yaml')!.text
+  const yamlOf = (page: string, key: string) =>
+    fences.find(({ page: of, language, text }) => of === page && language === 'yaml' && text.includes(`\n${key}:\n`))!
+      .text
   const policy = join(folder, 'policy.yaml')
-  writeFileSync(policy, yamlOf('docs/policy.md'))
+  writeFileSync(policy, yamlOf('docs/policy.md', 'roles'))
   t.match(await tokenvault(t, ['policy', 'check', policy]), { code: undefined, stdout: /is right/ })
   const fields = join(folder, 'fields.yaml')
-  writeFileSync(fields, yamlOf('docs/production.md'))
+  writeFileSync(fields, yamlOf('docs/production.md', 'fields'))
+  t.equal(parseIssuersFile(yamlOf('docs/production.md', 'issuers')).length, 2)
   process.env['FIELDS_FILE'] = fields
   t.teardown(() => delete process.env['FIELDS_FILE'])
   t.match((await tokenvault(t, ['policy', 'matrix'])).stdout, /^investigator +email /m)

@@ -69,21 +69,25 @@ t.test('a request is asked for, approved by another and used once', async t => {
   t.match(await use(id), refusedAs('approval_unusable'), 'a second time')
 })
 
-t.test('nobody decides about a request of their own, also not by a token of another issuer', async t => {
-  const { asked, decide, stateOf, owner } = await startApprovals(t)
-  const id = await asked()
-  for (const decision of ['approve', 'refuse'] as const) {
-    t.match(await decide(id, decision, casey), refusedAs('approval_self'))
-    t.match(await decide(id, decision, principalNamed('casey', 'https://other.test')), refusedAs('approval_self'))
-    t.match(await decide(id, decision, { ...casey, roles: ['approver'] }), refusedAs('approval_self'))
-  }
-  t.equal(await stateOf(id), 'pending')
-  await t.rejects(
-    owner.query(`UPDATE pii_vault.approvals SET state = 'approved', decided_by = subject, decided_at = now()`),
-    { code: '23514' },
-    'not even the table holds one',
-  )
-})
+t.test(
+  'nobody decides about a request of their own; of another issuer, an equal subject is another person',
+  async t => {
+    const { asked, decide, stateOf, owner } = await startApprovals(t)
+    const id = await asked()
+    for (const decision of ['approve', 'refuse'] as const) {
+      t.match(await decide(id, decision, casey), refusedAs('approval_self'))
+      t.match(await decide(id, decision, { ...casey, roles: ['approver'] }), refusedAs('approval_self'))
+    }
+    t.equal(await stateOf(id), 'pending')
+    await t.rejects(
+      owner.query(`UPDATE pii_vault.approvals SET state = 'approved', decided_by = subject,
+      decided_by_issuer = issuer, decided_at = now()`),
+      { code: '23514' },
+      'not even the table holds one',
+    )
+    t.match(await decide(id, 'approve', principalNamed('casey', 'https://other.test')), { allowed: true })
+  },
+)
 
 t.test('a request is decided once', async t => {
   const { asked, decide, use, passMinutes, stateOf } = await startApprovals(t)

@@ -9,8 +9,9 @@ const longestMilliseconds = 5_000
 /** What the issuer publishes, looked at as the API does when the first JWT comes in. */
 export function checkIssuer({ config }: Subject): readonly Check[] {
   const { JWKS_URL: url, JWT_ALGORITHMS: algorithms, JWT_CLOCK_TOLERANCE_SECONDS: toleranceSeconds = 30 } = config
-  if (url === undefined || algorithms === undefined)
-    return [{ name: 'JWKS', run: async () => [skip('JWKS_URL or JWT_ALGORITHMS is missing or wrong')] }]
+  const skipped = (why: string): readonly Check[] => [{ name: 'JWKS', run: async () => [skip(why)] }]
+  if (config.JWT_ISSUERS_FILE !== undefined) return skipped('the issuers of JWT_ISSUERS_FILE are not looked at')
+  if (url === undefined || algorithms === undefined) return skipped('JWKS_URL or JWT_ALGORITHMS is missing or wrong')
   let asked: Promise<KeySetFacts> | undefined
   const ask = (signal: AbortSignal) => {
     asked ??= inspectKeySet(

@@ -42,6 +42,7 @@ export const approvalSchema = Type.Object(
       description: 'When the request expires; once it is approved, when the approval expires.',
     }),
     decidedBy: Type.Optional(Type.String({ description: 'Subject of the approver who decided.' })),
+    decidedByIssuer: Type.Optional(Type.String({ description: 'Issuer of that subject.' })),
     decidedAt: Type.Optional(Type.String({ format: 'date-time' })),
   },
   { title: 'Approval' },

@@ -5,7 +5,8 @@ import { parseStrictJson } from '../strict-json.ts'
 /** The JOSE header of a JWT that passed the guard. */
 export interface GuardedHeader {
   readonly alg: string
-  readonly kid: string
+  /** Absent where the token does not say which key signed it. */
+  readonly kid: string | undefined
 }
 
 /** Every way in which an access token is refused; docs/production.md says what each means. */
@@ -55,21 +56,27 @@ export interface HeaderRules {
  *
  * Accepted: one Authorization header, `Bearer` in any case, one space, a compact JWS (RFC 7515 section 7.1) of at
  * most 16,384 characters whose three segments are canonical base64url, header and payload UTF-8 JSON objects at most
- * 8 levels deep without repeated names, the header holding `alg` of the allow-list, `kid`, perhaps `typ`, and none of
+ * 8 levels deep without repeated names, the header holding `alg` of the allow-list, perhaps `kid` and `typ`, and none of
  * the parameters that steer the key or the meaning. Others, such as the `x5t` of Entra, are not read, as RFC 7515
  * section 4 demands of what is not understood.
  *
  * @param rawHeaders names and values in turn, as `IncomingMessage.rawHeaders`: only there do repeats show
- * @returns the JOSE header
+ * @param rulesFor chooses the rules by claims that nobody has verified yet, or throws JwtRefused
+ * @returns the JOSE header, and the rules that it obeys
  * @throws JwtRefused
  */
-export function guardJwt(rawHeaders: readonly string[], rules: HeaderRules): GuardedHeader {
+export function guardJwt<Rules extends HeaderRules>(
+  rawHeaders: readonly string[],
+  rulesFor: (claims: Readonly<Record<string, unknown>>) => Rules,
+): GuardedHeader & { readonly rules: Rules } {
   const jwt = readBearer(rawHeaders)
   // readBearer matched exactly three segments.
   const [header, payload, signature] = jwt.split('.') as [string, string, string]
   decode(signature, 'signature_malformed')
-  readObject(payload, 'payload_malformed')
-  return checkHeader(readObject(header, 'header_malformed'), rules)
+  const claims = readObject(payload, 'payload_malformed')
+  const checked = readObject(header, 'header_malformed')
+  const rules = rulesFor(claims)
+  return { ...checkHeader(checked, rules), rules }
 }
 
 /**
@@ -96,8 +103,8 @@ function checkHeader(header: Record<string, unknown>, { algorithms, typ: require
   const { alg, kid, typ } = header
   if (alg === undefined) throw refuse('alg', 'missing')
   if (typeof alg !== 'string' || !algorithms.has(alg)) throw refuse('alg', 'not_accepted')
-  if (kid === undefined) throw refuse('kid', 'missing')
-  if (typeof kid !== 'string' || !/^[\x21-\x7e]{1,256}$/.test(kid)) throw refuse('kid', 'malformed')
+  if (kid !== undefined && (typeof kid !== 'string' || !/^[\x21-\x7e]{1,256}$/.test(kid)))
+    throw refuse('kid', 'malformed')
   if (typ === undefined && required !== 'any') throw refuse('typ', 'missing')
   // RFC 7519 section 5.1 compares typ without case; RFC 9068 section 2.1 adds at+jwt.
   const type = typeof typ === 'string' ? typ.toLowerCase().replace(/^application\//, '') : ''
@@ -130,9 +137,11 @@ function refuse(parameter: string, reason: RefusalReason): JwtRefused {
 }
 
 /** Claims whose signature was verified, and the key that verified it. */
-export interface VerifiedJwt {
+export interface VerifiedJwt<Issuer> {
+  /** Whose key that is. */
+  readonly issuer: Issuer
   readonly alg: string
-  readonly kid: string
+  readonly kid: string | undefined
   /** SPKI PEM of the key that checked it. */
   readonly pem: string
   readonly claims: Readonly<Record<string, unknown>>
@@ -149,14 +158,14 @@ const maxKept = 1000
  * has to ask whether the issuer publishes that key, and to check every time claim. Tokens are kept as SHA-256, so that
  * a dump of the memory gives no credentials. Only accepted ones get in, and the oldest goes first.
  */
-export class VerifiedJwts {
-  readonly #kept = new Map<string, VerifiedJwt>()
+export class VerifiedJwts<Issuer> {
+  readonly #kept = new Map<string, VerifiedJwt<Issuer>>()
 
-  get(jwt: string): VerifiedJwt | undefined {
+  get(jwt: string): VerifiedJwt<Issuer> | undefined {
     return this.#kept.get(hash('sha256', jwt, 'base64'))
   }
 
-  add(jwt: string, verified: VerifiedJwt): void {
+  add(jwt: string, verified: VerifiedJwt<Issuer>): void {
     this.#kept.set(hash('sha256', jwt, 'base64'), verified)
     if (this.#kept.size > maxKept) this.#kept.delete(this.#kept.keys().next().value!)
   }

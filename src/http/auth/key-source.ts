@@ -20,10 +20,11 @@ export interface JwksPatience {
 
 export interface KeySource {
   /**
+   * @param kid absent where the token names no key (RFC 7515 section 4.1.4): then exactly one key must fit the algorithm
    * @returns the issuer's public key as SPKI PEM
    * @throws JwtRefused when the issuer has no such key for that algorithm; TokenvaultError `jwks_unavailable`
    */
-  find(alg: string, kid: string): Promise<string>
+  find(alg: string, kid: string | undefined): Promise<string>
 }
 
 const minRsaBits = 2048
@@ -62,7 +63,7 @@ export function createKeySource(
   return {
     async find(alg, kid) {
       try {
-        const key = await remote({ alg, kid })
+        const key = await remote({ alg, ...(kid === undefined ? {} : { kid }) })
         const known = pems.get(key)
         if (known !== undefined) return known
         if (isWeak(key.algorithm)) throw refuse('key_too_weak')

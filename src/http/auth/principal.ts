@@ -3,7 +3,7 @@ import { JwtRefused, type RefusalReason } from './jwt-guard.ts'
 
 /** What the claims of an access token have to say. */
 export interface ClaimRules {
-  /** The only accepted `iss`. */
+  /** The `iss` of its tokens. */
   readonly issuer: string
   /** Accepted `aud` values; a token needs one of them. */
   readonly audiences: readonly string[]
@@ -15,6 +15,14 @@ export interface ClaimRules {
   readonly clockToleranceSeconds: number
   /** Whether subjects that differ only in case are two people (`exact`) or one (`ignore`). */
   readonly subjectCase: 'exact' | 'ignore'
+  /** The claim that says who the caller is, `sub` unless given. */
+  readonly subjectClaim?: string | undefined
+  /** Claims that carry roles, in place of those of the policy. */
+  readonly rolesClaims?: readonly string[] | undefined
+  /** The only roles that the issuer may give; all that the policy knows unless given. */
+  readonly roles?: readonly string[] | undefined
+  /** The issuer whose principals these are: equal subjects are one principal then. Its own unless given. */
+  readonly knownAs?: string | undefined
 }
 
 /** What is asked of the policy about roles. */
@@ -48,8 +56,10 @@ export function readPrincipal(
   if (iss !== rules.issuer) throw refuse('iss', 'mismatch')
   checkAudience(claims, rules)
   checkTimes(claims, rules, nowSeconds)
-  const subject = readSubject(claims['sub'], rules.subjectCase)
-  return Object.freeze({ issuer: iss, subject, roles: readClaimRoles(claims, policy) })
+  const subject = readSubject(claims, rules)
+  const roles = readClaimRoles(claims, { rolesClaims: rules.rolesClaims ?? policy.rolesClaims, roles: policy.roles })
+  const given = rules.roles === undefined ? roles : Object.freeze(roles.filter(role => rules.roles!.includes(role)))
+  return Object.freeze({ issuer: rules.knownAs ?? iss, subject, roles: given })
 }
 
 function checkAudience(
@@ -96,16 +106,20 @@ function readTime(claims: Readonly<Record<string, unknown>>, claim: 'exp' | 'iat
  * One spelling of subjects that people read alike, because two people are told apart by it: without white space around
  * it, one space between words, composed (NFC), and nothing that shows nothing.
  */
-function readSubject(sub: unknown, subjectCase: ClaimRules['subjectCase']): string {
+function readSubject(
+  claims: Readonly<Record<string, unknown>>,
+  { subjectClaim = 'sub', subjectCase }: ClaimRules,
+): string {
+  const sub = Object.hasOwn(claims, subjectClaim) ? claims[subjectClaim] : undefined
   if (typeof sub !== 'string' || !isPlain(sub) || /\p{Default_Ignorable_Code_Point}/u.test(sub))
-    throw refuse('sub', missingOr('malformed', sub))
+    throw refuse(subjectClaim, missingOr('malformed', sub))
   // By upper case, ß and ſ and the two small sigmas become what they are read as.
   const cased = subjectCase === 'ignore' ? sub.toUpperCase().toLowerCase() : sub
   const subject = cased
     .replace(/\p{Zs}+/gu, ' ')
     .trim()
     .normalize('NFC')
-  if (subject.length === 0 || subject.length > 256) throw refuse('sub', 'malformed')
+  if (subject.length === 0 || subject.length > 256) throw refuse(subjectClaim, 'malformed')
   return subject
 }
 

@@ -25,7 +25,7 @@ export interface ApprovalVerbs {
   /** @throws `approval_unknown`, also where it is somebody else's and none of the roles may see it */
   show(principal: Principal, request: { requestId: string; id: string }): Promise<Approval>
   /**
-   * Decides once and for all. A subject is one person, whatever issuer or token it comes with.
+   * Decides once and for all. Issuer and subject together are one person, whatever token they come with.
    * @returns the state it is in now
    * @throws `role_not_permitted`, `approval_unknown`, `approval_self`, `approval_settled`
    */

@@ -211,6 +211,7 @@ export interface Approval {
   /** When the request, or the grant, runs out. */
   readonly expiresAt: Date
   readonly decidedBy?: string | undefined
+  readonly decidedByIssuer?: string | undefined
   readonly decidedAt?: Date | undefined
 }
 

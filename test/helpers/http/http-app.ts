@@ -48,7 +48,7 @@ export const acceptedJwts = {
   clockToleranceSeconds: 30,
   subjectCase: 'exact',
   policy: () => ({ rolesClaims: ['roles'], roles: knownRoles }),
-} as const satisfies Omit<AppOptions['jwt'], 'jwksUrl'>
+} as const satisfies Omit<AppOptions['jwt']['issuers'][number], 'jwksUrl'> & Pick<AppOptions['jwt'], 'policy'>
 
 /** For verbs that only echo; no key signs it. */
 export const receipt = { log: 'test', sequence: 7, leafHash: Buffer.alloc(32).toString('base64'), signature: 'AAAA' }
@@ -71,10 +71,12 @@ export async function startApp(
   t: Test,
   change: Partial<Omit<AppOptions, 'verbs'>> & {
     verbs?: Partial<AppOptions['verbs']>
-    jwtChange?: Partial<AppOptions['jwt']>
+    jwtChange?: Partial<AppOptions['jwt']['issuers'][number]> & Partial<Pick<AppOptions['jwt'], 'policy'>>
+    /** Further issuers, each as the first but for what is said of it. */
+    otherIssuers?: readonly (Partial<AppOptions['jwt']['issuers'][number]> & { readonly jwksUrl: string })[]
   } = {},
 ): Promise<RunningApp> {
-  const { jwtChange, verbs, ...options } = change
+  const { jwtChange, verbs, otherIssuers = [], ...options } = change
   const key = await createIssuerKey('key-1')
   const jwks = await startJwksServer(t, key.publicJwk)
   const calls: RunningApp['calls'] = []
@@ -112,10 +114,10 @@ export async function startApp(
     },
     health: [],
     jwt: {
-      jwksUrl: jwks.url,
-      ...acceptedJwts,
-      jwksCooldown: { unknownKidSeconds: 30, failureSeconds: 0 },
-      ...jwtChange,
+      policy: jwtChange?.policy ?? acceptedJwts.policy,
+      issuers: [{ jwksUrl: jwks.url, ...jwtChange }, ...otherIssuers].map(settings => {
+        return { ...acceptedJwts, jwksCooldown: { unknownKidSeconds: 30, failureSeconds: 0 }, ...settings }
+      }),
     },
     rateLimitPerMinute: 1_000_000,
     maxEventLoopDelayMilliseconds: 60_000,

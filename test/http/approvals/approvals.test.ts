@@ -1,8 +1,10 @@
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { issuer, signJwt } from '../../helpers/http/jwks-server.ts'
+import { createIssuerKey, issuer, signJwt, startJwksServer } from '../../helpers/http/jwks-server.ts'
 import { type Caller, type Reply, startVaultApi } from '../../helpers/http/vault-api.ts'
 
 const policy = `
@@ -142,7 +144,7 @@ t.test('nobody approves themselves, also not with a second token or with both ro
   t.match((await show(casey, id)).json, { state: 'pending' })
   const admin = await vault.connect()
   await admin.query(`UPDATE pii_vault.approvals SET issuer = 'https://former.test' WHERE id = $1`, [id])
-  t.match(await decide({ sub: 'casey', roles: ['approver'] }, id), self, 'a subject is one person, whoever issues it')
+  t.match(await decide({ sub: 'casey', roles: ['approver'] }, id), self, 'whatever the columns for people say')
   t.match(await show(casey, id), unknown, 'to look at it takes the same issuer, too')
   const refusals = (await events()).filter(({ type }) => /approval_(approve|refuse)/.test(String(type)))
   t.strictSame(
@@ -154,6 +156,50 @@ t.test('nobody approves themselves, also not with a second token or with both ro
       'approval_approve approval_self 2',
     ],
   )
+})
+
+t.test('equal subjects of two issuers are two people, unless one is known as the other', async t => {
+  const issuers = await Promise.all(
+    ['a', 'b', 'c'].map(async name => {
+      const key = await createIssuerKey('key-1')
+      const { url } = await startJwksServer(t, key.publicJwk)
+      return { key, section: { issuer: `https://${name}.test`, jwks_url: url, audiences: ['tokenvault'] } }
+    }),
+  )
+  const [a, b, c] = issuers.map(({ key, section }) => ({ key, iss: section.issuer }))
+  const sections = issuers.map(({ section }) => section)
+  const file = join(t.testdir({}), 'issuers.json')
+  writeFileSync(
+    file,
+    JSON.stringify({ version: 1, issuers: [...sections.slice(0, 2), { ...sections[2], known_as: 'https://a.test' }] }),
+  )
+  const { origin, tokens, events } = await startVaultApi(t, {
+    policy,
+    originals: 4,
+    environment: { JWT_ISSUERS_FILE: file, JWT_ISSUER: '', JWT_AUDIENCE: '', JWKS_URL: '' },
+  })
+  const as = async (of: typeof a, roles: string[], path: string, body: object) => {
+    const jwt = await signJwt(of!.key, { iss: of!.iss, sub: 'casey', roles })
+    const reply = await fetch(`${origin}${path}`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${jwt}`, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+    return { status: reply.status, json: (await reply.json()) as Record<string, { id: string }> }
+  }
+  const take = (of: typeof a, from: number, to: number) =>
+    as(of, ['investigator'], '/v1/detokenize', { purpose, tokens: tokens.slice(from, to) })
+  const approve = (of: typeof a, id: string) =>
+    as(of, ['approver'], `/v1/approvals/${id}/decision`, { decision: 'approve' })
+  t.match(await take(a, 0, 2), { status: 200 })
+  t.match(await take(b, 0, 2), { status: 200 }, 'what the other took is another’s')
+  const { status, json } = await take(c, 0, 1)
+  t.equal(status, 202, 'what a took is taken by c, too')
+  const { id } = json['approval']!
+  t.match(await approve(a, id), { status: 403, json: { code: 'approval_self' } })
+  t.match(await approve(c, id), { status: 403, json: { code: 'approval_self' } })
+  t.match(await approve(b, id), { status: 200, json: { state: 'approved' } })
+  t.strictSame([...new Set((await events()).map(event => event['issuer']))], ['https://a.test', 'https://b.test'])
 })
 
 t.test('a grant is for exactly this principal and this call', async t => {

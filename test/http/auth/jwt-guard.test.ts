@@ -22,7 +22,7 @@ t.test('a token is accepted again and again, and none that only looks like it', 
 
 t.test('the oldest make room, so that no number of tokens fills the memory', t => {
   const verified = new VerifiedJwts()
-  const entry = { alg: 'ES256', kid: 'k', pem: 'p', claims: {} }
+  const entry = { alg: 'ES256', kid: 'k', pem: 'p', claims: {}, issuer: 'a' }
   for (let index = 0; index <= 1000; index++) verified.add(`jwt-${index}`, entry)
   t.equal(verified.get('jwt-0'), undefined)
   t.equal(verified.get('jwt-1'), entry)

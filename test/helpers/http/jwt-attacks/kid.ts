@@ -1,10 +1,11 @@
-import { bearer, compact, each, eachJson, type Family, goodPayload, header, hmac } from './forge.ts'
+import { bearer, compact, each, eachJson, type Family, goodPayload, header, hmac, rsa } from './forge.ts'
 
 /** `kid` as what a look-up might do with it: a path, a query, a command, a property. */
 export const kid: Family = {
-  accepted: {},
+  accepted: { 'no kid, where one key fits the algorithm': header({ kid: undefined }) },
   refused: {
-    'no kid': header({ kid: undefined }),
+    'no kid, where several keys fit the algorithm': ({ rsaKey }) =>
+      bearer(compact('{"alg":"RS256"}', goodPayload(), rsa(rsaKey))),
     ...eachJson(
       'kid',
       [

@@ -43,6 +43,7 @@ export function composeEvidence(
     store: createCheckpointStore(database),
     signer,
     sink,
+    published: sink?.published,
     onInvalid: err => log.error({ event: 'checkpoint_invalid', err }),
   })
   let stop = async () => {}

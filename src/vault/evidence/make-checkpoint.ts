@@ -1,8 +1,15 @@
 import { TokenvaultError } from '../../errors.ts'
 import { type Checkpoint, openCheckpoint, signCheckpoint } from '../../tlog/checkpoint.ts'
 import { foldRoots, verifyConsistency } from '../../tlog/merkle.ts'
-import { createNoteVerifier, type NoteSigner } from '../../tlog/signed-note.ts'
-import type { AuditHead, AuditReader, CheckpointSink, CheckpointStore, StoredCheckpoint } from './ports.ts'
+import { createNoteVerifier, type NoteSigner, type NoteVerifier } from '../../tlog/signed-note.ts'
+import type {
+  AuditHead,
+  AuditReader,
+  CheckpointSink,
+  CheckpointStore,
+  PublishedCheckpoints,
+  StoredCheckpoint,
+} from './ports.ts'
 import { readConsistencyPath, readStoredCheckpoints, type StoredCheckpoints } from './prove.ts'
 
 /**
@@ -15,6 +22,10 @@ import { readConsistencyPath, readStoredCheckpoints, type StoredCheckpoints } fr
  * the API's password can keep notes that nobody signed, too; these are reported and passed over. Where one has taken the
  * place of the checkpoint that is due, that is a failure, and the next size gets one.
  *
+ * A process that has just started knows the newest checkpoint that was published: where the log does not hold it, because a standby
+ * without it took over or a backup was restored, it refuses as the process before it did. While what was published cannot be
+ * read, checkpoints are signed and kept, and none is published.
+ *
  * Not to be called again before it has settled. Any number of processes may do so at once.
  *
  * @returns the newest checkpoint, kept and published; undefined while there is none
@@ -25,6 +36,7 @@ export type MakeCheckpoint = () => Promise<StoredCheckpoint | undefined>
 
 /**
  * @param deps.sink absent: checkpoints stay in the database
+ * @param deps.published what the sink holds; absent where it cannot be read back
  * @param deps.onInvalid told `audit_invalid` when stored notes are found that are not checkpoints of this vault, and again only
  *   when others are
  */
@@ -33,13 +45,15 @@ export function createMakeCheckpoint(deps: {
   readonly store: CheckpointStore
   readonly signer: NoteSigner
   readonly sink?: CheckpointSink | undefined
+  readonly published?: PublishedCheckpoints | undefined
   readonly onInvalid?: ((error: TokenvaultError) => void) | undefined
 }): MakeCheckpoint {
-  const { reader, store, signer, sink, onInvalid } = deps
+  const { reader, store, signer, sink, published, onInvalid } = deps
   const verifier = createNoteVerifier(signer.verifierKey)
   /** The newest one that this process knows of, whatever happens to the database. */
   let remembered: Checkpoint | undefined
   let publishedSize: number | undefined
+  let isPublishedKnown = published === undefined
   let reported: string | undefined
 
   const publish = async (checkpoint: StoredCheckpoint) => {
@@ -66,7 +80,18 @@ export function createMakeCheckpoint(deps: {
     throw new TokenvaultError('audit_invalid', `another note has the place of the checkpoint of ${checkpoint.treeSize}`)
   }
 
+  /** Remembers the newest one that was published, as if this process had signed it. */
+  const learnPublished = async () => {
+    if (isPublishedKnown) return
+    const { placed } = await readStoredCheckpoints(reader, verifier, undefined)
+    const newest = await published?.findNewest(placed[0]?.checkpoint.treeSize ?? 0)
+    if (newest !== undefined) remembered = openPublished(newest, verifier)
+    isPublishedKnown = true
+  }
+
   return async () => {
+    // A sink that is away now is left alone until the next time.
+    let failure = await learnPublished().then(() => undefined, pickUnavailable)
     // In this order: whatever is appended in between only makes the tree larger than the checkpoint.
     const stored = await readStoredCheckpoints(reader, verifier, remembered?.treeSize)
     const head = await reader.readHead()
@@ -75,13 +100,9 @@ export function createMakeCheckpoint(deps: {
     const root = rootOf(head)
     for (const checkpoint of signedOf(stored)) await checkGrown(reader, checkpoint, { treeSize: head.treeSize, root })
     // One that a crash left unpublished comes first; and where another history was published, nothing is signed at all.
-    let failure: unknown
     let current = stored.placed[0]?.stored
-    if (current !== undefined)
-      await publish(current).catch(error => {
-        if (!isUnavailable(error)) throw error
-        failure = error
-      })
+    if (current !== undefined && failure === undefined)
+      failure = await publish(current).then(() => undefined, pickUnavailable)
     remembered = stored.placed[0]?.checkpoint
     if (head.treeSize > (current?.treeSize ?? 0)) {
       current = { treeSize: head.treeSize, note: signCheckpoint(signer, { treeSize: head.treeSize, root }) }
@@ -89,15 +110,30 @@ export function createMakeCheckpoint(deps: {
       remembered = openCheckpoint(current.note, verifier)
     }
     if (current === undefined) return undefined
-    // A sink that was away a moment ago is left alone until the next time.
     if (failure !== undefined) throw failure
     await publish(current)
     return current
   }
 }
 
-function isUnavailable(error: unknown): boolean {
-  return error instanceof TokenvaultError && error.code === 'checkpoint_unavailable'
+/** @returns a failure of the sink, which will be back. @throws any other */
+function pickUnavailable(error: unknown): TokenvaultError {
+  if (error instanceof TokenvaultError && error.code === 'checkpoint_unavailable') return error
+  throw error
+}
+
+/** @throws TokenvaultError `audit_invalid` for a note that this vault did not sign for its size: another one publishes there */
+function openPublished({ treeSize, note }: StoredCheckpoint, verifier: NoteVerifier): Checkpoint {
+  try {
+    const checkpoint = openCheckpoint(note, verifier)
+    if (checkpoint.treeSize === treeSize) return checkpoint
+  } catch (error) {
+    if (!(error instanceof TokenvaultError)) throw error
+  }
+  throw new TokenvaultError(
+    'audit_invalid',
+    `the newest published note, of size ${treeSize}, is not a checkpoint of this vault: another vault or log publishes to the same place`,
+  )
 }
 
 /** @throws TokenvaultError `audit_invalid` where the newest one known is gone, or became another: nothing may do that */

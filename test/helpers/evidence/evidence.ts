@@ -2,11 +2,11 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import type { TokenvaultError } from '../../../src/errors.ts'
-import { createFileSink } from '../../../src/publish/sinks.ts'
+import { createFileReader, createFileSink } from '../../../src/publish/sinks.ts'
 import { createAuditReader, createCheckpointStore } from '../../../src/store/audit-reader.ts'
 import { createNoteVerifier, type NoteSigner } from '../../../src/tlog/signed-note.ts'
 import { createMakeCheckpoint } from '../../../src/vault/evidence/make-checkpoint.ts'
-import type { CheckpointSink, CheckpointStore } from '../../../src/vault/evidence/ports.ts'
+import type { CheckpointSink, CheckpointStore, PublishedCheckpoints } from '../../../src/vault/evidence/ports.ts'
 import { temporaryDirectory } from '../embedded/embedded-directory.ts'
 import { createVaultDatabase } from '../postgres/vault-database.ts'
 
@@ -33,10 +33,13 @@ export async function startEvidence(t: Test) {
     startMaker: (
       change: {
         sink?: CheckpointSink | undefined
+        published?: PublishedCheckpoints
         store?: CheckpointStore
         onInvalid?: (error: TokenvaultError) => void
       } = {},
     ) => createMakeCheckpoint({ reader, store, signer, sink: createFileSink(directory), ...change }),
+    /** What was published, as a process that starts reads it. */
+    publishedBefore: createFileReader(directory),
     /** Appends events that say nothing, many at once. */
     async append(count: number) {
       await admin.query(

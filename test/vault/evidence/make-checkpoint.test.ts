@@ -1,5 +1,8 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { TokenvaultError } from '../../../src/errors.ts'
+import { checkpointName } from '../../../src/publish/sinks.ts'
 import { openCheckpoint, signCheckpoint } from '../../../src/tlog/checkpoint.ts'
 import { createNoteSigner } from '../../../src/tlog/signed-note.ts'
 import { MoodySink, startEvidence } from '../../helpers/evidence/evidence.ts'
@@ -28,6 +31,73 @@ t.test('a log that grows is signed, kept and published; one that did not grow is
   )
   t.strictSame(published(), await kept())
 })
+
+t.test('a process that starts refuses a log that contradicts what was published, as the one that ran did', async t => {
+  const evidence = await startEvidence(t)
+  const { startMaker, publishedBefore: published, append, tamper, admin, kept } = evidence
+  const running = startMaker()
+  await append(10)
+  await running()
+  await append(2)
+  const { rows } = await admin.query('SELECT tree_size::int AS size, frontier FROM pii_vault.audit_head')
+  await append(3)
+  await running()
+  const files = evidence.published()
+  t.strictSame([...files.keys()].toSorted(), [10, 15])
+
+  // A standby that had twelve of the fifteen events takes over.
+  await tamper(`DELETE FROM pii_vault.audit_log WHERE sequence >= 12; DELETE FROM pii_vault.checkpoints WHERE tree_size > 10;
+    DELETE FROM pii_vault.audit_subtrees`)
+  await admin.query('UPDATE pii_vault.audit_head SET tree_size = $1, frontier = $2', [rows[0].size, rows[0].frontier])
+  const refusal = { code: 'audit_invalid', message: 'the checkpoint of size 15 was removed or replaced' }
+  const started = startMaker({ published })
+  for (const more of [0, 3, 20]) {
+    if (more > 0) await append(more)
+    for (const [name, make] of Object.entries({ running, started, again: startMaker({ published }) }))
+      await t.rejects(make(), refusal, `${name}, ${more} more`)
+  }
+  t.strictSame(evidence.published(), files)
+  t.strictSame([...(await kept()).keys()], [10], 'nothing was signed')
+})
+
+t.test(
+  'a process that starts goes on where the log holds what was published, and publishes nothing blindly',
+  async t => {
+    const { startMaker, publishedBefore, append, published, directory, kept, keys } = await startEvidence(t)
+    const first = startMaker({ published: publishedBefore })
+    await append(1)
+    await first()
+    await append(1)
+    t.equal((await startMaker({ published: publishedBefore })())?.treeSize, 2)
+
+    let failure: unknown = new TokenvaultError('checkpoint_unavailable', 'away')
+    const away = {
+      findNewest: (from: number) => (failure ? Promise.reject(failure) : publishedBefore.findNewest(from)),
+    }
+    const make = startMaker({ published: away })
+    await append(1)
+    for (let attempt = 0; attempt < 2; attempt++)
+      await t.rejects(make(), { code: 'checkpoint_unavailable', message: 'away' })
+    t.strictSame(
+      [[...(await kept()).keys()], [...published().keys()].toSorted()],
+      [
+        [1, 2, 3],
+        [1, 2],
+      ],
+    )
+    failure = undefined
+    t.equal((await make())?.treeSize, 3)
+    t.strictSame([...published().keys()].toSorted(), [1, 2, 3])
+
+    const other = signCheckpoint(keys.signer('another'), { treeSize: 9, root: Buffer.alloc(32) })
+    writeFileSync(join(directory, checkpointName(9)), other)
+    await append(1)
+    await t.rejects(startMaker({ published: publishedBefore })(), {
+      code: 'audit_invalid',
+      message: /^the newest published note, of size 9, is not a checkpoint of this vault/,
+    })
+  },
+)
 
 t.test('a crash between keeping and publishing loses no checkpoint', async t => {
   const { startMaker, append, published, kept } = await startEvidence(t)

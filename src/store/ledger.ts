@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import type { Ledger, Unmatched } from '../vault/ledger/ports.ts'
 import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
+import { classifyFailure } from './postgres/failures.ts'
 
 /** Counts come as bigint, which pg gives as text. */
 interface DayRow {
@@ -23,6 +24,7 @@ interface UnmatchedRow {
 /** The ledger as `tokenvault_auditor` may read it: by functions that give counts and nothing else. */
 export function createLedger(database: TokenvaultDatabase): Ledger {
   return {
+    readTimeline: () => namingFailures(() => readTimeline(database)),
     readCounts: fields =>
       namingFailures(() =>
         database
@@ -48,5 +50,18 @@ export function createLedger(database: TokenvaultDatabase): Ledger {
             }
           }),
       ),
+  }
+}
+
+async function readTimeline(database: TokenvaultDatabase): Promise<number | undefined> {
+  try {
+    const { rows } = await sql<{ timeline: number }>`
+      select case when pg_is_in_recovery() then (select timeline_id from pg_control_checkpoint())
+        else ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int end as timeline`.execute(database)
+    return rows[0]!.timeline
+  } catch (error) {
+    // Servers that keep no write-ahead log of their own, or do not show it, refuse these functions.
+    if (classifyFailure(error).kind === 'permanent') return undefined
+    throw error
   }
 }

@@ -1,10 +1,18 @@
 import type { Command } from 'commander'
 import { readFields } from '../../compose/fields.ts'
 import { loadConfig } from '../../config/load.ts'
+import { TokenvaultError } from '../../errors.ts'
+import { createAuditReader } from '../../store/audit-reader.ts'
 import { createLedger } from '../../store/ledger.ts'
+import { openCheckpoint } from '../../tlog/checkpoint.ts'
+import type { NoteVerifier } from '../../tlog/signed-note.ts'
+import { checkHolds } from '../../vault/evidence/make-checkpoint.ts'
+import type { AuditReader } from '../../vault/evidence/ports.ts'
+import type { ExternalCheckpoint } from '../../vault/evidence/verify/expected-roots.ts'
 import type { Unmatched } from '../../vault/ledger/ports.ts'
 import { type Reconciliation, reconcile } from '../../vault/ledger/reconcile.ts'
 import { withAuditorDatabase } from '../local/auditor-database.ts'
+import { readKeptCheckpoints, readVerifierKey } from '../local/evidence-files.ts'
 import { dataDirOption, environmentHelp } from '../terminal/options.ts'
 import { formatTextTable } from '../terminal/text-table.ts'
 
@@ -12,25 +20,74 @@ import { formatTextTable } from '../terminal/text-table.ts'
 export function configure(command: Command): void {
   command
     .addOption(dataDirOption())
+    .option(
+      '--checkpoint <path...>',
+      'checkpoints kept outside the database: the log must hold the newest; paths as for `audit verify`',
+    )
+    .option('--key <key>', 'verifier key of the log, or a file that holds it')
     .option('--json', 'print one JSON line')
     .addHelpText(
       'after',
       `
 DATABASE_URL is of role tokenvault_auditor. Without it, the database of the \`tokenvault up\` on --data-dir is read. No key
-is needed.
+is needed, but with --checkpoint.
+
+What a database lost as a whole, because a standby without it took over or a backup was restored, it cannot tell: only what
+was kept elsewhere can.
 ${environmentHelp('reconcile')}`,
     )
-    .action(async ({ json, dataDir }: { json?: true; dataDir: string }) => {
+    .action(async (options: ReconcileOptions) => {
+      const { json, dataDir } = options
+      const verifier = readVerifierKey(options.key, dataDir)
+      if (options.checkpoint !== undefined && verifier === undefined)
+        throw new TokenvaultError('usage', '--checkpoint goes with --key: without it anybody could have signed them')
+      const kept = readKeptCheckpoints(options.checkpoint ?? [])
       const source = { applicationName: 'tokenvault reconcile', environment: process.env, dataDir }
-      const result = await withAuditorDatabase(source, ({ database, environment }) =>
-        reconcile(createLedger(database), readFields(loadConfig('reconcile', environment))),
-      )
+      const result = await withAuditorDatabase(source, async ({ database, environment }) => {
+        const found = await reconcile(createLedger(database), readFields(loadConfig('reconcile', environment)))
+        if (verifier === undefined || kept.length === 0) return found
+        const checkpoint = await compareNewest(createAuditReader(database), kept, verifier)
+        return { ...found, isConsistent: found.isConsistent && checkpoint.isHeld, checkpoint }
+      })
       process.stdout.write(json ? `${JSON.stringify(result)}\n` : describe(result))
       if (!result.isConsistent) process.exitCode = 1
     })
 }
 
-function describe({ isConsistent, days, unmatched }: Reconciliation): string {
+interface ReconcileOptions {
+  readonly json?: true
+  readonly dataDir: string
+  readonly checkpoint?: readonly string[]
+  readonly key?: string
+}
+
+/** What became of the events that a checkpoint covers. */
+interface HeldCheckpoint {
+  readonly treeSize: number
+  readonly isHeld: boolean
+  /** Why it is not held. */
+  readonly detail?: string
+}
+
+async function compareNewest(
+  reader: AuditReader,
+  kept: readonly ExternalCheckpoint[],
+  verifier: NoteVerifier,
+): Promise<HeldCheckpoint> {
+  const notes = kept.map(({ note }) => ({ note, treeSize: openCheckpoint(note, verifier).treeSize }))
+  const newest = notes.reduce((largest, other) => (other.treeSize > largest.treeSize ? other : largest))
+  const { treeSize } = newest
+  try {
+    await checkHolds(reader, newest.note, verifier)
+    return { treeSize, isHeld: true }
+  } catch (error) {
+    if (!(error instanceof TokenvaultError) || error.code !== 'audit_invalid') throw error
+    return { treeSize, isHeld: false, detail: error.message }
+  }
+}
+
+function describe(result: Reconciliation & { readonly checkpoint?: HeldCheckpoint }): string {
+  const { days, unmatched, checkpoint } = result
   const header = ['day', 'delivery records', 'rows recorded', 'stored', 'quarantine recorded', 'stored', 'verdict']
   const rows = days.map(({ day, deliveryRecords, rows, quarantined, verdict }) => [
     day ?? 'no day',
@@ -38,7 +95,15 @@ function describe({ isConsistent, days, unmatched }: Reconciliation): string {
     verdict.replaceAll('_', ' '),
   ])
   const table = formatTextTable(header, rows)
-  return [table, ...unmatched.map(describeUnmatched), isConsistent ? 'consistent' : 'NOT consistent', ''].join('\n')
+  const lost = checkpoint?.isHeld === false ? [`a checkpoint kept elsewhere is not held: ${checkpoint.detail}`] : []
+  return [table, ...unmatched.map(describeUnmatched), ...lost, describeVerdict(result), ''].join('\n')
+}
+
+function describeVerdict({ isConsistent, timeline }: Reconciliation): string {
+  if (!isConsistent) return 'NOT consistent'
+  if (timeline === undefined) return 'consistent'
+  const cause = `the server was promoted or restored (timeline ${timeline}), and what that lost as a whole left no trace in it`
+  return `consistent in itself: ${cause}`
 }
 
 function describeUnmatched({ finding, field, day, count }: Unmatched): string {

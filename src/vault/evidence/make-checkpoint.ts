@@ -122,6 +122,19 @@ function pickUnavailable(error: unknown): TokenvaultError {
   throw error
 }
 
+/**
+ * Compares the log with a checkpoint that was kept outside of the database.
+ *
+ * @throws TokenvaultError `audit_invalid` where the log has not grown out of it, `checkpoint_invalid` where it is not signed by
+ *   the verifier's key, `store_unavailable`
+ */
+export async function checkHolds(reader: AuditReader, note: string, verifier: NoteVerifier): Promise<Checkpoint> {
+  const checkpoint = openCheckpoint(note, verifier)
+  const head = await reader.readHead()
+  await checkGrown(reader, checkpoint, { treeSize: head.treeSize, root: rootOf(head) })
+  return checkpoint
+}
+
 /** @throws TokenvaultError `audit_invalid` for a note that this vault did not sign for its size: another one publishes there */
 function openPublished({ treeSize, note }: StoredCheckpoint, verifier: NoteVerifier): Checkpoint {
   try {

@@ -29,6 +29,11 @@ export interface Unmatched {
 
 export interface Ledger {
   /**
+   * The server's timeline: 1 until it is promoted or restored for the first time, and more from then on. Undefined where the
+   * server does not tell. @throws `store_unavailable`
+   */
+  readTimeline(): Promise<number | undefined>
+  /**
    * Counts of everything stored, of one moment: batches that are being stored do not disturb it.
    * Gives one line for each day, however many rows there are. @throws `store_unavailable`
    */

@@ -11,6 +11,11 @@ export interface Reconciliation {
   /** In order; only days on which anything was stored. */
   readonly days: readonly ReconciledDay[]
   readonly unmatched: readonly Unmatched[]
+  /**
+   * The server's timeline, where it was promoted or restored: what vanished together with its delivery record left no trace
+   * here, so that consistent means consistent in itself.
+   */
+  readonly timeline?: number
 }
 
 /**
@@ -20,10 +25,12 @@ export interface Reconciliation {
  * @throws TokenvaultError `store_unavailable`
  */
 export async function reconcile(ledger: Ledger, fields: FieldSchema): Promise<Reconciliation> {
+  const timeline = await ledger.readTimeline()
   const { days, unmatched } = await ledger.readCounts(fields)
   const reconciled = days.map(day => ({ ...day, verdict: judge(day) }))
   const isConsistent = unmatched.length === 0 && reconciled.every(({ verdict }) => verdict !== 'different')
-  return { isConsistent, days: reconciled, unmatched }
+  const history = timeline === undefined || timeline === 1 ? {} : { timeline }
+  return { isConsistent, days: reconciled, unmatched, ...history }
 }
 
 function judge({ isProvable, rows, quarantined }: DayCounts): ReconciledDay['verdict'] {

@@ -1,11 +1,21 @@
+import { appendFileSync, existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { sql } from 'kysely'
 import t, { type Test } from 'tap'
+import { startPostgres } from '../../../src/embedded/postgres.ts'
 import { createTokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
 import { createIngestStore } from '../../../src/store/ingest.ts'
 import { createLedger } from '../../../src/store/ledger.ts'
+import { ensureDatabase } from '../../../src/store/setup/ensure-database.ts'
+import { migrate } from '../../../src/store/setup/migrate.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
 import { reconcile } from '../../../src/vault/ledger/reconcile.ts'
 import { runCommand } from '../../helpers/cli/cli.ts'
-import { createVaultDatabase } from '../../helpers/postgres/vault-database.ts'
+import { runInProcess } from '../../helpers/cli/cli-in-process.ts'
+import { temporaryDirectory } from '../../helpers/embedded/embedded-directory.ts'
+import { startEvidence } from '../../helpers/evidence/evidence.ts'
+import { until } from '../../helpers/faults/plan.ts'
+import { connectTo, createVaultDatabase, openDatabase } from '../../helpers/postgres/vault-database.ts'
 import { loginEvent, poison, received } from '../../helpers/queue/events.ts'
 
 const today = new Date()
@@ -51,6 +61,69 @@ t.test('what the worker stored reconciles, and the auditor needs nothing but cou
   t.equal(forPeople.code, 0)
   t.match(forPeople.stdout, new RegExp(`^${dayBefore(1)} +33 +60 +60 +3 +3 +equal$`, 'm'))
   t.match(forPeople.stdout, /\nconsistent\n$/)
+})
+
+t.test('a log that lost events of a checkpoint that was kept elsewhere is not consistent', async t => {
+  const { startMaker, append, tamper, admin, directory, signer, urlFor } = await startEvidence(t)
+  const key = ['--key', signer.verifierKey, '--checkpoint', directory]
+  const run = (...args: string[]) =>
+    runInProcess(['reconcile', ...args], { DATABASE_URL: urlFor('tokenvault_auditor') })
+  const make = startMaker()
+  await append(3)
+  const { rows } = await admin.query('SELECT tree_size, frontier FROM pii_vault.audit_head')
+  await append(2)
+  await make()
+  t.match(await run('--json', ...key), { code: 0, stdout: /"checkpoint":\{"treeSize":5,"isHeld":true\}/ })
+
+  // A standby that had three of the five events took over.
+  await tamper('DELETE FROM pii_vault.audit_log WHERE sequence >= 3; DELETE FROM pii_vault.checkpoints')
+  await admin.query('UPDATE pii_vault.audit_head SET tree_size = $1, frontier = $2', [
+    rows[0].tree_size,
+    rows[0].frontier,
+  ])
+  t.match(await run(), { code: 0, stdout: /\nconsistent\n$/ }, 'the database knows of nothing')
+  t.match(await run(...key), {
+    code: 1,
+    stdout: /\na checkpoint kept elsewhere is not held: the log has 3 events, and a checkpoint of 5\nNOT consistent\n$/,
+  })
+  await append(1)
+  await append(3)
+  t.match(await run('--json', ...key), {
+    code: 1,
+    stdout: /"isConsistent":false.*"detail":"the log of 7 events has not grown/,
+  })
+  t.match(await run('--checkpoint', directory), { code: 2 }, 'nobody believes a checkpoint without the key')
+})
+
+t.test('a server that was promoted is not said to have lost nothing', async t => {
+  const dataDir = temporaryDirectory(t)
+  const first = await startPostgres({ dataDir, port: 0, isDurable: false })
+  const database = openDatabase(t, await ensureDatabase(first.adminUrl, 'vault'), 1)
+  await migrate(database)
+  await sql`insert into pii_vault.keys (purpose, field, version, status, kek_id, wrapped)
+    select 'token', field, 1, 'primary', 'none', '' from unnest(${[...loginFields.keys()]}::text[]) as field`.execute(
+    database,
+  )
+  await database.destroy()
+  await first.stop()
+  // Recovery that finds nothing to recover ends as a promotion does.
+  const postgres = join(dataDir, readdirSync(dataDir).find(name => existsSync(join(dataDir, name, 'PG_VERSION')))!)
+  writeFileSync(join(postgres, 'recovery.signal'), '')
+  appendFileSync(join(postgres, 'postgresql.auto.conf'), "restore_command = 'false'\n")
+  const second = await startPostgres({ dataDir, port: 0, isDurable: false })
+  t.teardown(second.stop)
+  const url = await ensureDatabase(second.adminUrl, 'vault')
+  const admin = await connectTo(t, url)
+  await until('recovery ends', async () => {
+    return (await admin.query('SELECT pg_is_in_recovery() AS recovers')).rows[0].recovers === false
+  })
+  const run = (...args: string[]) => runInProcess(['reconcile', ...args], { DATABASE_URL: url })
+  t.match(await run(), {
+    code: 0,
+    stderr: '',
+    stdout: /\nconsistent in itself: the server was promoted or restored \(timeline 2\)/,
+  })
+  t.match(JSON.parse((await run('--json')).stdout), { isConsistent: true, timeline: 2 })
 })
 
 t.test('an empty vault is consistent', async t => {

@@ -24,8 +24,22 @@ export class BadConnections {
     this.#log = log
   }
 
+  /** Says at once, and then once a minute, that connections beyond the cap were closed: nothing else would tell. */
+  #tellDropped(server: Server): void {
+    let count = 0
+    let quietUntil = 0
+    server.on('drop', () => {
+      count += 1
+      if (performance.now() < quietUntil) return
+      this.#log.error({ event: 'connections_dropped', count })
+      count = 0
+      quietUntil = performance.now() + 60_000
+    })
+  }
+
   /** Node's parser tells requests; those that expect something come by another event. */
   watch(server: Server): void {
+    this.#tellDropped(server)
     for (const event of ['request', 'checkContinue', 'checkExpectation'] as const) {
       server.prependListener(event, (request: IncomingMessage, response: ServerResponse) => {
         const { socket } = request

@@ -164,6 +164,7 @@ t.test('connections beyond the cap are closed as they come, and the ones before 
   t.teardown(() => sixth.destroy())
   sixth.on('error', () => undefined)
   await once(sixth, 'close')
+  t.match(running.logged(), /"event":"connections_dropped","count":1/)
   opened[0]!.socket.write('GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n')
   while (!opened[0]!.reply.text.includes('}')) await turn()
   t.equal(parseReply(opened[0]!.reply.text).status, 200)

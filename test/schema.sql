@@ -541,6 +541,7 @@ DECLARE
   partition_name text;
   dropped integer := 0;
 BEGIN
+  PERFORM pii_vault.bound_transaction();
   LOCK TABLE ingest.receipts IN SHARE UPDATE EXCLUSIVE MODE;
   FOR partition_name IN
     SELECT child.relname FROM pg_inherits
@@ -710,6 +711,12 @@ BEGIN
   IF current_setting('synchronous_commit') <> 'remote_apply' THEN
     PERFORM set_config('synchronous_commit', 'on', true);
   END IF;
+  PERFORM pii_vault.require(jsonb_typeof(repeats) = 'array' AND jsonb_array_length(repeats) = cardinality(events)
+    AND cardinality(events) <= 100000, 'each event has one place in repeats');
+  PERFORM pii_vault.require((SELECT coalesce(bool_and(coalesce(octet_length(given ->> 'kind') <= 1024
+      AND octet_length(given ->> 'at') <= 64 AND (given -> 'requested')::bigint BETWEEN 0 AND 1000000, false)), true)
+    FROM jsonb_array_elements(repeats) AS given WHERE given <> 'null'), 'a repeat is not possible');
+  PERFORM pii_vault.bound_transaction();
   PERFORM FROM pii_vault.audit_head FOR UPDATE;
   moment := clock_timestamp();
   FOR place IN 1 .. cardinality(events) LOOP
@@ -1207,6 +1214,7 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pii_vault.refusals WHERE since <= due) THEN
     RETURN 0;
   END IF;
+  PERFORM pii_vault.bound_transaction();
   PERFORM FROM pii_vault.audit_head FOR UPDATE;
   WITH over AS (
     DELETE FROM pii_vault.refusals AS refusal WHERE (refusal.principal, refusal.kind) IN (
@@ -1359,10 +1367,12 @@ BEGIN
         AND atttypid IN ('varchar'::regtype, 'text'::regtype) AND attname NOT IN ('user_id', 'device_type', 'locale')))
     FROM unnest(columns) AS column_name), 'a column holds no tokens');
 
-  -- The 22 letters of a token hold 128 bits, and 4 bits that are zero. A match without a capture: one costs five times as much.
+  -- The 22 letters of a token hold 128 bits, and 4 bits that are zero. A match without a capture, and lengths by hand: a capture
+  -- costs five times as much, and a count of letters in the pattern four times.
   SELECT string_agg(format(
     'SELECT %1$L::text AS field, create_date AS day, CASE
-       WHEN starts_with(%2$I, %3$L) AND substr(%2$I, %4$s) ~ ''^[1-9][0-9]{0,8}_[A-Za-z0-9_-]{21}[AQgw]$''
+       WHEN starts_with(%2$I, %3$L) AND substr(%2$I, %4$s) ~ ''^[1-9][0-9]*_[A-Za-z0-9_-]+$''
+         AND length(%2$I) - strpos(substr(%2$I, %4$s), ''_'') = %4$s + 21 AND strpos(''AQgw'', right(%2$I, 1)) > 0
        THEN encode(decode(translate(right(%2$I, 22), ''-_'', ''+/'') || ''=='', ''base64''), ''hex'')::uuid END AS token_id
      FROM public.user_logins WHERE %2$I IS NOT NULL',
     name, column_name, name || '_v', length(name) + 3), ' UNION ALL ')

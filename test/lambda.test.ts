@@ -198,6 +198,7 @@ t.test('a store that only an operator can mend fails the whole event at once, an
   const { lambda, owner, users, metrics } = await start(t)
   const event = { Records: [record(1, loginEvent(1)), record(2, loginEvent(2))] }
   const context = { getRemainingTimeInMillis: () => 60_000 }
+  await lambda.handler({ Records: [] })
   await owner.query('REVOKE INSERT ON user_logins FROM tokenvault_worker')
   await t.rejects(lambda.handler(event, context), { code: 'store_misconfigured' })
   t.match(metrics(), {

@@ -96,8 +96,8 @@ t.test('a value is found under every version of its token key and of the audit k
     'default',
   )
   const { call, reveal, app, admin } = await startEvidenceApp(t, { keys: now })
-  const tokenOf = (keys: FieldKeys, version: number) => {
-    const bytes = Buffer.from('203.0.113.7')
+  const tokenOf = (keys: FieldKeys, version: number, value = '203.0.113.7') => {
+    const bytes = Buffer.from(value)
     return keys.tokenKey('ip', version)!.tokensOf({ bytes, offsets: Uint32Array.of(0, bytes.length) })[0]!
   }
   const first = tokenOf(now, 1)
@@ -107,6 +107,8 @@ t.test('a value is found under every version of its token key and of the audit k
   await reveal([first], now)
   await reveal([second], now)
   await reveal(['ip_v2_8mJXb0vZ2m1n0kq3TnXo1Q'], now)
+  // Of the time when an address without meaning was a value like others.
+  await reveal([tokenOf(now, 1, '0.0.0.0')], before)
   const sequencesOf = async (sought: object) =>
     (await searchAll(call, sought, 100)).filter(({ type }) => type === 'detokenize').map(({ sequence }) => sequence)
   for (const value of ['203.0.113.7', ' 203.0.113.7 ', '::ffff:203.0.113.7', '::FFFF:CB00:7107'])
@@ -114,6 +116,7 @@ t.test('a value is found under every version of its token key and of the audit k
   t.strictSame(await sequencesOf({ token: first }), [1, 0])
   t.strictSame(await sequencesOf({ token: second }), [2])
   t.strictSame(await sequencesOf({ field: 'ip', value: '203.0.113.8' }), [])
+  t.strictSame(await sequencesOf({ field: 'ip', value: '0.0.0.0' }), [4], 'a placeholder of today')
   t.strictSame(await sequencesOf({ field: 'device_id', value: '203.0.113.7' }), [])
 
   const { rows } = await admin.query(

@@ -1,7 +1,8 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { developmentAudience } from '../../../src/cli/local/state.ts'
 import { signWithDataDir } from '../../../src/embedded/issuer.ts'
 import { startPostgres } from '../../../src/embedded/postgres.ts'
@@ -13,6 +14,7 @@ import { findPlaintext, holdsAny } from '../../helpers/cli/find-plaintext.ts'
 import { temporaryDirectory } from '../../helpers/embedded/embedded-directory.ts'
 import { until } from '../../helpers/faults/plan.ts'
 import { fetchCalmly } from '../../helpers/http/http-app.ts'
+import { connectTo } from '../../helpers/postgres/vault-database.ts'
 import { sampleInput } from '../../helpers/vault/login-input.ts'
 
 t.test(
@@ -222,9 +224,22 @@ t.test(
       t.equal(code, 0, stderr)
       t.match(JSON.parse(stdout), { received: 100, stored: 99 })
     }
-    const ups = [1, 2].map(() => startCommand(t, ['up', '--no-sample', '--data-dir', temporaryDirectory(t)], shell))
-    const ports = await Promise.all(ups.map(async up => (await up.printed(/^ {2}API +(\S+)$/m))[1]))
+    const [plain, full] = [1, 2].map(number => join(temporaryDirectory(t), `it's ${number}`)) as [string, string]
+    const none = await runCommand(t, ['status', '--data-dir', full], shell)
+    t.match(none, { code: 1, stdout: '', stderr: /^tokenvault: not_running: [^\n]+ `npm start`[^\n]+\n$/ })
+    const [policy, fields] = [join(temporaryDirectory(t), 'policy.yaml'), join(temporaryDirectory(t), 'fields.yaml')]
+    writeFileSync(policy, 'version: 1\nroles: { typist: { tokenize: [email], purposes: ["*"] } }\n')
+    writeFileSync(fields, 'version: 1\nfields: [{ name: email, rule: email.v1, column: masked_email }]\n')
+    const options = ['--policy', policy, '--fields', fields, '--metrics', '0', '--processes', '2']
+    const ups = [
+      startCommand(t, ['up', '--no-sample', '--data-dir', plain], shell),
+      startCommand(t, ['up', '--no-sample', '--data-dir', full, ...options], shell),
+    ]
+    const ports = await Promise.all(
+      ups.map(async up => (await up.printed(/^ {2}API +(\S+)\n[\s\S]*see this again.*\n/m))[1]!),
+    )
     t.not(ports[0], ports[1])
+    await checkStatus(t, full, { policyFile: policy, fieldsFile: fields, apiUrl: ports[1]! })
     for (const { process } of ups) process.kill('SIGINT')
     for (const { ended } of ups) t.equal((await ended).code, 0)
   },
@@ -263,6 +278,37 @@ t.test(
     t.pass('initdb has ended')
   },
 )
+
+/** What `status` says of an `up` with every option, and that each of them has its effect. */
+async function checkStatus(t: Test, dataDir: string, expected: object): Promise<void> {
+  const ask = async (...args: string[]) => (await runCommand(t, [...args, '--data-dir', dataDir])).stdout
+  const status = JSON.parse(await ask('status', '--json'))
+  t.match(status, { ...expected, dataDir })
+  t.match(await (await fetch(status.metricsUrl)).text(), /^tokenvault_ingest_worker_processes\S* 2$/m)
+
+  const lines = await ask('status', '--env')
+  const url = readFileSync(status.analystUrlFile, 'utf8').trim()
+  t.notMatch(lines + JSON.stringify(status), new URL(url).password, 'no secret')
+  const shell = `${lines}printf '%s\\n' "$ANALYST_URL_FILE" "$PGPASSFILE" "$TOKENVAULT_URL" "$METRICS_URL"`
+  t.strictSame(spawnSync('sh', ['-c', shell], { encoding: 'utf8' }).stdout.split('\n').slice(0, 4), [
+    status.analystUrlFile,
+    status.passwordFile,
+    status.apiUrl,
+    status.metricsUrl,
+  ])
+  const { hostname, port, pathname, username, password } = new URL(url)
+  const login = `${hostname}:${port}:${pathname.slice(1)}:${username}:${password}\n`
+  t.ok(readFileSync(status.passwordFile, 'utf8').includes(login), 'libpq finds the password')
+
+  const jwt = (await ask('jwt', '--role', 'typist', '--sub', 'somebody')).trim()
+  const welcome = { text: '', apiUrl: status.apiUrl, token: '', jwts: new Map() }
+  const values = [{ field: 'email', value: 'somebody@example.org' }]
+  const reply = await call(welcome, '/v1/tokenize', jwt, { purpose: 'mail_merge', values })
+  t.match(reply, { status: 200, body: { results: [{ token: /^email_v1_/ }] } })
+  const client = await connectTo(t, url)
+  t.same((await client.query('SELECT masked_email FROM user_logins')).rows, [])
+  await client.end()
+}
 
 /** The name of an entry of the directory, once there is one that matches. */
 async function appears(directory: string, pattern: RegExp): Promise<string> {

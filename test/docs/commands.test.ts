@@ -88,8 +88,9 @@ async function startStack(t: Test): Promise<Stack> {
   const up = startCommand(t, ['up', '--port', '0'], {}, '', directory)
   await up.printed(/see this again +\S.*\n/)
   writeFileSync(join(directory, 'welcome'), up.stdout())
-  const { TMPDIR, HOME, PATH } = process.env
-  const environment = { TMPDIR, HOME, ...compiled, PATH: `${programs}${delimiter}${PATH}` }
+  const { TMPDIR, PATH } = process.env
+  // Nobody's home: no block finds credentials of a cloud.
+  const environment = { TMPDIR, HOME: directory, ...compiled, PATH: `${programs}${delimiter}${PATH}` }
   return { directory, environment, glossary: new Glossary() }
 }
 

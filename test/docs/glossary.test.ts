@@ -47,8 +47,9 @@ const texts = new Map([
   ...[
     ...sources('src', /\.[jt]s$/),
     ...sources('migrations', /\.sql$/),
+    ...sources('deploy', /\.(ya?ml|ts|mjs|json|conf)$|Dockerfile$/),
+    'docker-compose.yml',
     'openapi/openapi.json',
-    'deploy/policy.yaml',
   ].map(path => [path, readText(path)] as const),
   ...[...pages].filter(([page]) => page !== 'CHANGELOG.md' && page !== 'docs/glossary.md'),
 ])

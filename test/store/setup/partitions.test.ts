@@ -101,3 +101,24 @@ t.test('delivery records are dropped when no redelivery can meet them any more, 
     kept.sort().map(text => name('receipts', text)),
   )
 })
+
+t.test(
+  'of two workers that drop expired days at once, the later finds them gone, whatever its isolation level',
+  async t => {
+    const vault = await createVaultDatabase(t)
+    const admin = await vault.connect()
+    const drop = 'SELECT ingest.drop_expired_delivery_records() AS dropped'
+    for (const isolation of ['READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE']) {
+      await admin.query(`CREATE TABLE ingest.receipts_2001_01_01 PARTITION OF ingest.receipts
+      FOR VALUES FROM ('2001-01-01') TO ('2001-01-02');
+      ALTER TABLE ingest.receipts_2001_01_01 OWNER TO tokenvault_owner`)
+      const [first, second] = [await vault.connect('tokenvault_worker'), await vault.connect('tokenvault_worker')]
+      await second.query(`BEGIN ISOLATION LEVEL ${isolation}`)
+      // Under the higher levels, what it will see is settled here.
+      await second.query('SELECT 1')
+      t.strictSame((await first.query(drop)).rows, [{ dropped: 1 }], isolation)
+      t.strictSame((await second.query(drop)).rows, [{ dropped: 0 }], isolation)
+      await second.query('COMMIT')
+    }
+  },
+)

@@ -32,13 +32,17 @@ export interface FaultApi {
 
 const audience = 'tokenvault'
 
-/** `tokenvault api` in a process of its own, with an issuer, and checkpoints that are published each second. */
+/**
+ * `tokenvault api` in a process of its own, with an issuer, and checkpoints that are published each second.
+ *
+ * @param published the directory in which an API before it published
+ */
 export async function startApi(
   t: Test,
   database: FaultDatabase,
   environment: Readonly<Record<string, string>> = {},
+  published = temporaryDirectory(t),
 ): Promise<FaultApi> {
-  const published = temporaryDirectory(t)
   const issuer = await startIssuer({ dataDir: temporaryDirectory(t), port: 0, audience })
   t.teardown(() => issuer.stop())
   const command = startCommand(t, ['api'], {
@@ -73,7 +77,7 @@ export async function startApi(
       })
       // biome-ignore lint/suspicious/noExplicitAny: what it says is looked at below
       const body = (await reply.json()) as any
-      if (reply.status !== 200) return refuse(String(body.code))
+      if (reply.status !== 200) return refuse(String(body.code ?? reply.status))
       calls.sequences.push(body.receipt.sequence)
       return body.results[0].value !== undefined
     } catch {

@@ -86,6 +86,8 @@ export function exportLines(status: Status): string {
     SQS_QUEUE_URL: status.queueUrl,
     AWS_ENDPOINT_URL_SQS: status.queueEndpoint,
     AWS_REGION: 'us-east-1',
+    // The AWS CLI and boto3 read this one only.
+    AWS_DEFAULT_REGION: 'us-east-1',
     AWS_ACCESS_KEY_ID: 'emulator',
     AWS_SECRET_ACCESS_KEY: 'emulator',
     ANALYST_URL: status.analystUrl,

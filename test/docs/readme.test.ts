@@ -54,7 +54,10 @@ t.test('nothing public points out of the repository', async t => {
 
 t.test('code is in a language that highlighters know, and JSON is JSON', async t => {
   for (const { page, language, text } of fences) {
-    t.ok(['', 'sh', 'sql', 'json', 'yaml', 'python', 'jinja', 'ts', 'typescript'].includes(language), `${page}: ${language}`)
+    t.ok(
+      ['', 'sh', 'sql', 'json', 'yaml', 'python', 'jinja', 'ts', 'typescript'].includes(language),
+      `${page}: ${language}`,
+    )
     if (language === 'json') t.doesNotThrow(() => JSON.parse(text), `${page}: ${text.slice(0, 60)}`)
   }
 })

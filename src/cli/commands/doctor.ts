@@ -28,7 +28,7 @@ export function configure(command: Command): void {
       'after',
       `
 It reads the same variables as the process that is checked; run it where that process runs, with its environment. Without
-DATABASE_URL, SQS_QUEUE_URL, JWKS_URL and JWT_ISSUER, the servers of the \`tokenvault up\` on --data-dir are checked.
+DATABASE_URL, SQS_QUEUE_URL, JWKS_URL, JWT_ISSUER and JWT_ISSUERS_FILE, the servers of the \`tokenvault up\` on --data-dir are checked.
 
   ok    as it must be
   warn  it works, and a promise of the product does not hold, or will not once something else fails

@@ -2,7 +2,7 @@ import { checkCheckpoints } from './checkpoints.ts'
 import { checkConfiguration, checkFields, checkPolicy } from './configuration.ts'
 import { checkColumns, checkDatabaseClock, checkRole, checkServer, checkSetup } from './database.ts'
 import { type Check, type Examined, type FindingStatus, runChecks } from './findings.ts'
-import { checkIssuer } from './issuer.ts'
+import { checkIssuers } from './issuer.ts'
 import { checkKek, checkKeys } from './keys.ts'
 import { checkQueue } from './queue.ts'
 import { type Given, openSubject, type Subject, type SubjectName } from './subjects.ts'
@@ -48,7 +48,7 @@ const checkers: readonly (readonly [names: readonly SubjectName[], checks: (subj
     [['worker', 'api', 'lambda'], subject => [checkKeys(subject)]],
     [['worker', 'lambda'], subject => [checkColumns(subject)]],
     [['worker', 'dlq'], checkQueue],
-    [['api'], checkIssuer],
+    [['api'], checkIssuers],
     [['api'], subject => [checkCheckpoints(subject)]],
   ]
 

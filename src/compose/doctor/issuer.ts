@@ -1,41 +1,61 @@
+import type { Config } from '../../config/variables.ts'
+import type { IssuerOptions } from '../../http/auth/authentication.ts'
 import { inspectKeySet, type KeySetFacts } from '../../http/auth/inspect-key-set.ts'
+import { readIssuers } from '../issuers.ts'
 import { headerResolutionMilliseconds, judgeClock } from './clocks.ts'
-import { type Check, type Finding, fail, ok, skip, warn } from './findings.ts'
+import { type Check, type Finding, fail, failed, ok, skip, warn } from './findings.ts'
 import type { Subject } from './subjects.ts'
 
 /** As long as the API waits. */
 const longestMilliseconds = 5_000
 
-/** What the issuer publishes, looked at as the API does when the first JWT comes in. */
-export function checkIssuer({ config }: Subject): readonly Check[] {
-  const { JWKS_URL: url, JWT_ALGORITHMS: algorithms, JWT_CLOCK_TOLERANCE_SECONDS: toleranceSeconds = 30 } = config
-  const skipped = (why: string): readonly Check[] => [{ name: 'JWKS', run: async () => [skip(why)] }]
-  if (config.JWT_ISSUERS_FILE !== undefined) return skipped('the issuers of JWT_ISSUERS_FILE are not looked at')
-  if (url === undefined || algorithms === undefined) return skipped('JWKS_URL or JWT_ALGORITHMS is missing or wrong')
+/** What each issuer publishes, looked at as the API does when the first JWT comes in. */
+export function checkIssuers({ config }: Subject): readonly Check[] {
+  // Whole but for what is told by the check of the configuration.
+  if (config.JWT_ALGORITHMS === undefined) return [{ name: 'JWKS', run: async () => [skip('JWT_ALGORITHMS is wrong')] }]
+  let issuers: ReturnType<typeof readIssuers>
+  try {
+    issuers = readIssuers(config as Config<'api'>)
+  } catch (error) {
+    return [{ name: 'JWKS', run: async () => failed(error) }]
+  }
+  return issuers.flatMap((issuer, place) => {
+    const title = issuers.length === 1 ? '' : `issuer ${place + 1} of ${issuers.length}: `
+    return checkIssuer(issuer, finding => ({ ...finding, says: `${title}${finding.says}` }))
+  })
+}
+
+function checkIssuer(
+  { jwksUrl: url, algorithms, clockToleranceSeconds }: IssuerOptions,
+  name: (finding: Finding) => Finding,
+): readonly Check[] {
   let asked: Promise<KeySetFacts> | undefined
   const ask = (signal: AbortSignal) => {
-    asked ??= inspectKeySet(
-      url,
-      algorithms.split(','),
-      AbortSignal.any([signal, AbortSignal.timeout(longestMilliseconds)]),
-    )
+    asked ??= inspectKeySet(url, algorithms, AbortSignal.any([signal, AbortSignal.timeout(longestMilliseconds)]))
     return asked
   }
   return [
-    { name: 'JWKS', same: url, run: async signal => judgeKeySet(url, await ask(signal)) },
+    {
+      name: 'JWKS',
+      run: async signal => {
+        try {
+          return judgeKeySet(url, await ask(signal)).map(name)
+        } catch (error) {
+          return failed(error).map(name)
+        }
+      },
+    },
     {
       name: 'clock of the issuer',
-      same: url,
       run: async signal => {
         const facts = await ask(signal).catch(() => undefined)
-        if (facts === undefined) return [skip('there is no answer from the issuer')]
-        return [
-          judgeClock(facts.dated, {
-            resolutionMilliseconds: headerResolutionMilliseconds,
-            toleranceSeconds,
-            breaks: 'JWTs are refused as expired or as not valid yet',
-          }),
-        ]
+        if (facts === undefined) return [name(skip('there is no answer from the issuer'))]
+        const clock = judgeClock(facts.dated, {
+          resolutionMilliseconds: headerResolutionMilliseconds,
+          toleranceSeconds: clockToleranceSeconds,
+          breaks: 'JWTs are refused as expired or as not valid yet',
+        })
+        return [name(clock)]
       },
     },
   ]
@@ -54,7 +74,7 @@ function judgeKeySet(url: string, { keys, usable, private: published, refused, a
     findings.push(
       fail(
         `none of the ${keys} keys of the issuer can check a JWT${refused[0] === undefined ? '' : `: key ${refused[0].key} ${refused[0].because}`}`,
-        'Correct JWKS_URL, or JWT_ALGORITHMS.',
+        'Correct the URL of its keys, or the accepted algorithms.',
       ),
     )
   if (ambiguous.length > 0)
@@ -68,7 +88,7 @@ function judgeKeySet(url: string, { keys, usable, private: published, refused, a
     findings.push(
       warn(
         'keys are fetched from another host without TLS: whoever is in between can replace them',
-        'Use https in JWKS_URL.',
+        'Use https in the URL of its keys.',
       ),
     )
   if (usable > 0) {

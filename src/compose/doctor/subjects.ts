@@ -47,7 +47,7 @@ export function guessSubjects(environment: Environment): readonly SubjectName[] 
   const isAny = (...names: string[]) => names.some(name => isGiven(environment, name))
   const byVariables = [
     ...(isAny('SQS_QUEUE_URL') ? (['worker'] as const) : []),
-    ...(isAny('JWKS_URL', 'JWT_ISSUER') ? (['api'] as const) : []),
+    ...(isAny('JWKS_URL', 'JWT_ISSUER', 'JWT_ISSUERS_FILE') ? (['api'] as const) : []),
   ]
   if (byVariables.length > 0) return byVariables
   return isAny('DATABASE_URL') ? ['migrate'] : []

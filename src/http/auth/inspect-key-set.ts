@@ -47,7 +47,8 @@ export async function inspectKeySet(
       continue
     }
     usable++
-    const names = found.map(algorithm => `${algorithm} ${jwk.kid}`)
+    // JWTs without a kid find the one key of their algorithm.
+    const names = jwk.kid === undefined ? [] : found.map(algorithm => `${algorithm} ${jwk.kid}`)
     if (names.some(name => seen.has(name))) ambiguous.push(key)
     for (const name of names) seen.add(name)
   }
@@ -85,12 +86,11 @@ function fits({ kty, crv, alg }: JWK, algorithm: string): boolean {
 
 /** @returns the algorithms whose JWTs the key can verify, or why there are none */
 async function findAlgorithms(jwk: JWK, algorithms: readonly string[]): Promise<readonly string[] | string> {
-  const { kid, use, key_ops: operations } = jwk
+  const { use, key_ops: operations } = jwk
   if (use !== undefined && use !== 'sig') return 'is not for signatures'
   if (Array.isArray(operations) && !operations.includes('verify')) return 'is not for verifying'
   const fitting = algorithms.filter(algorithm => fits(jwk, algorithm))
   if (fitting.length === 0) return 'is of no algorithm that JWT_ALGORITHMS accepts'
-  if (typeof kid !== 'string') return 'has no kid'
   try {
     const imported = await importJWK(jwk, fitting[0])
     if (imported instanceof Uint8Array || imported.type !== 'public') return 'is not a public key'

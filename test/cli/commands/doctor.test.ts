@@ -147,6 +147,7 @@ t.test('each thing that is wrong has a line of its own, and the other checks go 
   const urlFile = join(open, 'url')
   writeFileSync(urlFile, worker.DATABASE_URL)
   chmodSync(urlFile, 0o644)
+  const issuersFile = join(directory, 'issuers.yaml')
   const badPolicy = join(directory, 'policy.yaml')
   writeFileSync(badPolicy, 'version: 1\nroles: { typist: { reveal: { ip: all } } }\n')
   const badFields = join(directory, 'fields.yaml')
@@ -154,6 +155,9 @@ t.test('each thing that is wrong has a line of its own, and the other checks go 
   const gone = await startProxyServer(async () => {})
   await gone.close()
   const nowhere = gone.endpoint
+  const section = (name: string, url: string) => ({ issuer: name, jwks_url: url, audiences: ['tokenvault'] })
+  const issuers = [section(issuer, jwks.url), section('https://other.test', `${nowhere}/jwks.json`)]
+  writeFileSync(issuersFile, JSON.stringify({ version: 1, issuers }))
   const withDate = async (target: string, offsetSeconds: number) => {
     const proxy = await startProxyServer(async ({ headers, body: text, response }) => {
       const passed = ['content-type', 'x-amz-target', 'authorization'].map(name => [name, String(headers[name])])
@@ -384,6 +388,20 @@ t.test('each thing that is wrong has a line of its own, and the other checks go 
       code: 1,
       says: [
         /^fail JWKS: none of the 2 keys of the issuer can check a JWT: key 1 is (RSA below 2,048 bits|not a valid key)$/,
+      ],
+    },
+    'one of two issuers that is down': {
+      environment: {
+        ...api,
+        JWT_ISSUER: undefined,
+        JWT_AUDIENCE: undefined,
+        JWKS_URL: undefined,
+        JWT_ISSUERS_FILE: issuersFile,
+      },
+      code: 1,
+      says: [
+        /^fail JWKS: issuer 2 of 2: the JWK Set cannot be fetched: /,
+        /^skip clock of the issuer: issuer 2 of 2: /,
       ],
     },
     'a private key': {

@@ -7,6 +7,11 @@ if (major > 22 || (major === 22 && minor >= 18)) {
   process.on('warning', ({ name, message }) => {
     if (name !== 'ExperimentalWarning') process.stderr.write(`${name}: ${message}\n`)
   })
+  // Where the reader has gone, such as `head`, the command ends as SIGPIPE ends others (128 + 13), and nothing is wrong.
+  process.stdout.on('error', error => {
+    if (error.code !== 'EPIPE') throw error
+    process.exit(141)
+  })
   const { restartWithFlagsOf } = await import('./process/v8-flags.ts')
   restartWithFlagsOf(String(process.argv[2]))
   const { run } = await import('./program.ts')

@@ -1,10 +1,11 @@
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Help } from 'commander'
 import t, { type Test } from 'tap'
 import { createProgram } from '../../src/cli/program.ts'
-import { runCommand } from '../helpers/cli/cli.ts'
+import { runCommand, startCommand } from '../helpers/cli/cli.ts'
 
 const recorder = new URL('../helpers/cli/record-modules.ts', import.meta.url)
 const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -85,13 +86,26 @@ t.test('without the package of the queue, `tokenvault up` says in one line what 
 t.test('the list shows each command as the command shows itself', async t => {
   const list = (await createProgram()).helpInformation()
   const names = (await createProgram()).commands.map(command => command.name())
-  t.equal(names.length, 20)
+  t.equal(names.length, 21)
   for (const name of names) {
     const command = (await createProgram(name)).commands.find(command => command.name() === name)!
     t.match(list, `\n  ${new Help().subcommandTerm(command)}  `)
     t.ok(command.options.length > 0 || command.commands.length > 0 || name === 'api', `${name} is whole`)
   }
 })
+
+t.test(
+  'a reader that goes before the end, such as head, ends a command as SIGPIPE does, and nothing is said',
+  async t => {
+    for (const args of [['sample', '--count', '100000'], ['openapi']]) {
+      const command = startCommand(t, args)
+      await once(command.process.stdout!, 'data')
+      command.process.stdout!.destroy()
+      const { code } = await command.ended
+      t.same({ code, stderr: command.stderr() }, { code: 141, stderr: '' }, args.join(' '))
+    }
+  },
+)
 
 t.test('a command that was not asked for cannot run', async t => {
   const program = await createProgram('sample')

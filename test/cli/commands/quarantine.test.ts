@@ -11,7 +11,7 @@ import { quarantine, readState } from '../../helpers/vault/quarantine.ts'
 t.test('an operator’s first look at what is no event, from the shell', { timeout: 150_000 }, async t => {
   const dataDir = temporaryDirectory(t)
   const up = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir])
-  await up.printed(/ operator +eyJ/)
+  await up.printed(/see this again/)
   const run = (...args: string[]) => runInProcess(['quarantine', ...args, '--data-dir', dataDir])
 
   const listed = await run('list', '--json')

@@ -11,8 +11,8 @@ t.test(
     const dataDir = temporaryDirectory(t)
     const { path, logins } = sampleInput(temporaryDirectory(t))
     const up = startCommand(t, ['up', '--port', '0', '--data-dir', dataDir, '--input', path])
-    await up.printed(/ operator +eyJ/)
-    t.match(up.stdout(), / postgresql:\/\/tokenvault_analyst:/, 'a URL that SQLAlchemy takes too')
+    await up.printed(/see this again/)
+    t.match(up.stdout(), / postgresql:\/\/tokenvault_analyst@/, 'a URL that SQLAlchemy takes too')
     const here = ['--purpose', 'test_case', '--data-dir', dataDir]
     const values = logins.slice(0, 3).map(({ ip }) => ip)
     const input = `${values.join('\n')}\n`

@@ -1,4 +1,5 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Test } from 'tap'
 import { startIssuer } from '../../../src/embedded/issuer.ts'
@@ -32,6 +33,16 @@ export interface FaultApi {
 
 const audience = 'tokenvault'
 
+/** Faults are to be the only limit: nobody has to approve, and no budget ends. */
+const policy = `version: 1
+roles:
+  investigator:
+    reveal: { "*": full }
+    purposes: ["*"]
+    batch_limit: 10
+    budget: { per_minute: 1000000, per_day: 10000000 }
+`
+
 /**
  * `tokenvault api` in a process of its own, with an issuer, and checkpoints that are published each second.
  *
@@ -43,6 +54,8 @@ export async function startApi(
   environment: Readonly<Record<string, string>> = {},
   published = temporaryDirectory(t),
 ): Promise<FaultApi> {
+  const policyFile = join(temporaryDirectory(t), 'policy.yaml')
+  writeFileSync(policyFile, policy)
   const issuer = await startIssuer({ dataDir: temporaryDirectory(t), port: 0, audience })
   t.teardown(() => issuer.stop())
   const command = startCommand(t, ['api'], {
@@ -53,6 +66,8 @@ export async function startApi(
     JWKS_URL: issuer.jwksUrl,
     CHECKPOINT_URL: `${pathToFileURL(published)}/`,
     CHECKPOINT_SECONDS: '1',
+    POLICY_FILE: policyFile,
+    RATE_LIMIT_PER_MINUTE: '1000000',
     PORT: '0',
     ...environment,
   })

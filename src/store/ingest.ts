@@ -122,9 +122,7 @@ export async function insertRows(
 ): Promise<void> {
   if (rows.length === 0) return
   const columns = ['user_id', 'device_type', 'locale', 'app_version', 'create_date', ...tokenColumns]
-  const tokens = tokenColumns.map(
-    (_, place) => sql`${plainArray(rows.map(row => row.tokens[place]?.token ?? 'NULL'))}::text[]`,
-  )
+  const tokens = tokenColumns.map((_, place) => sql`${plainArray(rows.map(row => tokenAt(row, place)))}::text[]`)
   await sql`
     insert into public.user_logins (${sql.join(columns.map(column => sql.ref(column)))})
     select * from unnest(
@@ -133,6 +131,12 @@ export async function insertRows(
       ${textArray(rows.map(({ locale }) => locale))}::text[],
       ${plainArray(rows.map(({ appVersion }) => appVersion ?? 'NULL'))}::int[],
       ${plainArray(rows.map(({ createDate }) => createDate))}::date[], ${sql.join(tokens)})`.execute(transaction)
+}
+
+/** A row without an entry for a field is a fault of ours, and never one whose value is null. @throws TypeError for it */
+function tokenAt({ tokens }: LoginRow, place: number): string {
+  const value = tokens[place]!
+  return value === null ? 'NULL' : value.token
 }
 
 /** @returns how many were inserted */

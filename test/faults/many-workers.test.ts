@@ -2,14 +2,17 @@ import t from 'tap'
 import { inTier, makePlan, seed, until } from '../helpers/faults/plan.ts'
 import { createFaultWorld, scenario } from '../helpers/faults/world.ts'
 
-const messages = inTier({ short: 4_000, long: 50_000 })
+const workerCount = inTier({ short: 4, long: 8 })
+const messages = inTier({ short: 2_000, long: 50_000 })
 
-t.test(`8 workers at once over ${messages} messages, FAULT_SEED=${seed}`, scenario, async t => {
+t.test(`${workerCount} workers at once over ${messages} messages, FAULT_SEED=${seed}`, scenario, async t => {
   const plan = makePlan()
   const world = await createFaultWorld(t, { plan, duplicates: 0.1, visibilityTimeoutSeconds: 2 })
   // Few values, so that every batch writes the same originals as its neighbours.
   const values = Array.from({ length: 200 }, (_, n) => ({ ip: `192.0.2.${n}`, device_id: `shared-${n}` }))
-  const workers = Array.from({ length: 8 }, () => world.start({ WORKER_BATCH_MESSAGES: '100', WORKER_RECEIVERS: '2' }))
+  const workers = Array.from({ length: workerCount }, () =>
+    world.start({ WORKER_BATCH_MESSAGES: '100', WORKER_RECEIVERS: '2' }),
+  )
   await until('all have started', () => workers.every(worker => worker.output().includes('worker_started')))
   await world.sendLogins(messages, () => plan.pick(values))
   await until('everything took effect', () => world.isDone())

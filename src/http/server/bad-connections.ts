@@ -49,7 +49,11 @@ export class BadConnections {
       })
     }
     // Authority-form: we are no proxy.
-    server.on('connect', (_request: IncomingMessage, socket: Duplex) => this.#refuse(socket, 'request_malformed'))
+    server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
+      // Node listens no longer, and an error that nobody hears ends the process.
+      socket.on('error', () => socket.destroy())
+      this.#refuseBehindOpen(socket, 'request_malformed')
+    })
   }
 
   /**
@@ -59,6 +63,10 @@ export class BadConnections {
    */
   refuse(error: Error & { readonly code?: string }, socket: Duplex): void {
     if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+    this.#refuseBehindOpen(socket, codeOfParserError.get(error.code ?? '') ?? 'request_malformed')
+  }
+
+  #refuseBehindOpen(socket: Duplex, code: ErrorCode): void {
     const open = [...(this.#open.get(socket) ?? [])]
     const whole = open.filter(({ req }) => req.complete)
     if (whole.length > 0) {
@@ -67,7 +75,7 @@ export class BadConnections {
     }
     // Refused already, before its body was there.
     if (open.some(({ headersSent }) => headersSent)) return void socket.destroy()
-    this.#refuse(socket, codeOfParserError.get(error.code ?? '') ?? 'request_malformed')
+    this.#refuse(socket, code)
   }
 
   #refuse(socket: Duplex, code: ErrorCode): void {

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
 import t from 'tap'
 import { startApp } from '../../helpers/http/http-app.ts'
 import { signJwt } from '../../helpers/http/jwks-server.ts'
@@ -147,29 +148,47 @@ t.test('a request whose end two readers may see at two places is refused, and wh
 })
 
 t.test('what follows a request on its connection does not answer it', async t => {
-  const entered = Promise.withResolvers<void>()
-  const proceed = Promise.withResolvers<void>()
-  const running = await startApp(t, {
-    verbs: {
-      tokenize: async (_principal, { values }) => {
-        entered.resolve()
-        await proceed.promise
-        return values.map(({ field }) => ({ field, token: 'ip_v1_token' }))
-      },
-    },
-  })
   const text = JSON.stringify({ purpose: 'fraud_investigation', values: [{ field: 'ip', value: 'x' }] })
-  const head = [
-    'POST /v1/tokenize HTTP/1.1',
-    'host: a',
-    `authorization: Bearer ${await signJwt(running.key)}`,
-    'content-type: application/json',
-    `content-length: ${text.length}`,
-  ]
-  const failed = once(running.app.server, 'clientError')
-  const replies = converse(running.port, Buffer.from(`${head.join('\r\n')}\r\n\r\n${text}NONSENSE\r\n\r\n`))
-  await Promise.all([entered.promise, failed])
-  proceed.resolve()
-  t.match(await replies, /^HTTP\/1\.1 200 .*"ip_v1_token"/s)
-  t.notMatch(await replies, /request_malformed/, 'refused it would seem, though it took effect')
+  for (const [next, event] of [
+    ['NONSENSE', 'clientError'],
+    ['CONNECT a:443 HTTP/1.1\r\nhost: a:443', 'connect'],
+  ] as const) {
+    const entered = Promise.withResolvers<void>()
+    const proceed = Promise.withResolvers<void>()
+    const running = await startApp(t, {
+      verbs: {
+        tokenize: async (_principal, { values }) => {
+          entered.resolve()
+          await proceed.promise
+          return values.map(({ field }) => ({ field, token: 'ip_v1_token' }))
+        },
+      },
+    })
+    const head = [
+      'POST /v1/tokenize HTTP/1.1',
+      'host: a',
+      `authorization: Bearer ${await signJwt(running.key)}`,
+      'content-type: application/json',
+      `content-length: ${text.length}`,
+    ]
+    const refused = once(running.app.server, event)
+    const replies = converse(running.port, Buffer.from(`${head.join('\r\n')}\r\n\r\n${text}${next}\r\n\r\n`))
+    await Promise.all([entered.promise, refused])
+    proceed.resolve()
+    t.match(await replies, /^HTTP\/1\.1 200 .*"ip_v1_token"/s, event)
+    t.notMatch(await replies, /request_malformed/, 'refused it would seem, though it took effect')
+  }
+})
+
+t.test('who asks for a tunnel and resets the connection takes nobody else along', async t => {
+  const running = await startApp(t)
+  const asked = once(running.app.server, 'connect') as Promise<[unknown, Socket]>
+  const socket = connect(running.port, '127.0.0.1', () => {
+    socket.write('CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n')
+  })
+  const [, serverSide] = await asked
+  socket.resetAndDestroy()
+  // Not by once(), which would hear the error.
+  await new Promise(resolve => serverSide.on('close', resolve))
+  t.equal((await exchange(running.port, ['GET /healthz HTTP/1.1', 'host: a'])).status, 200)
 })

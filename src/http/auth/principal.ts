@@ -113,8 +113,8 @@ function readSubject(
   const sub = Object.hasOwn(claims, subjectClaim) ? claims[subjectClaim] : undefined
   if (typeof sub !== 'string' || !isPlain(sub) || /\p{Default_Ignorable_Code_Point}/u.test(sub))
     throw refuse(subjectClaim, missingOr('malformed', sub))
-  // By upper case, ß and ſ and the two small sigmas become what they are read as.
-  const cased = subjectCase === 'ignore' ? sub.toUpperCase().toLowerCase() : sub
+  // By upper case, ß and ſ and the two small sigmas become what they are read as; ẞ has to be small before.
+  const cased = subjectCase === 'ignore' ? sub.toLowerCase().toUpperCase().toLowerCase() : sub
   const subject = cased
     .replace(/\p{Zs}+/gu, ' ')
     .trim()

@@ -207,6 +207,7 @@ t.test('subjects that people read alike are one', t => {
   const alike = [' Zoë Ünal', 'Zoë Ünal  ', 'Zoë\u00a0Ünal', 'Zoë  Ünal', '\u3000Zoë\u2003Ünal', 'Zoe\u0308 U\u0308nal']
   for (const sub of alike) t.equal(subjectOf(sub), 'Zoë Ünal', JSON.stringify(sub))
   for (const sub of ['Casey', 'CASEY', 'casey\u00a0', 'Ca\u017fey']) t.equal(subjectOf(sub, 'ignore'), 'casey', sub)
+  for (const sub of ['Weiß', 'weiss', 'WEISS', 'WEI\u1e9e']) t.equal(subjectOf(sub, 'ignore'), 'weiss', sub)
   t.equal(subjectOf('Casey'), 'Casey', 'case counts unless it is configured otherwise')
   for (const hidden of [
     '\u034f',

@@ -85,7 +85,8 @@ t.test('two calls at once, in one process or in two, do not both pass', async t 
 t.test('the window slides, and a lifted suspension does not empty it', async t => {
   const { take, passSeconds, log, owner } = await build(t)
   t.equal(await take(10), 'given')
-  await passSeconds(day)
+  // A minute less, so that it does not matter where in the ten minutes the test began.
+  await passSeconds(day - 60)
   t.equal(await take(1), 'asked 0', 'a part of the ten minutes is in the day')
   await owner.query(`INSERT INTO pii_vault.suspensions
     VALUES (pii_vault.principal_id('https://issuer.test', 'casey'), 'https://issuer.test', 'casey', now())`)
@@ -95,7 +96,7 @@ t.test('the window slides, and a lifted suspension does not empty it', async t =
     makeAction('lift', { principal: principalNamed('admin'), change: { kind: 'lift_suspension', issuer, subject } }),
   )
   t.equal(await take(1), 'asked 0')
-  await passSeconds(600)
+  await passSeconds(60 + 600)
   t.equal(await take(10), 'given')
   await passSeconds(7 * day + 600)
   t.equal(await take(1), 'given')

@@ -19,7 +19,11 @@ export function readIssuers(config: Config<'api'>): readonly IssuerOptions[] {
     subjectCase: config.JWT_SUBJECT_CASE,
   }
   const { JWT_ISSUERS_FILE: path, JWT_ISSUER: issuer, JWT_AUDIENCE: audience, JWKS_URL: jwksUrl } = config
-  if (path !== undefined) return parseIssuersFile(readText(path)).map(section => describeIssuer(section, usual))
+  if (path !== undefined) {
+    const issuers = parseIssuersFile(readText(path)).map(section => describeIssuer(section, usual))
+    checkSubjectCase(issuers)
+    return issuers
+  }
   if (issuer === undefined || audience === undefined || jwksUrl === undefined)
     throw new TokenvaultError('config_invalid', 'neither JWT_ISSUER nor JWT_ISSUERS_FILE is set')
   const clientIds = config.JWT_CLIENT_IDS?.split(',') ?? []
@@ -44,6 +48,19 @@ function describeIssuer(
     rolesClaims: section.roles_claims,
     roles: section.roles,
     knownAs: section.known_as,
+  }
+}
+
+/** One person would be two principals, `Casey` of the one issuer and `casey` of the other. */
+function checkSubjectCase(issuers: readonly IssuerOptions[]): void {
+  const cases = new Map<string, IssuerOptions['subjectCase']>()
+  for (const { issuer, knownAs = issuer, subjectCase } of issuers) {
+    if ((cases.get(knownAs) ?? subjectCase) !== subjectCase)
+      throw new TokenvaultError(
+        'config_invalid',
+        'JWT_ISSUERS_FILE: issuers that known_as makes one differ in subject_case',
+      )
+    cases.set(knownAs, subjectCase)
   }
 }
 

@@ -84,13 +84,18 @@ export function parseIssuersFile(text: string): readonly IssuerSection[] {
 /** What the schema cannot say. */
 function checkIssuers(content: unknown, complain: Complain): void {
   const seen = new Set<unknown>()
-  for (const [place, entry] of entriesOf(new Map(membersOf(content)).get('issuers')).entries()) {
-    const section = new Map(membersOf(entry))
+  const sections = entriesOf(new Map(membersOf(content)).get('issuers')).map(entry => new Map(membersOf(entry)))
+  const knownAs = new Map(sections.map(section => [section.get('issuer'), section.get('known_as')]))
+  for (const [place, section] of sections.entries()) {
     const path = ['issuers', place]
     if (seen.has(section.get('issuer'))) complain([...path, 'issuer'], 'issuer is that of an earlier entry')
     seen.add(section.get('issuer'))
     if (!section.has('audiences') && !section.has('client_ids'))
       complain(path, 'an issuer needs audiences, or client_ids, or both')
+    // Its principals would be those of an issuer that has none: one person would be two.
+    const other = section.get('known_as')
+    if (![undefined, other].includes(knownAs.get(other)))
+      complain([...path, 'known_as'], 'known_as is an issuer that is itself known as another')
     const address = section.get('jwks_url')
     if (typeof address === 'string' && !URL.canParse(address)) complain([...path, 'jwks_url'], `jwks_url ${url}`)
   }

@@ -10,6 +10,7 @@ t.test('an issuer has what is set, and nothing else', t => {
     'subject_claim: oid, subject_case: ignore, roles_claims: [groups], roles: [support], known_as: https://b.test'
   const [first, second] = parseIssuersFile(file(`${entry}, ${settings}, ${names}`, entry.replace('a.test', 'b.test')))
   t.match(first, { algorithms: ['ES256'], typ: 'at+jwt', max_lifetime_seconds: 600, known_as: 'https://b.test' })
+  t.doesNotThrow(() => parseIssuersFile(file(`${entry}, known_as: "https://a.test"`)), 'known as itself')
   t.same(second, { issuer: 'https://b.test', jwks_url: 'https://a.test/keys', audiences: ['vault'] })
   t.end()
 })
@@ -18,6 +19,11 @@ t.test('each mistake is told by line and column, and quotes nothing', t => {
   const wrong: Readonly<Record<string, RegExp>> = {
     [file()]: /issuers/,
     [file(entry, entry)]: /^JWT_ISSUERS_FILE line 4, column 15: issuer is that of an earlier entry$/,
+    [file(
+      entry,
+      `${entry.replace('a.test', 'b.test')}, known_as: "https://c.test"`,
+      `${entry.replace('a.test', 'canary.test')}, known_as: "https://b.test"`,
+    )]: /^JWT_ISSUERS_FILE line 5, column \d+: known_as is an issuer that is itself known as another$/,
     [file(entry.replace('audiences: [vault]', 'typ: any'))]: /an issuer needs audiences, or client_ids, or both$/,
     [file(entry.replace('"https://a.test/keys"', 'ftp://canary.test'))]: /jwks_url is not a URL that begins with/,
     [file(entry.replace('"https://a.test/keys"', '"https://"'))]: /jwks_url is not a URL that begins with/,

@@ -538,16 +538,20 @@ CREATE OR REPLACE FUNCTION ingest.drop_expired_delivery_records()
  SET lock_timeout TO '1s'
 AS $function$
 DECLARE
+  first_kept date;
   partition_name text;
   dropped integer := 0;
 BEGIN
   PERFORM pii_vault.bound_transaction();
   LOCK TABLE ingest.receipts IN SHARE UPDATE EXCLUSIVE MODE;
+  SELECT least(current_date, max(to_date(substr(child.relname, 10), 'YYYY_MM_DD'))) - 30 INTO first_kept
+  FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
+  WHERE inhparent = 'ingest.receipts'::regclass AND child.relname ~ '^receipts_\d{4}_\d{2}_\d{2}$';
   FOR partition_name IN
     SELECT child.relname FROM pg_inherits
     JOIN pg_class child ON child.oid = inhrelid
     WHERE inhparent = 'ingest.receipts'::regclass
-      AND child.relname < 'receipts_' || to_char(current_date - 30, 'YYYY_MM_DD')
+      AND child.relname < 'receipts_' || to_char(first_kept, 'YYYY_MM_DD')
   LOOP
     CONTINUE WHEN to_regclass(format('ingest.%I', partition_name)) IS NULL;
     EXECUTE format('DROP TABLE ingest.%I', partition_name);

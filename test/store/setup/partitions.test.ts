@@ -102,12 +102,34 @@ t.test('delivery records are dropped when no redelivery can meet them any more, 
   )
 })
 
+t.test('a server whose clock is fast drops no record that a redelivery may still meet', async t => {
+  const { admin, connect } = await startStore(t)
+  // The queue names the days. That its newest is 20 days ago looks just as a clock that is 20 days fast.
+  const old = [-51, -80].map(day)
+  const kept = [-50, -34, -20].map(day)
+  for (const text of [...old, ...kept]) {
+    await admin.query(
+      `CREATE TABLE ingest.${name('receipts', text)} PARTITION OF ingest.receipts FOR VALUES FROM ('${text}') TO ('${text}'::date + 1)`,
+    )
+  }
+  const worker = await connect('tokenvault_worker')
+  const drop = 'SELECT ingest.drop_expired_delivery_records() AS dropped'
+  t.strictSame((await worker.query(drop)).rows, [{ dropped: 2 }])
+  t.strictSame(
+    await partitionsOf(admin, 'ingest.receipts'),
+    kept.map(text => name('receipts', text)),
+  )
+  await worker.query('SELECT ingest.ensure_partitions(ARRAY[current_date])')
+  t.strictSame((await worker.query(drop)).rows, [{ dropped: 2 }], 'a day of today makes older ones expire')
+})
+
 t.test(
   'of two workers that drop expired days at once, the later finds them gone, whatever its isolation level',
   async t => {
     const vault = await createVaultDatabase(t)
     const admin = await vault.connect()
     const drop = 'SELECT ingest.drop_expired_delivery_records() AS dropped'
+    await admin.query('SELECT ingest.ensure_partitions(ARRAY[current_date])')
     for (const isolation of ['READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE']) {
       await admin.query(`CREATE TABLE ingest.receipts_2001_01_01 PARTITION OF ingest.receipts
       FOR VALUES FROM ('2001-01-01') TO ('2001-01-02');

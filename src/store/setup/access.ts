@@ -211,18 +211,7 @@ function describeSurplus(fact: FoundFact, view: View): Difference[] {
     case 'owner':
       return isPartition && !view.expectedObjects.has(on) && is !== owner ? [ownedBy(fact, owner, view)] : []
     case 'lost':
-      return view.expectedObjects.has(on) || isPartition
-        ? [
-            {
-              code: 'grant_missing',
-              status: 'fail',
-              who: `${to}, the owner, lacks`,
-              item: `${is} on ${on}`,
-              remedy: migrateAsOwner,
-              mend: `GRANT ${is} ON ${on} TO ${to}`,
-            },
-          ]
-        : []
+      return view.expectedObjects.has(on) || isPartition ? [lostByOwner(fact, view)] : []
     case 'grant':
       if (on === 'SCHEMA public' && is === 'USAGE') return []
       if (!isPartition && isUnknown(on, view)) return []
@@ -285,6 +274,19 @@ function surplusGrant({ on, is, to }: FoundFact, view: View, mend: string): Diff
   const remedy =
     'revoke it: nobody but our roles has grants in these schemas; a role for backups can be a member of pg_read_all_data'
   return { ...base, code: 'grant_unknown', remedy }
+}
+
+/** Whoever owns it by mistake is given nothing: it goes back to our owner first, or stays as it is. */
+function lostByOwner({ on, is, to }: FoundFact, view: View): Difference {
+  const base = {
+    code: 'grant_missing',
+    status: 'fail',
+    who: `${to}, the owner, lacks`,
+    item: `${is} on ${on}`,
+    remedy: migrateAsOwner,
+  } as const
+  const isOurs = to === owner || ownedBy(view.owners.get(on)!, owner, view).mend !== undefined
+  return isOurs ? { ...base, mend: `GRANT ${is} ON ${on} TO ${owner}` } : base
 }
 
 function ownedBy(found: FoundFact, wanted: string, view: View): Difference {

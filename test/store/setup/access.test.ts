@@ -33,6 +33,7 @@ const mendable: readonly [name: string, spoil: string, told: RegExp][] = [
   ['connecting to the database', 'REVOKE ALL ON DATABASE this FROM tokenvault_worker', /lacks CONNECT on DATABASE$/],
   ['database of a restore', 'GRANT CONNECT, TEMPORARY ON DATABASE this TO PUBLIC', /^grant_unknown: PUBLIC has TEMPORARY on DATABASE$/],
   ['rights of the owner itself', 'REVOKE ALL ON pii_vault.audit_head FROM tokenvault_owner', /^grant_missing: tokenvault_owner, the owner, lacks \w+ on TABLE pii_vault\.audit_head/],
+  ['rights of an owner by mistake', 'ALTER TABLE pii_vault.suspensions OWNER TO tokenvault_admin; REVOKE ALL ON pii_vault.suspensions FROM tokenvault_admin', /^grant_missing: tokenvault_admin, the owner, lacks SELECT on TABLE pii_vault\.suspensions$/],
   ['everybody may read originals', 'GRANT SELECT ON pii_vault.originals TO PUBLIC', /^grant_unknown: PUBLIC has SELECT on TABLE pii_vault\.originals$/],
   ['everybody may call a function', 'GRANT EXECUTE ON FUNCTION pii_vault.append_audit(bytea[]) TO PUBLIC', /^grant_unknown: PUBLIC has EXECUTE on FUNCTION/],
   ['everybody may make objects', 'GRANT CREATE ON SCHEMA public TO PUBLIC', /^grant_unknown: PUBLIC has CREATE on SCHEMA public$/],

@@ -86,6 +86,14 @@ export function parseConnectionUrl(text: string): ConnectionUrl {
   }
 }
 
+/** How long it takes at most to find out that no host serves. */
+export function longestConnectMilliseconds(url: ConnectionUrl): number {
+  const { hosts, targetSessionAttrs, connectTimeoutMilliseconds } = url
+  // prefer-standby asks every host twice; of several, each may be slow to say what it is, too.
+  const rounds = hosts.length === 1 && targetSessionAttrs !== 'prefer-standby' ? 1 : 2
+  return rounds * hosts.length * connectTimeoutMilliseconds
+}
+
 /** Whether both lead to one database: the login and how the line is secured may differ. */
 export function isSameDatabase(one: ConnectionUrl, other: ConnectionUrl): boolean {
   const place = ({ hosts, database }: ConnectionUrl) => JSON.stringify([hosts.map(nameHost), database])

@@ -2,7 +2,7 @@ import { Kysely, PostgresAdapter, PostgresDialect, type PostgresPool, type Postg
 import { Pool, type PoolClient, type PoolConfig, types } from 'pg'
 import { backoff, pause } from '../../concurrency/waiting.ts'
 import { type ErrorCode, TokenvaultError } from '../../errors.ts'
-import { type ConnectionUrl, isSameDatabase, parseConnectionUrl } from './connection-url.ts'
+import { type ConnectionUrl, isSameDatabase, longestConnectMilliseconds, parseConnectionUrl } from './connection-url.ts'
 import { classifyFailure, endsSession, type FailureKind } from './failures.ts'
 import type { Database } from './schema.ts'
 import { openClient, Session } from './session.ts'
@@ -44,7 +44,6 @@ const dayTypes = { getTypeParser: (oid: number) => (oid === types.builtins.DATE 
 export function createDatabase(options: DatabaseOptions): TokenvaultDatabase {
   const { url, poolMax, applicationName, statementTimeoutMilliseconds = 30_000 } = options
   const currentUrl = rereading(url)
-  const { hosts, connectTimeoutMilliseconds } = currentUrl()
   const settings = {
     application_name: applicationName,
     statement_timeout: statementTimeoutMilliseconds,
@@ -62,8 +61,8 @@ export function createDatabase(options: DatabaseOptions): TokenvaultDatabase {
   const pool = new Pool({
     Client: PooledSession as unknown as NonNullable<PoolConfig['Client']>,
     max: poolMax,
-    // Twice, since prefer-standby asks every host twice. It also bounds how long a caller waits for others.
-    connectionTimeoutMillis: Math.max(5_000, hosts.length === 1 ? 0 : 2 * hosts.length * connectTimeoutMilliseconds),
+    // It also bounds how long a caller waits for others.
+    connectionTimeoutMillis: Math.max(5_000, longestConnectMilliseconds(currentUrl())),
   })
   // An idle connection that breaks is dropped by the pool; the next statement opens another or says why it cannot.
   pool.on('error', () => {})

@@ -3,6 +3,7 @@ import type { TokenvaultError } from '../../../src/errors.ts'
 import {
   clientConfig,
   isSameDatabase,
+  longestConnectMilliseconds,
   nameHost,
   parseConnectionUrl,
 } from '../../../src/store/postgres/connection-url.ts'
@@ -40,6 +41,17 @@ t.test('hosts, ports, logins and databases are read as libpq reads them', async 
     t.strictSame(url.hosts.map(nameHost), hosts, text)
     t.match(url, rest, text)
   }
+})
+
+t.test('as long as connect_timeout lets a host take, the pool waits', async t => {
+  const cases: [url: string, seconds: number][] = [
+    ['postgresql://u@a/v', 5],
+    ['postgresql://u@a/v?connect_timeout=30', 30],
+    ['postgresql://u@a/v?connect_timeout=30&target_session_attrs=prefer-standby', 60],
+    ['postgresql://u@a,b,c/v', 12],
+    ['postgresql://u@a,b/v?connect_timeout=30', 120],
+  ]
+  for (const [url, seconds] of cases) t.equal(longestConnectMilliseconds(parseConnectionUrl(url)), seconds * 1000, url)
 })
 
 t.test('what is not supported is refused by its name, and nothing else of the URL is repeated', async t => {

@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import t, { type Test } from 'tap'
@@ -11,6 +10,7 @@ import { compiled, startCommand } from '../helpers/cli/cli.ts'
 import { type CommandBlock, commandBlocks, formatSql, Glossary } from '../helpers/docs/commands.ts'
 import { fences, pages, root } from '../helpers/docs/pages.ts'
 import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
+import { until } from '../helpers/faults/plan.ts'
 
 /** The pages in the order in which README leads to them. */
 const order = ['README.md', 'analysts', 'callers', 'policy', 'auditors', 'evidence', 'operators', 'production']
@@ -132,7 +132,7 @@ async function run(block: CommandBlock, stack: Stack): Promise<{ code: number | 
 async function checkpointed({ directory }: Stack, size: number): Promise<void> {
   const isThere = () =>
     readdirSync(join(directory, '.tokenvault/checkpoints')).some(name => Number.parseInt(name, 10) >= size)
-  while (!isThere()) await setImmediate()
+  await until(`a checkpoint of ${size} events`, isThere)
 }
 
 /** As the database role that the page is for. */

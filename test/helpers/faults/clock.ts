@@ -12,7 +12,8 @@ const source = fileURLToPath(new URL('clock.c', import.meta.url))
 export const noClock: string | false =
   process.platform !== 'linux'
     ? 'the clock is a library that is preloaded, as Linux does it'
-    : spawnSync('cc', ['--version']).status !== 0 && 'the clock is a library of C, and there is no cc'
+    : spawnSync('cc', ['-fsyntax-only', source]).status !== 0 &&
+      'the clock is a library of C, and there is no cc, or no header for it'
 
 export interface FaultClock {
   /** Makes a server read this clock. */

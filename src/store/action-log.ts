@@ -178,11 +178,14 @@ function place(sequence: number, event: Buffer, admission: Admission): Committed
 }
 
 /** The database refuses such text in what it parses, and would refuse with it whatever waits in the same group. */
-function refuseUnstorable({ principal: { issuer, subject, roles }, purpose, change }: Action): void {
+function refuseUnstorable({ principal, purpose, change }: Action): void {
+  const { issuer, subject, roles, client, actor } = principal
   const texts = [
     issuer,
     subject,
     ...roles,
+    client,
+    ...Object.values(actor ?? {}),
     purpose,
     ...Object.values(change ?? {}),
     ...Object.keys(change?.kind === 'request_approval' ? change.fields : {}),

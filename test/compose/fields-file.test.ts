@@ -140,7 +140,12 @@ t.test('a team tokenizes email tomorrow', async t => {
     signer: api.keys.signer('tokenvault/test'),
     openAction: createOpenAction({ log: new ListAudit(), keys: api.keys, policy: () => policy }),
   })
-  const principal = { issuer: 'https://issuer.test', subject: 'inv-1', roles: ['investigator'] }
+  const principal = {
+    issuer: 'https://issuer.test',
+    subject: 'inv-1',
+    roles: ['investigator'],
+    channel: 'http',
+  } as const
   const request = { requestId: 'r-1', purpose: 'fraud_investigation', tokens: [rows[0].masked_email], atomic: false }
   t.match(await detokenize(principal, request), { items: [{ field: 'email', value: 'Ada@example.com' }] })
 })

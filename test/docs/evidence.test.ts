@@ -6,6 +6,7 @@ import { signReceipt } from '../../src/tlog/receipt.ts'
 import { createNoteSigner, createNoteVerifier } from '../../src/tlog/signed-note.ts'
 import { createProver } from '../../src/vault/evidence/prove.ts'
 import { buildAuditTables, memoryEvent, readerOf } from '../helpers/evidence/memory-audit-log.ts'
+import { readGolden } from '../helpers/golden/golden.ts'
 
 const doc = readFileSync(new URL('../../docs/evidence.md', import.meta.url), 'utf8')
 const example = (language: string) =>
@@ -27,6 +28,21 @@ async function giveAway(folder: string) {
   write('audit.vkey', `${signer.verifierKey}\n`)
   return { proofs, receipt, write }
 }
+
+t.test('the page lists every property of an event, in the order in which events have them', async t => {
+  const rows = /^\| property \|[\s\S]*?\n\n/m.exec(doc)![0].trim().split('\n').slice(2)
+  const listed = rows.flatMap(row => [...row.split('|')[1]!.matchAll(/`(\w+)`/g)].map(([, name]) => name!))
+  const shown = /^\{"format":2,.*\}$/m.exec(doc)![0]
+  const golden = Object.values(readGolden<{ events: Record<string, { event?: string }> }>('events').events)
+  const written = golden.flatMap(({ event }) => (event === undefined ? [] : [event.replaceAll("'", '"')]))
+  const used = [shown, ...written].map(event => Object.keys(JSON.parse(event)))
+  for (const names of used) {
+    const inOrder = listed.filter(name => names.includes(name))
+    t.strictSame(names, inOrder)
+  }
+  const counted = ['count', 'until']
+  t.strictSame([...new Set([...used.flat(), ...counted])].toSorted(), listed.toSorted(), 'and none besides')
+})
 
 const python = has('python3', '-c', 'import cryptography')
   ? {}

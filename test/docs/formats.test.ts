@@ -9,6 +9,7 @@ import { openCheckpoint, signCheckpoint } from '../../src/tlog/checkpoint.ts'
 import { foldRoots, leafHash } from '../../src/tlog/merkle.ts'
 import { openReceipt, signReceipt } from '../../src/tlog/receipt.ts'
 import { createNoteVerifier } from '../../src/tlog/signed-note.ts'
+import { describeEvents } from '../../src/vault/admission/audit-event.ts'
 import { loginFields } from '../../src/vault/fields/fields.ts'
 import { FieldKeys } from '../../src/vault/keys/field-keys.ts'
 import { type KeyPurpose, Keyset } from '../../src/vault/keys/keyset.ts'
@@ -17,7 +18,7 @@ import { createOpenQuarantined, createSealQuarantined } from '../../src/vault/qu
 import type { TokenizedValue } from '../../src/vault/tokens/ports.ts'
 import { createTokenizer } from '../../src/vault/tokens/tokenizer.ts'
 import * as reader from '../helpers/docs/format-reader.ts'
-import { MapKeys } from '../helpers/vault/vault-world.ts'
+import { investigator, MapKeys, worldPolicy } from '../helpers/vault/vault-world.ts'
 
 const page = readFileSync(new URL('../../docs/formats.md', import.meta.url), 'utf8')
 
@@ -109,7 +110,7 @@ t.test('examples: a token and its original', async t => {
   t.equal(hex(made!.original.sealed), line('original', 'sealed'))
 })
 
-t.test('examples: a quarantined body, a first identity, a digest', async t => {
+t.test('examples: a quarantined body, a first identity, the digests of a token and of the id of a JWT', async t => {
   const [id, text] = [line('quarantine', 'id'), line('quarantine', 'text')]
   const sealed = bytes('quarantine', 'sealed')
   const place = { label: 'tokenvault/quarantine/v1', tenant, field: '', keyVersion: 1, id: Buffer.from(id, 'hex') }
@@ -126,6 +127,13 @@ t.test('examples: a quarantined body, a first identity, a digest', async t => {
   const token = line('digest', 'token')
   t.equal(reader.digestOf(keys.audit, token), line('digest', 'digest'))
   t.same(fieldKeys.digest.digest([token]), [line('digest', 'digest')])
+
+  const jti = line('jwt', 'jti')
+  t.equal(reader.jwtDigestOf(keys.audit, jti), line('jwt', 'digest'))
+  const principal = { ...investigator, jwtId: jti }
+  const context = { at: new Date(), keys: fieldKeys, policy: worldPolicy }
+  const { admitted } = describeEvents({ operation: 'audit_prove', principal, requestId: 'r' }, {}, context)
+  t.equal(admitted.jwt, line('jwt', 'digest'))
 })
 
 t.test('examples: events, a checkpoint and a receipt', async t => {

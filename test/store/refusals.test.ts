@@ -63,6 +63,25 @@ t.test(
   },
 )
 
+t.test('refusals are counted together whatever JWT, application or actor they come with', async t => {
+  const { log, events, refusals } = await build(t)
+  const casey = principalNamed('casey')
+  for (const [place, client] of ['desk', 'mobile', 'batch'].entries()) {
+    const known = { client, actor: { subject: `${client}-backend` }, jwt: `digest-${place}` }
+    const principal = { ...casey, client, actor: known.actor, jwtId: `jti-${place}` }
+    await log.commit(refusal(client, known, { principal }))
+  }
+  await refusals.fold({ everything: true })
+  t.match(await events(), [
+    { format: 2, requestId: 'desk', client: 'desk', jwt: 'digest-0', channel: 'http' },
+    {
+      ...{ format: 2, requestId: 'mobile', client: 'mobile', actor: { subject: 'mobile-backend' }, jwt: 'digest-1' },
+      ...{ channel: 'http', count: 2, requested: 6 },
+    },
+  ])
+  t.equal((await events()).length, 2)
+})
+
 t.test('what is counted together: a principal, an operation, a decision and its reason', async t => {
   const { log, events, refusals } = await build(t)
   const kinds = [

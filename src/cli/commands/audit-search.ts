@@ -19,6 +19,8 @@ interface FoundEvent {
   readonly sequence: number
   readonly at?: string
   readonly subject?: string
+  readonly client?: string
+  readonly actor?: { readonly subject: string }
   readonly type?: string
   readonly purpose?: string
   readonly decision?: string
@@ -53,14 +55,19 @@ async function searchAudit({ purpose, token, field, limit, before, ...options }:
     roles: ['auditor'],
   })
   if (options.json) return print(JSON.stringify(page))
-  const header = ['sequence', 'at', 'subject', 'type', 'purpose', 'decision', 'requested', 'granted']
-  const rows = page.events.map(event => [
-    ...[event.sequence, event.at, event.subject, event.type, event.purpose],
-    ...[event.decision, event.requested, event.granted],
-  ])
-  const cells = rows.map(row => row.map(cell => String(cell ?? '')))
-  print(cells.length === 0 ? 'no event names it' : formatTextTable(header, cells))
+  print(page.events.length === 0 ? 'no event names it' : formatEvents(page.events))
   if (page.next !== undefined) print(`more: --before ${page.next}`)
+}
+
+function formatEvents(events: readonly FoundEvent[]): string {
+  const rows = events.map(event => new Map(Object.entries({ ...event, actor: event.actor?.subject })))
+  // Most access tokens name neither an application nor an actor.
+  const optional = ['client', 'actor'].filter(name => rows.some(row => row.get(name) !== undefined))
+  const header = ['sequence', 'at', 'subject', ...optional, 'type', 'purpose', 'decision', 'requested', 'granted']
+  return formatTextTable(
+    header,
+    rows.map(row => header.map(name => String(row.get(name) ?? ''))),
+  )
 }
 
 async function readOneValue(): Promise<string> {

@@ -40,6 +40,8 @@ const wordClaims: ReadonlySet<string> = new Set(['scope', 'scp'])
  * Makes the principal from claims whose signature was checked. Every claim is looked at each time, also those of a
  * remembered token: what is true of them changes with the clock and the policy.
  *
+ * Client, actor and the JWT's id permit nothing: such a claim is passed over where it is not of the expected form.
+ *
  * @param claims the JWT's payload
  * @param nowSeconds seconds since 1970
  * @returns a frozen principal; a JWT without roles that the policy knows gives one that may do nothing
@@ -59,7 +61,12 @@ export function readPrincipal(
   const subject = readSubject(claims, rules)
   const roles = readClaimRoles(claims, { rolesClaims: rules.rolesClaims ?? policy.rolesClaims, roles: policy.roles })
   const given = rules.roles === undefined ? roles : Object.freeze(roles.filter(role => rules.roles!.includes(role)))
-  return Object.freeze({ issuer: rules.knownAs ?? iss, subject, roles: given })
+  return Object.freeze({
+    ...{ issuer: rules.knownAs ?? iss, subject, roles: given, channel: 'http' },
+    ...readClient(claims),
+    ...readActor(claims, rules),
+    ...readJwtId(claims),
+  })
 }
 
 function checkAudience(
@@ -102,25 +109,60 @@ function readTime(claims: Readonly<Record<string, unknown>>, claim: 'exp' | 'iat
   return value
 }
 
-/**
- * One spelling of subjects that people read alike, because two people are told apart by it: without white space around
- * it, one space between words, composed (NFC), and nothing that shows nothing.
- */
 function readSubject(
   claims: Readonly<Record<string, unknown>>,
   { subjectClaim = 'sub', subjectCase }: ClaimRules,
 ): string {
   const sub = Object.hasOwn(claims, subjectClaim) ? claims[subjectClaim] : undefined
-  if (typeof sub !== 'string' || !isPlain(sub) || /\p{Default_Ignorable_Code_Point}/u.test(sub))
-    throw refuse(subjectClaim, missingOr('malformed', sub))
+  const subject = spellSubject(sub, subjectCase)
+  if (subject === undefined) throw refuse(subjectClaim, missingOr('malformed', sub))
+  return subject
+}
+
+/**
+ * One spelling of subjects that people read alike, because two people are told apart by it: without white space around
+ * it, one space between words, composed (NFC), and nothing that shows nothing.
+ *
+ * @returns 1 to 256 characters; undefined where that cannot be
+ */
+function spellSubject(sub: unknown, subjectCase: ClaimRules['subjectCase']): string | undefined {
+  if (typeof sub !== 'string' || !isPlain(sub) || /\p{Default_Ignorable_Code_Point}/u.test(sub)) return undefined
   // By upper case, ß and ſ and the two small sigmas become what they are read as; ẞ has to be small before.
   const cased = subjectCase === 'ignore' ? sub.toLowerCase().toUpperCase().toLowerCase() : sub
   const subject = cased
     .replace(/\p{Zs}+/gu, ' ')
     .trim()
     .normalize('NFC')
-  if (subject.length === 0 || subject.length > 256) throw refuse(subjectClaim, 'malformed')
-  return subject
+  return subject.length === 0 || subject.length > maxNameLength ? undefined : subject
+}
+
+/** The application: `azp` as OpenID Connect has it, else `client_id` as RFC 9068 and RFC 8693 have it. */
+function readClient({ azp, client_id: id }: Readonly<Record<string, unknown>>): Pick<Principal, 'client'> {
+  const client = [azp, id].find(isName)
+  return client === undefined ? {} : { client }
+}
+
+/**
+ * The outermost actor: those nested in it acted before, and have no part in this call (RFC 8693 section 4.1). Without the
+ * issuer that it names it would be taken for somebody else, so then it is passed over as a whole.
+ */
+function readActor({ act }: Readonly<Record<string, unknown>>, { subjectCase }: ClaimRules): Pick<Principal, 'actor'> {
+  if (!isObject(act)) return {}
+  const [sub, issuer] = ['sub', 'iss'].map(name => (Object.hasOwn(act, name) ? act[name] : undefined))
+  const subject = spellSubject(sub, subjectCase)
+  if (subject === undefined || !(issuer === undefined || isName(issuer))) return {}
+  return { actor: Object.freeze(issuer === undefined ? { subject } : { issuer, subject }) }
+}
+
+function readJwtId({ jti }: Readonly<Record<string, unknown>>): Pick<Principal, 'jwtId'> {
+  return typeof jti === 'string' && jti !== '' && jti.isWellFormed() ? { jwtId: jti } : {}
+}
+
+/** Most characters of a subject, a client or an issuer of an actor. */
+const maxNameLength = 256
+
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.length <= maxNameLength && isPlain(value)
 }
 
 /**

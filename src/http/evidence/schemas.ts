@@ -30,16 +30,22 @@ const noteOf = (size: number) =>
 export const exampleEvent = {
   sequence: 41,
   leafHash: hash,
+  format: 2,
   type: 'detokenize',
   at: '2026-03-01T09:14:07.512Z',
   requestId: '0c5cbdb0-4d5f-4c53-9b52-3a3d1c5d2b6e',
   issuer: 'https://issuer.example',
   subject: 'casey',
   roles: ['investigator'],
+  client: 'case-desk',
+  actor: { subject: 'case-desk-backend' },
+  jwt: '7kG6fSqZiOFt3Fu2h2Mlmw',
+  channel: 'http',
   purpose: 'fraud_investigation',
   decision: 'permitted',
   requested: 1,
   granted: 1,
+  fields: { ip: { requested: 1, granted: 1, level: 'full' } },
 }
 
 export const exampleCheckpoint = {
@@ -51,7 +57,7 @@ export const exampleCheckpoint = {
 
 export const exampleInclusion = {
   sequence: 41,
-  event: '{"type":"detokenize","at":"2026-03-01T09:14:07.512Z"}',
+  event: '{"format":2,"type":"detokenize","at":"2026-03-01T09:14:07.512Z"}',
   leafHash: hash,
   path: [hash],
   checkpoint: noteOf(42),

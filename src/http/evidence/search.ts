@@ -42,30 +42,46 @@ const body = Type.Object(
 const text = (description: string) => Type.Optional(Type.String({ description }))
 const count = (description: string) => Type.Optional(Type.Integer({ description }))
 
+const principal = (description: string) =>
+  Type.Optional(Type.Object({ issuer: Type.Optional(Type.String()), subject: Type.String() }, { description }))
+
+const fieldCounts = Type.Object({ requested: Type.Integer(), granted: Type.Integer(), level: Type.String() })
+
 const event = Type.Object(
   {
     sequence: sequenceSchema,
     leafHash: leafHashSchema,
+    format: count('Version of the format of the event; absent in the first one.'),
     type: text('What was done: `detokenize`, `tokenize`, `audit_search` …'),
     at: text('When, in UTC.'),
     requestId: text('Id that the API gave the request.'),
     issuer: text('Issuer (`iss`) of the caller.'),
     subject: text('Subject (`sub`) of the caller.'),
     roles: Type.Optional(Type.Array(Type.String())),
+    client: text('Application (`azp`, or `client_id`) that the access token was issued to.'),
+    actor: principal('Who acted for the caller (`act` of RFC 8693).'),
+    jwt: text('Keyed digest of the id (`jti`) of the access token: equal for calls with the same one.'),
+    channel: text('How the call came: `http`.'),
     purpose: text('Purpose that the caller stated.'),
     decision: text('`permitted`, `refused` or `pending`.'),
     code: text('Why it was refused.'),
     requested: count('Items asked for.'),
     granted: count('Items given.'),
-    partial: count('Items given in part only.'),
-    ticket: text('Ticket under which the caller acted.'),
-    approval: text('Id of the request for approval.'),
-    concerns: Type.Optional(
+    fields: Type.Optional(
       Type.Object(
-        { issuer: Type.Optional(Type.String()), subject: Type.String() },
-        { description: 'Principal that the event is about.' },
+        {},
+        {
+          additionalProperties: fieldCounts,
+          description:
+            'The same by field, and the level at which the policy permits the field: `full`, `partial` or `none`.',
+        },
       ),
     ),
+    partial: count('Items given in part only.'),
+    mode: text('Of `tokenize`: `look_up` where tokens were asked for, and nothing was to be stored.'),
+    ticket: text('Ticket under which the caller acted.'),
+    approval: text('Id of the request for approval.'),
+    concerns: principal('Principal that the event is about.'),
     policy: text('Digest of the policy that decided.'),
     count: count('Refused calls that the event stands for, where that are several.'),
     until: text('When the last of them was made, in UTC.'),

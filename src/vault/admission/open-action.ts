@@ -1,65 +1,16 @@
 import { type ErrorCode, TokenvaultError } from '../../errors.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
-import { type Capability, may, type Policy } from '../policy/policy.ts'
+import { may, type Policy } from '../policy/policy.ts'
+import { type ActionCall, type ActionOutcome, describeEvents, type RequestApproval } from './audit-event.ts'
 import type {
-  Action,
   ActionLog,
   Admission,
   ApprovalNotice,
-  AuditEvent,
-  Change,
-  Charge,
   CommittedAction,
   CountedAction,
   NotifyApprovers,
-  Principal,
   Remaining,
 } from './ports.ts'
-
-/** Who asks for what. */
-export type ActionCall = {
-  readonly principal: Principal
-  readonly requestId: string
-  readonly ticket?: string | undefined
-  /** How many items; one thing when absent. */
-  readonly requested?: number
-  /** Whom it is about. */
-  readonly concerns?: AuditEvent['concerns']
-  /** A capability that one of the principal's roles must have. */
-  readonly needs?: Capability
-} & (
-  | { readonly operation: RevealingOperation; readonly purpose: string }
-  | { readonly operation: Exclude<AuditEvent['type'], RevealingOperation>; readonly purpose?: never }
-)
-
-/** The change with which a second person is asked. */
-export type RequestApproval = Extract<Change, { readonly kind: 'request_approval' }>
-
-/** Operations that reveal something about values take a purpose; no other operation does. */
-type RevealingOperation = 'detokenize' | 'tokenize' | 'quarantine_open' | 'audit_search'
-
-/** What the caller gets if the action is admitted. */
-export interface ActionOutcome {
-  /** How many items were asked for, where that was not known before. */
-  readonly requested?: number
-  /** Tokens that were given, or whose values were; repeats count as given once more. */
-  readonly grantedTokens?: readonly string[]
-  /** Ids of quarantined entries on which the action was permitted. */
-  readonly quarantined?: readonly string[]
-  /** One code for each item withheld. */
-  readonly withheld?: readonly ErrorCode[]
-  /** Why the action is refused as a whole, whether or not it is admitted. */
-  readonly refusal?: ErrorCode
-  readonly charge?: Charge | undefined
-  readonly change?: Change | undefined
-  /** Makes the request for approval that takes the place of the action where an allowance of the charge does not hold it. */
-  readonly otherwise?: (() => RequestApproval) | undefined
-  /** How many of `grantedTokens` were revealed in part only. */
-  readonly partial?: number
-  /** The request for approval that the action is about; absent where the change names it. */
-  readonly approval?: string | undefined
-  readonly concerns?: AuditEvent['concerns']
-}
 
 /**
  * Opens an action: every privileged verb begins with this, and with nothing else. The action is decided by one policy from
@@ -87,7 +38,7 @@ export interface OpenedAction {
    */
   recordNothing(outcome?: ActionOutcome): Promise<void>
   /** Records that the action is refused as a whole, as `recordNothing`. @throws TokenvaultError the code, or as `record` */
-  refuse(code: ErrorCode, detail?: string): Promise<never>
+  refuse(code: ErrorCode, detail?: string, outcome?: Pick<ActionOutcome, 'fields'>): Promise<never>
   /** Records that the one thing asked for is not given, as `recordNothing`. @throws TokenvaultError the code, or as `record` */
   withhold(code: ErrorCode, outcome?: Pick<ActionOutcome, 'quarantined'>): Promise<never>
 }
@@ -145,7 +96,10 @@ export function createOpenAction(deps: {
         const context = { at: now(), keys, policy }
         const askInstead = (makeRequest: () => RequestApproval) => {
           request ??= makeRequest()
-          return { change: request, event: describeEvents(call, { change: request }, context).admitted }
+          return {
+            change: request,
+            event: describeEvents(call, { fields: outcome.fields, change: request }, context).admitted,
+          }
         }
         committed = await log.commit({
           principal,
@@ -172,8 +126,8 @@ export function createOpenAction(deps: {
       return committed
     }
     const recordNothing = async (outcome: ActionOutcome = {}) => void (await commit(outcome, true))
-    const refuse: OpenedAction['refuse'] = async (code, detail) => {
-      await recordNothing({ refusal: code })
+    const refuse: OpenedAction['refuse'] = async (code, detail, outcome) => {
+      await recordNothing({ ...outcome, refusal: code })
       throw new TokenvaultError(code, detail)
     }
     const withhold: OpenedAction['withhold'] = async (code, outcome) => {
@@ -202,71 +156,6 @@ function noticeOf(
   const { issuer, subject, roles } = principal
   const { id, ticket, reveal, values, fields } = request
   return { id, issuer, subject, roles, purpose, ticket, reveal, values, fields, expiresAt: approvalExpiresAt }
-}
-
-/**
- * The events of an action, made before it is admitted: what costs time or can fail is done here, and not while the log is
- * locked. Which members they have, and in which order, is the format of the log.
- *
- * @throws RangeError where the clock does not tell the time
- */
-function describeEvents(
-  call: ActionCall,
-  outcome: ActionOutcome,
-  { at, keys, policy }: { readonly at: Date; readonly keys: FieldKeys; readonly policy: Pick<Policy, 'digest'> },
-): Action['events'] {
-  const { principal, ticket } = call
-  const { change, refusal, grantedTokens = [], quarantined, partial } = outcome
-  const { requested = call.requested ?? 1, concerns = call.concerns } = outcome
-  const asked = {
-    type: call.operation,
-    at: at.toISOString(),
-    requestId: call.requestId,
-    issuer: principal.issuer,
-    subject: principal.subject,
-    roles: principal.roles,
-    purpose: call.purpose ?? '',
-  }
-  const context = {
-    ...(ticket === undefined ? {} : { ticket }),
-    ...(concerns === undefined ? {} : { concerns }),
-    policy: policy.digest,
-  }
-  const isRequest = change?.kind === 'request_approval'
-  const approval = outcome.approval ?? (change !== undefined && 'id' in change ? change.id : undefined)
-  return {
-    admitted: {
-      ...asked,
-      decision: isRequest ? 'pending' : refusal === undefined ? 'permitted' : 'refused',
-      ...(refusal === undefined ? {} : { code: refusal }),
-      requested,
-      granted: grantedTokens.length + (quarantined?.length ?? 0),
-      tokens: keys.digest.digest([...new Set(grantedTokens)]),
-      withheld: countByCode(outcome.withheld ?? []),
-      ...(quarantined === undefined ? {} : { quarantine: quarantined }),
-      ...(partial ? { partial } : {}),
-      ...(approval === undefined ? {} : { approval }),
-      ...context,
-    },
-    refused: {
-      ...asked,
-      decision: 'refused',
-      code: '',
-      requested,
-      granted: 0,
-      tokens: [],
-      withheld: {},
-      // A request that was not made has no id.
-      ...(approval === undefined || isRequest ? {} : { approval }),
-      ...context,
-    },
-  }
-}
-
-function countByCode(codes: readonly ErrorCode[]): Readonly<Record<string, number>> {
-  const counts = new Map<string, number>()
-  for (const code of codes) counts.set(code, (counts.get(code) ?? 0) + 1)
-  return Object.fromEntries(counts)
 }
 
 /** Most items of one call. */

@@ -3,17 +3,42 @@
  */
 
 import type { ErrorCode } from '../../errors.ts'
-import type { Allowance } from '../policy/policy.ts'
+import type { Allowance, RevealLevel } from '../policy/policy.ts'
 
-/** An authenticated caller, taken from a verified JWT. */
+/** The way by which a call reaches the vault. */
+export type Channel = 'http' | 'sql' | 'console' | 'cli'
+
+/**
+ * An authenticated caller, taken from a verified JWT. Issuer and subject alone say who it is: budgets, suspensions, approvals,
+ * idempotency keys and the counting of refusals ask for nothing else. Client, actor and the JWT's id are for the evidence.
+ */
 export interface Principal {
   readonly issuer: string
   readonly subject: string
   readonly roles: readonly string[]
+  readonly channel: Channel
+  /** The application that the JWT was issued to. */
+  readonly client?: string
+  /** Who is acting for the principal (`act` of RFC 8693); of the same issuer where it names none. */
+  readonly actor?: { readonly issuer?: string; readonly subject: string }
+  /** The JWT's own id (`jti`) as it stands there: any well-formed text, for digests alone. */
+  readonly jwtId?: string
 }
 
-/** One append-only fact. It holds identities under a keyed digest and never a value or a token. */
+/** Of one field: how many items were asked for and given, and the level at which the policy permits it in this call. */
+export interface FieldCounts {
+  readonly requested: number
+  readonly granted: number
+  readonly level: RevealLevel
+}
+
+/**
+ * One append-only fact. It holds identities under a keyed digest and never a value or a token. docs/evidence.md says what each
+ * member means, when it is absent, and in which order they stand.
+ */
 export interface AuditEvent {
+  /** Version of this format; events of before have none. */
+  readonly format: 2
   readonly type:
     | 'detokenize'
     | 'tokenize'
@@ -27,6 +52,12 @@ export interface AuditEvent {
   readonly issuer: string
   readonly subject: string
   readonly roles: readonly string[]
+  /** As the principal's; absent where its JWT names none. */
+  readonly client?: string
+  readonly actor?: NonNullable<Principal['actor']>
+  /** Keyed digest of the JWT's id, 22 letters of base64url; absent where the JWT has none. */
+  readonly jwt?: string
+  readonly channel: Channel
   /** '' for actions that take no purpose. */
   readonly purpose: string
   /** `pending`: an approval was asked for. */
@@ -36,10 +67,17 @@ export interface AuditEvent {
   /** Items asked for, and items given. */
   readonly requested: number
   readonly granted: number
+  /**
+   * Of `detokenize` and `tokenize`: the items by the configured field that they name, in the order of configuration. Items
+   * that name none are in the totals alone.
+   */
+  readonly fields?: Readonly<Record<string, FieldCounts>>
   /** Keyed digests of the tokens given, base64url of 16 bytes each, in request order without repeats. */
   readonly tokens: readonly string[]
   /** Number of items withheld, by code. */
   readonly withheld: Readonly<Record<string, number>>
+  /** Of `tokenize`: whether the call asks for tokens alone, or also that the originals be stored. */
+  readonly mode?: 'look_up' | 'store'
   /** Ids of the quarantined entries concerned; absent where the action is about none. */
   readonly quarantine?: readonly string[]
   /** Ticket under which the caller acts; absent where none was named. */

@@ -3,7 +3,7 @@ import { parseToken } from '../../crypto/token.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { leafHash } from '../../tlog/merkle.ts'
 import { maxPageSize, type OpenAction } from '../admission/open-action.ts'
-import type { AuditEvent, Charge, Principal } from '../admission/ports.ts'
+import type { AuditEvent, Charge, FieldCounts, Principal } from '../admission/ports.ts'
 import { type FieldSchema, normalizeValue } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { limitsOf, may, type Policy } from '../policy/policy.ts'
@@ -25,7 +25,9 @@ export interface SearchRequest {
 }
 
 /** An event that names what was looked for. Whatever of it is not of the expected type is left out. */
-export type FoundEvent = Partial<Omit<AuditEvent, 'tokens' | 'withheld' | 'quarantine'>> & {
+export type FoundEvent = Partial<Omit<AuditEvent, 'format' | 'tokens' | 'withheld' | 'quarantine'>> & {
+  /** Absent in events of the first format. */
+  readonly format?: number
   readonly sequence: number
   /** base64. */
   readonly leafHash: string
@@ -103,8 +105,9 @@ function tokensOf(sought: Sought, fields: FieldSchema, keys: FieldKeys): readonl
   return keys.tokenKeys(field.name).flatMap(key => key.tokensOf(packText([normalized])))
 }
 
-const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'purpose', 'decision', 'code', 'ticket', 'approval', 'policy', 'until'] // biome-ignore format: one list
-const counts = ['requested', 'granted', 'partial', 'count']
+const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'client', 'jwt', 'channel', 'purpose', 'decision', 'code', 'mode', 'ticket', 'approval', 'policy', 'until'] // biome-ignore format: one list
+const counts = ['format', 'requested', 'granted', 'partial', 'count']
+const principals = ['actor', 'concerns']
 
 /** Events are written by us, but whoever can write to the log without us must not keep the others from being read. */
 function describeEvent({ sequence, event, leafHash: stored }: StoredEvent): FoundEvent {
@@ -116,13 +119,28 @@ function describeEvent({ sequence, event, leafHash: stored }: StoredEvent): Foun
     ...counts.filter(name => Number.isSafeInteger(members.get(name))),
     ...(isTextList(members.get('roles')) ? ['roles'] : []),
   ].map(name => [name, members.get(name)] as const)
-  const about = Object(members.get('concerns')) as { issuer?: unknown; subject?: unknown }
-  const concerns = typeof about.subject === 'string' ? { concerns: describePrincipal(about.issuer, about.subject) } : {}
-  return { ...Object.fromEntries(known), ...concerns, sequence, leafHash: Buffer.from(stored).toString('base64') }
+  const described = [
+    ...principals.map(name => [name, describePrincipal(members.get(name))] as const),
+    ['fields', describeFields(members.get('fields'))] as const,
+  ].filter(([, member]) => member !== undefined)
+  return { ...Object.fromEntries([...known, ...described]), sequence, leafHash: Buffer.from(stored).toString('base64') }
 }
 
-function describePrincipal(issuer: unknown, subject: string) {
+function describePrincipal(member: unknown) {
+  const { issuer, subject } = Object(member) as { issuer?: unknown; subject?: unknown }
+  if (typeof subject !== 'string') return undefined
   return typeof issuer === 'string' ? { issuer, subject } : { subject }
+}
+
+/** The fields whose counts are whole. */
+function describeFields(member: unknown): Record<string, FieldCounts> | undefined {
+  if (typeof member !== 'object' || member === null || Array.isArray(member)) return undefined
+  const fields = Object.entries(member).flatMap(([field, counted]) => {
+    const { requested, granted, level } = Object(counted) as FieldCounts
+    const isWhole = Number.isSafeInteger(requested) && Number.isSafeInteger(granted) && typeof level === 'string'
+    return isWhole ? [[field, { requested, granted, level }] as const] : []
+  })
+  return Object.fromEntries(fields)
 }
 
 function parse(event: Uint8Array): object {

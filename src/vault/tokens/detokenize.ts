@@ -4,11 +4,13 @@ import { type ErrorCode, TokenvaultError } from '../../errors.ts'
 import { type Receipt, signReceipt } from '../../tlog/receipt.ts'
 import type { NoteSigner } from '../../tlog/signed-note.ts'
 import { describeApproval } from '../admission/approval-request.ts'
-import { checkApprovalId, type OpenAction, type RequestApproval } from '../admission/open-action.ts'
+import type { RequestApproval } from '../admission/audit-event.ts'
+import { checkApprovalId, type OpenAction } from '../admission/open-action.ts'
 import type { Admission, CommittedAction, Principal, Remaining } from '../admission/ports.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { type Decision, decideCall, limitsOfCall, needsApproval, sumOf } from '../policy/policy.ts'
+import { countByField } from './count-by-field.ts'
 import { openTokens } from './open-tokens.ts'
 import type { OriginalReader } from './ports.ts'
 
@@ -79,14 +81,16 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
     const hasTicket = ticket !== undefined
     const question = { roles: principal.roles, operation: 'detokenize', purpose, reveal, hasTicket } as const
     const { byField, refusal } = decideCall(policy, fields, question)
-    if (refusal !== undefined) return refuse(refusal)
     const distinct = new Map(tokens.map(token => [token, parse(token)]))
+    const fieldsOf = (items: readonly string[]) => items.map(token => distinct.get(token)?.field)
+    const noneGiven = { fields: countByField(byField, fieldsOf(tokens), []) }
+    if (refusal !== undefined) return refuse(refusal, undefined, noneGiven)
     const asked = countPermitted(distinct, byField)
     // A call that asks for no permitted field is bounded too: by the limits of all permitted fields.
     const concerned = asked.size > 0 ? [...asked.keys()].map(field => byField.get(field)!) : byField.values()
     const limits = limitsOfCall(policy, concerned)
     if (tokens.length > limits.batchLimit) {
-      return refuse('batch_over_role_limit', `at most ${limits.batchLimit} items in one call`)
+      return refuse('batch_over_role_limit', `at most ${limits.batchLimit} items in one call`, noneGiven)
     }
 
     const ask = (): RequestApproval => {
@@ -94,7 +98,10 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
     }
     const limit = { asked: sumOf(asked), allowances: limits.withoutApproval }
     if (approvalId === undefined && needsApproval(asked, byField, limits)) {
-      return answerPending(signer, await record({ charge: { values: 0, withoutApproval: limit }, change: ask() }))
+      return answerPending(
+        signer,
+        await record({ ...noneGiven, charge: { values: 0, withoutApproval: limit }, change: ask() }),
+      )
     }
     // What a second person approved is not counted with what was taken without one.
     const isApproved = approvalId !== undefined
@@ -111,14 +118,15 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
     if (atomic && failures.length > 0) {
       // The reply tells what failed, so an approval is used up, and needed where it would be to give the values.
       const charge = { values: 0, withoutApproval }
-      const committed = await record({ withheld, charge, change, otherwise, refusal: 'batch_refused' })
+      const committed = await record({ ...noneGiven, withheld, charge, change, otherwise, refusal: 'batch_refused' })
       return isPending(committed) ? answerPending(signer, committed) : { outcome: 'refused', failures }
     }
     const grantedTokens = tokens.filter(token => 'value' in answers.get(token)!)
     const partial = grantedTokens.filter(token => 'partial' in answers.get(token)!).length
     const { perMinute, perDay } = limits
     const charge = { values: new Set(grantedTokens).size, perMinute, perDay, withoutApproval }
-    const committed = await record({ grantedTokens, partial, withheld, charge, change, otherwise })
+    const fieldCounts = countByField(byField, fieldsOf(tokens), fieldsOf(grantedTokens))
+    const committed = await record({ fields: fieldCounts, grantedTokens, partial, withheld, charge, change, otherwise })
     if (isPending(committed)) return answerPending(signer, committed)
     const items = tokens.map((token): DetokenizedItem => {
       const answer = answers.get(token)!

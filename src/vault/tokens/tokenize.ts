@@ -5,6 +5,7 @@ import type { Principal } from '../admission/ports.ts'
 import { acceptValue, type FieldSchema } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { type Decision, decideCall, limitsOfCall } from '../policy/policy.ts'
+import { countByField } from './count-by-field.ts'
 
 export interface TokenizeRequest {
   readonly requestId: string
@@ -38,8 +39,8 @@ export function createTokenize(deps: {
 }): Tokenize {
   const { fields, openAction } = deps
   return async (principal, { requestId, purpose, values, ticket }) => {
-    const call = { operation: 'tokenize', principal, requestId, purpose, ticket, requested: values.length } as const
-    const { policy, record, refuse } = await openAction(call)
+    const call = { operation: 'tokenize', mode: 'look_up', principal, requestId, purpose, ticket } as const
+    const { policy, record, refuse } = await openAction({ ...call, requested: values.length })
     const question = {
       roles: principal.roles,
       operation: 'tokenize',
@@ -47,16 +48,22 @@ export function createTokenize(deps: {
       hasTicket: ticket !== undefined,
     } as const
     const { byField, refusal } = decideCall(policy, fields, question)
-    if (refusal !== undefined) return refuse(refusal)
-    const named = [...new Set(values.map(({ field }) => field))].flatMap(field => byField.get(field) ?? [])
+    const asked = values.map(({ field }) => field)
+    const noneGiven = { fields: countByField(byField, asked, []) }
+    if (refusal !== undefined) return refuse(refusal, undefined, noneGiven)
+    const named = [...new Set(asked)].flatMap(field => byField.get(field) ?? [])
     const isGranted = named.some(({ grantedBy }) => grantedBy.length > 0)
     const { batchLimit, perMinute, perDay } = limitsOfCall(policy, isGranted ? named : byField.values())
-    if (values.length > batchLimit) return refuse('batch_over_role_limit', `at most ${batchLimit} items in one call`)
+    if (values.length > batchLimit)
+      return refuse('batch_over_role_limit', `at most ${batchLimit} items in one call`, noneGiven)
 
     const items = makeTokens(deps, byField, values)
-    const grantedTokens = items.flatMap(item => ('token' in item ? [item.token] : []))
+    const given = items.filter(item => 'token' in item)
+    const givenFields = given.map(({ field }) => field)
+    const grantedTokens = given.map(({ token }) => token)
     const withheld = items.flatMap(item => ('error' in item ? [item.error.code] : []))
-    await record({ grantedTokens, withheld, charge: { values: new Set(grantedTokens).size, perMinute, perDay } })
+    const charge = { values: new Set(grantedTokens).size, perMinute, perDay }
+    await record({ fields: countByField(byField, asked, givenFields), grantedTokens, withheld, charge })
     return items
   }
 }

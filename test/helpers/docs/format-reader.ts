@@ -146,6 +146,10 @@ export function digestOf(auditKey: Uint8Array, token: string): string {
   return cmac(auditKey, Buffer.from(token)).toString('base64url')
 }
 
+export function jwtDigestOf(auditKey: Uint8Array, jti: string): string {
+  return digestOf(auditKey, `tokenvault jwt v1 ${sha256(jti).toString('hex')}`)
+}
+
 /** Events and the tree. */
 export const leafHash = (event: Uint8Array | string) => sha256(Buffer.of(0), event)
 export const node = (left: Uint8Array, right: Uint8Array) => sha256(Buffer.of(1), left, right)

@@ -1,7 +1,7 @@
 import type { Action, ActionLog, AuditEvent, CommittedAction, Principal } from '../../../src/vault/admission/ports.ts'
 
 export function principalNamed(subject: string, issuer = 'https://issuer.test'): Principal {
-  return { issuer, subject, roles: ['investigator'] }
+  return { issuer, subject, roles: ['investigator'], channel: 'http' }
 }
 
 /** What the audit events of an action say, admitted or refused. */
@@ -10,14 +10,16 @@ export function auditEvents(
   requestId: string,
   change: Partial<AuditEvent> = {},
 ): Action['events'] {
-  const { issuer, subject, roles } = principal
+  const { issuer, subject, roles, channel } = principal
   const asked = {
+    format: 2,
     type: 'detokenize',
     at: '2026-01-02T03:04:05.678Z',
     requestId,
     issuer,
     subject,
     roles,
+    channel,
     purpose,
   } as const
   const given = { granted: 1, tokens: ['AAAAAAAAAAAAAAAAAAAAAA'], withheld: { token_unknown: 1 } }

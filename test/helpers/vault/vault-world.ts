@@ -18,7 +18,9 @@ export const threeFields = createFieldSchema([
   { name: 'email', rule: 'device_id.v1', column: 'masked_email' },
 ])
 
-export const investigator: Principal = { issuer: 'https://issuer.test', subject: 'inv-1', roles: ['investigator'] }
+export const investigator: Principal = {
+  ...{ issuer: 'https://issuer.test', subject: 'inv-1', roles: ['investigator'], channel: 'http' },
+}
 
 /** Version 1 of every key that the three fields need, all of them primary. */
 export function freshKeys(): Key[] {

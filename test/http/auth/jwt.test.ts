@@ -112,7 +112,7 @@ t.test('access tokens', async t => {
   t.test('the principal is what was signed, frozen, and without roles it has none', async t => {
     await ask(running, bearer(await signJwt(issued.key, { sub: 'dana', roles: ['auditor'] })))
     const { principal } = running.calls.at(-1)!
-    t.strictSame(principal, { issuer, subject: 'dana', roles: ['auditor'] })
+    t.strictSame(principal, { issuer, subject: 'dana', roles: ['auditor'], channel: 'http' })
     t.ok(Object.isFrozen(principal) && Object.isFrozen(principal.roles))
     await ask(running, bearer(await signJwt(issued.key, { roles: undefined })))
     t.strictSame(running.calls.at(-1)!.principal.roles, [])

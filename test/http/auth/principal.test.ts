@@ -225,3 +225,47 @@ t.test('subjects that people read alike are one', t => {
     t.throws(() => subjectOf(`casey${hidden}`), { message: 'malformed', place: { claim: 'sub' } })
   t.end()
 })
+
+t.test('application, actor and id of a JWT are read for the evidence, and change nothing else', async t => {
+  const principalOf = (change: object) => readAt(acceptedClaims({ ...change }), nowSeconds())
+  const plain = { issuer, subject: 'casey', roles: ['investigator'], channel: 'http' }
+  const [long, longest] = ['x'.repeat(257), 'x'.repeat(256)]
+  const nested = { sub: 'desk-backend', act: { sub: 'gateway', iss: 'https://other.test' } }
+  const cases: [claims: object, read: object][] = [
+    [{}, {}],
+    [
+      { azp: 'desk', jti: 'a' },
+      { client: 'desk', jwtId: 'a' },
+    ],
+    [{ client_id: 'desk' }, { client: 'desk' }],
+    [{ azp: 'desk', client_id: 'other' }, { client: 'desk' }],
+    [{ azp: 7, client_id: 'desk' }, { client: 'desk' }],
+    [{ azp: longest }, { client: longest }],
+    [{ act: { sub: 'desk-backend' } }, { actor: { subject: 'desk-backend' } }],
+    [
+      { act: { sub: ' desk  backend', iss: 'https://other.test', roles: ['auditor'] } },
+      { actor: { issuer: 'https://other.test', subject: 'desk backend' } },
+    ],
+    [{ act: nested }, { actor: { subject: 'desk-backend' } }],
+    [{ act: { act: nested } }, {}],
+    [{ act: { sub: 'desk', iss: 7 } }, {}],
+    [{ act: { iss: 'https://other.test' } }, {}],
+    [{ act: ['desk'] }, {}],
+    [{ act: 'desk' }, {}],
+    [{ act: null, azp: null, jti: null }, {}],
+    [{ jti: 7 }, {}],
+    [{ jti: '' }, {}],
+    [{ jti: long }, { jwtId: long }],
+  ]
+  for (const [claims, read] of cases) {
+    const principal = principalOf(claims)
+    t.strictSame(principal, { ...plain, ...read }, JSON.stringify(claims).slice(0, 80))
+    t.ok(Object.isFrozen(principal) && Object.isFrozen(principal.actor ?? principal))
+  }
+  const unfit = ['', long, 'a\nb', 'a\0', '\u007f', '\u0085', '\u202eksed', '\ud800', 'a\u2028', {}, [], ['desk'], true]
+  for (const [place, text] of unfit.entries()) {
+    const jti = typeof text === 'string' ? '\ud800' : text
+    const principal = principalOf({ azp: text, client_id: text, act: { sub: text }, jti })
+    t.strictSame(principal, plain, `text ${place}: neither is recorded`)
+  }
+})

@@ -153,12 +153,31 @@ t.test('events of any shape are shown as far as they can be, and altered ones ar
       secret: 'canary',
     },
     { tokens, type: 'approval_approve', roles: ['approver'], concerns: { issuer: 'i', subject: 'kim' }, partial: 2 },
+    { tokens, format: '2', client: 7, actor: 'x', jwt: {}, channel: null, mode: 1, fields: ['canary'] },
+    { tokens, format: 3, actor: { issuer: 1 }, fields: { ip: { requested: '1', granted: 1, level: 'full' }, a: null } },
+    {
+      ...{
+        tokens,
+        format: 2,
+        client: 'desk',
+        actor: { issuer: 'i', subject: 's', sub: 'canary' },
+        jwt: 'd',
+        channel: 'sql',
+      },
+      ...{ mode: 'store', fields: { ip: { requested: 2, granted: 1, level: 'full', x: 'canary' }, email: 'canary' } },
+    },
   ]
   await admin.query('SELECT pii_vault.append_audit($1)', [odd.map(event => Buffer.from(JSON.stringify(event)))])
   const { json } = await call('/search', { body: { purpose, token } })
   t.strictSame(
     json.events.map(({ leafHash, ...event }: { leafHash: string }) => event),
     [
+      {
+        ...{ sequence: 6, format: 2, client: 'desk', jwt: 'd', channel: 'sql', mode: 'store' },
+        ...{ actor: { issuer: 'i', subject: 's' }, fields: { ip: { requested: 2, granted: 1, level: 'full' } } },
+      },
+      { sequence: 5, format: 3, fields: {} },
+      { sequence: 4 },
       {
         sequence: 3,
         type: 'approval_approve',

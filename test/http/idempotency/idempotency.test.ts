@@ -34,8 +34,12 @@ async function build(t: Test, verbs: Partial<AppOptions['verbs']['quarantine']>,
     verbs: { quarantine },
     idempotency: { store: { ...store, ...change }, isAdmissible: async () => true },
   })
-  const send = async (path: string, key: string, { body, sub = 'casey' }: { body?: object; sub?: string } = {}) => {
-    const jwt = await signJwt(app.key, { sub, roles: ['operator'] })
+  const send = async (
+    path: string,
+    key: string,
+    { body, sub = 'casey', claims }: { body?: object; sub?: string; claims?: object } = {},
+  ) => {
+    const jwt = await signJwt(app.key, { sub, roles: ['operator'], ...claims })
     const headers: Record<string, string> = { 'idempotency-key': key, authorization: `Bearer ${jwt}` }
     const reply =
       body === undefined
@@ -63,6 +67,8 @@ t.test('a repeat is answered as the first time, and nothing is done again', asyn
     json: { id, state: 'discarded' },
   })
   t.strictSame(await send(discard, 'key-1'), { ...first, replayed: 'true' })
+  const claims = { jti: 'another', azp: 'desk', act: { sub: 'desk-backend' } }
+  t.strictSame(await send(discard, 'key-1', { claims }), { ...first, replayed: 'true' }, 'with another JWT')
   t.strictSame(done, [id])
   t.match(await send(discard, 'key-2'), { replayed: null })
   t.strictSame(done, [id, id], 'another key is another request')

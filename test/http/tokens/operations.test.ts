@@ -8,7 +8,7 @@ import { noQuarantine, post, receipt, startApp } from '../../helpers/http/http-a
 import { signJwt } from '../../helpers/http/jwks-server.ts'
 
 const purpose = 'fraud_investigation'
-const principal = { issuer: 'https://issuer.test', subject: 'casey', roles: ['investigator'] }
+const principal = { issuer: 'https://issuer.test', subject: 'casey', roles: ['investigator'], channel: 'http' }
 const notCalled = async () => {
   throw new TokenvaultError('internal')
 }

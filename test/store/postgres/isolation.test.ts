@@ -53,7 +53,7 @@ for (const isolation of ['serializable', 'repeatable read']) {
     t.equal(stored[0].count, 250, 'each message took effect once')
 
     const idempotency = createIdempotencyStore(api)
-    const principal = { issuer: 'i', subject: 's', roles: [] }
+    const principal = { issuer: 'i', subject: 's', roles: [], channel: 'http' } as const
     for (const key of at(10)) {
       const claims = await Promise.all(at(4).map(() => idempotency.claim(principal, `k-${key}`, digest)))
       t.equal(claims.filter(({ state }) => state === 'claimed').length, 1)

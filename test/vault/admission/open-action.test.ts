@@ -46,12 +46,14 @@ t.test('an action becomes one event', async t => {
   t.same(audit.events, [], 'and opening it none')
   await record(outcome)
   const event = {
+    format: 2,
     type: 'detokenize',
     at: '2026-01-01T21:34:05.678Z',
     requestId: 'request-1',
     issuer: investigator.issuer,
     subject: investigator.subject,
     roles: investigator.roles,
+    channel: 'http',
     purpose: 'fraud_investigation',
     decision: 'permitted',
     requested: 5,
@@ -66,28 +68,39 @@ t.test('an action becomes one event', async t => {
 
 t.test('the events of every admission have their members in one order', async t => {
   const { audit, openAction } = build()
-  const { record } = await openAction({ ...call, ticket: 'SEC-1', concerns: { subject: 's' } })
+  const principal = { ...investigator, jwtId: 'jti-1', actor: { subject: 'service' }, client: 'desk' }
+  const { record } = await openAction({
+    ...call,
+    principal,
+    mode: 'look_up',
+    ticket: 'SEC-1',
+    concerns: { subject: 's' },
+  })
+  const fields = new Map([['ip', { requested: 5, granted: 3, level: 'full' as const }]])
   const id = '5b0e7a52-6f1c-4d39-9a40-0d6c5b1f2e77'
   const ask: Change = { kind: 'request_approval', id, digest: 'D', reveal: 'full', values: 1, fields: { ip: 1 } }
   const use: Change = { kind: 'use_approval', id, digest: 'D' }
-  const asked = 'type at requestId issuer subject roles purpose decision'
-  const given = 'requested granted tokens withheld'
+  const asked = 'format type at requestId issuer subject roles client actor jwt channel purpose decision'
+  const given = 'requested granted fields tokens withheld mode'
 
-  await record({ ...outcome, quarantined: ['q'], partial: 1, change: use })
+  await record({ ...outcome, fields, quarantined: ['q'], partial: 1, change: use })
+  t.strictSame(audit.events[0]!.fields, Object.fromEntries(fields))
   audit.admission = { allowed: true, approvalId: 'earlier', approvalState: 'pending', approvalExpiresAt: 'later' }
-  await record({ change: ask })
-  t.match(audit.events.at(-1), { decision: 'pending', approval: 'earlier', granted: 0 })
+  await record({ fields, change: ask })
+  const notGiven = { ip: { requested: 5, granted: 0, level: 'full' } }
+  t.match(audit.events.at(-1), { decision: 'pending', approval: 'earlier', granted: 0, fields: notGiven })
   audit.admission = { allowed: false, code: 'approval_unusable' }
-  await t.rejects(record({ ...outcome, change: use }), { code: 'approval_unusable' })
+  await t.rejects(record({ ...outcome, fields, change: use }), { code: 'approval_unusable' })
   t.match(audit.events.at(-1), {
     decision: 'refused',
     code: 'approval_unusable',
     approval: id,
     granted: 0,
+    fields: notGiven,
     withheld: {},
   })
   audit.admission = { allowed: false, code: 'approvals_too_many' }
-  await t.rejects(record({ change: ask }), { code: 'approvals_too_many' })
+  await t.rejects(record({ fields, change: ask }), { code: 'approvals_too_many' })
   t.same(
     audit.events.map(event => Object.keys(event).join(' ')),
     [
@@ -98,6 +111,28 @@ t.test('the events of every admission have their members in one order', async t 
     ],
   )
 })
+
+t.test(
+  'an event names the application, who acts for the caller, and the JWT by a digest that no token can have',
+  async t => {
+    const { audit, openAction } = build()
+    const actor = { issuer: 'https://other.test', subject: 'service' }
+    const principal = { ...investigator, client: 'desk', actor, jwtId: 'ip_v1_AAA' }
+    const { record, withhold } = await openAction({ ...call, principal })
+    await record({ grantedTokens: ['ip_v1_AAA'] })
+    await t.rejects(withhold('audit_event_unknown'), { code: 'audit_event_unknown' })
+    const { needs, operation } = { operation: 'suspension_list', needs: 'suspensions' } as const
+    await t.rejects(openAction({ operation, needs, principal, requestId: 'r' }), { code: 'role_not_permitted' })
+    const [event, ...others] = audit.events
+    t.match(event, { client: 'desk', actor, jwt: /^[\w-]{22}$/, channel: 'http' })
+    t.not(event!.jwt, event!.tokens[0], 'a JWT whose id is a token does not look as if the token had been given')
+    for (const other of others) t.match(other, { client: 'desk', actor, jwt: event!.jwt, channel: 'http' })
+    t.notMatch(JSON.stringify(audit.events), /ip_v1_AAA/)
+    const another = await openAction({ ...call, principal: { ...principal, jwtId: 'ip_v1_AAB' } })
+    await another.record()
+    t.not(audit.events.at(-1)!.jwt, event!.jwt)
+  },
+)
 
 t.test('a refused action says why, before the caller hears it', async t => {
   const { audit, openAction } = build()

@@ -43,6 +43,11 @@ t.test('the same token gives all of its value, a part of it or nothing, by role,
   ]
   t.strictSame(await values(['desk'], { purpose: 'support', ticket: 'SUP-1' }), parts)
   t.match(audit.events[1], { granted: 3, partial: 3, ticket: 'SUP-1', purpose: 'support', policy: policy.digest })
+  const levels = (level: string) => ({
+    ip: { requested: 2, granted: 2, level },
+    device_id: { requested: 1, granted: 1, level },
+  })
+  t.strictSame([audit.events[0]!.fields, audit.events[1]!.fields], [levels('full'), levels('partial')])
   t.strictSame(await values(['lead'], { reveal: 'partial' }), parts, 'who wants a part gets a part')
   t.notOk('ticket' in audit.events[2]!)
 })
@@ -58,6 +63,7 @@ t.test('a call that could give nothing is refused as a whole, and on record, bef
   for (const [roles, change, code] of cases) {
     await t.rejects(detokenize(as(...roles), { ...request, tokens: [ip], ...change }), { code }, `${roles}`)
     t.match(audit.events.at(-1), { decision: 'refused', code, requested: 1, granted: 0, policy: policy.digest })
+    t.strictSame(audit.events.at(-1)!.fields, { ip: { requested: 1, granted: 0, level: 'none' } })
   }
   await t.rejects(detokenize(as('lead'), { ...request, tokens: [ip], ticket: '203.0.113.7' }), {
     code: 'ticket_invalid',
@@ -98,7 +104,8 @@ t.test('a role’s batch limit is told with its number', async t => {
     code: 'batch_over_role_limit',
     message: 'at most 4 items in one call',
   })
-  t.match(audit.events, [{ decision: 'refused', code: 'batch_over_role_limit', requested: 5, granted: 0 }])
+  const fields = { ip: { requested: 5, granted: 0, level: 'full' } }
+  t.match(audit.events, [{ decision: 'refused', code: 'batch_over_role_limit', requested: 5, granted: 0, fields }])
   t.same(originals.asked, [])
   t.match(await detokenize(as('lead'), { ...request, tokens: five.slice(1) }), { outcome: 'complete' })
   t.match(
@@ -125,6 +132,7 @@ t.test('different values that are given are charged, and nothing else', async t 
   t.match(charge(), { values: 0, perMinute: 10, perDay: 90, withoutApproval: { asked: 0 } })
   await detokenize(as('lead'), { ...request, atomic: true, tokens: [ip, 'nonsense'] })
   t.match(charge(), { values: 0, withoutApproval: { asked: 1 } }, 'a refused call costs nothing')
+  t.match(audit.events.at(-1), { code: 'batch_refused', fields: { ip: { requested: 1, granted: 0, level: 'full' } } })
   const values = ['203.0.113.7', '::ffff:203.0.113.7', 'nowhere', '203.0.113.9'].map(value => ({ field: 'ip', value }))
   await tokenize(as('lead'), { ...request, values })
   t.strictSame(charge(), { values: 2, perMinute: 10, perDay: 90 }, 'tokenize is charged, too')
@@ -169,7 +177,8 @@ t.test(
     t.match(change.id, /^[0-9a-f-]{36}$/)
     t.match(change.digest, /^[\w-]{22}$/)
     t.match(audit.actions[0]!.charge, { values: 0, withoutApproval: { asked: 3 } })
-    t.match(audit.events[0], { decision: 'pending', approval: id, requested: 5, granted: 0, withheld: {} })
+    const fields = { ip: { requested: 4, granted: 0, level: 'full' } }
+    t.match(audit.events[0], { decision: 'pending', approval: id, requested: 5, granted: 0, fields, withheld: {} })
     t.same(audit.events[0]!.tokens, [])
     t.match((await asked([email, ip])).change, { values: 2, fields: { email: 1, ip: 1 } })
     t.same(originals.asked, [])
@@ -187,15 +196,22 @@ t.test('an approval is for exactly the call that was asked for', async t => {
   const originals = new MapOriginals()
   const keys = freshKeys()
   const { audit, detokenize, ip, other, third, email } = build({ originals }, keys)
-  const digestOf = async (tokens: string[], change: object = {}, roles = ['guarded']) => {
+  const digestOf = async (tokens: string[], change: object = {}, caller: Partial<Principal> = {}) => {
     audit.admission = { allowed: true, approvalId: 'x', approvalState: 'pending', approvalExpiresAt: 'y' }
-    await detokenize(as(...roles), { ...request, tokens, ...change })
+    await detokenize({ ...as('guarded'), ...caller }, { ...request, tokens, ...change })
     return (audit.actions.at(-1)!.change as Extract<Change, { kind: 'request_approval' }>).digest
   }
   const tokens = [ip, other, third]
   const digest = await digestOf(tokens)
   t.equal(await digestOf([third, ip, other, ip]), digest, 'in any order, repeats or not')
   t.equal(await digestOf(tokens, { atomic: true }), digest)
+  const anew = {
+    client: 'desk',
+    actor: { subject: 'desk-backend' },
+    jwtId: 'of the next hour',
+    channel: 'cli',
+  } as const
+  t.equal(await digestOf(tokens, {}, anew), digest, 'whatever JWT and application the caller comes with')
   const others = [
     await digestOf([...tokens, email]),
     await digestOf([ip, other, email]),

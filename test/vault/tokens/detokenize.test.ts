@@ -47,6 +47,10 @@ t.test('originals come back in input order, of both fields, repeats included', a
   })
   t.match(world.audit.events, [{ decision: 'permitted', requested: 4, granted: 4, withheld: {} }])
   t.same(world.audit.events[0]!.tokens, world.fieldKeys.digest.digest([c, a, b]), 'digests in request order, once each')
+  t.strictSame(world.audit.events[0]!.fields, {
+    ip: { requested: 3, granted: 3, level: 'full' },
+    device_id: { requested: 1, granted: 1, level: 'full' },
+  })
 })
 
 t.test('each way to fail has a code of its own and leaves its neighbours alone', async t => {
@@ -86,8 +90,18 @@ t.test('each way to fail has a code of its own and leaves its neighbours alone',
     decision: 'permitted',
     requested: 16,
     granted: 2,
+    fields: {
+      ip: { requested: 6, granted: 2, level: 'full' },
+      device_id: { requested: 1, granted: 0, level: 'full' },
+      email: { requested: 2, granted: 0, level: 'none' },
+    },
     withheld: { token_malformed: 5, field_not_permitted: 2, token_unknown: 3 },
   })
+  t.strictSame(
+    Object.keys(world.audit.events[0]!.fields!),
+    ['ip', 'device_id', 'email'],
+    'fields of the configuration, in its order, and no name that a caller made up',
+  )
 })
 
 t.test(

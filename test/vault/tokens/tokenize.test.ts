@@ -44,6 +44,12 @@ t.test('each value is answered in its place, and no answer repeats a value', asy
       decision: 'permitted',
       requested: 11,
       granted: 3,
+      fields: {
+        ip: { requested: 4, granted: 2, level: 'full' },
+        device_id: { requested: 4, granted: 1, level: 'full' },
+        email: { requested: 1, granted: 0, level: 'none' },
+      },
+      mode: 'look_up',
       tokens: { length: 2 },
       withheld: {
         value_invalid: 1,
@@ -55,6 +61,7 @@ t.test('each value is answered in its place, and no answer repeats a value', asy
       },
     },
   ])
+  t.strictSame(Object.keys(audit.events[0]!.fields!), ['ip', 'device_id', 'email'], 'no name that a caller made up')
   t.notMatch(
     JSON.stringify(audit.events),
     /203\.0|Pixel|example|555 0100|(ip|device_id)_v1_/,

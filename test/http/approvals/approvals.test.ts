@@ -4,6 +4,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { fetchCalmly } from '../../helpers/http/http-app.ts'
 import { createIssuerKey, issuer, signJwt, startJwksServer } from '../../helpers/http/jwks-server.ts'
 import { type Caller, type Reply, startVaultApi } from '../../helpers/http/vault-api.ts'
 
@@ -135,7 +136,7 @@ t.test('nobody approves themselves, also not with a second token or with both ro
   t.match(await decide({ sub: 'casey', roles: ['approver'] }, id, 'refuse'), self)
   t.match(await decide(casey, id), { status: 403, json: { code: 'role_not_permitted' } })
   const foreign = await signJwt(key, { sub: 'robin', roles: ['approver'], iss: 'https://other.test' })
-  const reply = await fetch(`${origin}/v1/approvals/${id}/decision`, {
+  const reply = await fetchCalmly(`${origin}/v1/approvals/${id}/decision`, {
     method: 'POST',
     headers: { authorization: `Bearer ${foreign}`, 'content-type': 'application/json' },
     body: JSON.stringify({ decision: 'approve' }),
@@ -180,7 +181,7 @@ t.test('equal subjects of two issuers are two people, unless one is known as the
   })
   const as = async (of: typeof a, roles: string[], path: string, body: object) => {
     const jwt = await signJwt(of!.key, { iss: of!.iss, sub: 'casey', roles })
-    const reply = await fetch(`${origin}${path}`, {
+    const reply = await fetchCalmly(`${origin}${path}`, {
       method: 'POST',
       headers: { authorization: `Bearer ${jwt}`, 'content-type': 'application/json' },
       body: JSON.stringify(body),

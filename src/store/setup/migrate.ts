@@ -57,13 +57,30 @@ async function readRecorded(transaction: TokenvaultDatabase): Promise<ReadonlySe
   return new Set(recorded.rows.map(({ name }) => name))
 }
 
+const cannotBeUpgraded =
+  'an unreleased version of tokenvault made the database, and it cannot be upgraded: migrate an empty database and ' +
+  'ingest the events again. Nothing was changed'
+
+/** The first migration of the releases whose tokens are the SIV alone. */
+const firstOfTodaysTokens = '0011_duplicates'
+
+/**
+ * An original of before holds its value and not the ciphertext of its token, under the id that the token of today has, too: it
+ * would never be given back, neither for the old token nor for a new one of the same value.
+ */
+async function refuseOldOriginals(transaction: TokenvaultDatabase, recorded: ReadonlySet<string>): Promise<void> {
+  if (recorded.has(firstOfTodaysTokens) || !recorded.has('0005_originals')) return
+  const { rows } = await sql<{ is_filled: boolean }>`
+    select exists (select from pii_vault.originals) as is_filled`.execute(transaction)
+  if (rows[0]!.is_filled) throw new TokenvaultError('migration_failed', cannotBeUpgraded)
+}
+
 /** What to do about a database whose recorded migrations are not the first of ours. */
 async function explainNames(transaction: TokenvaultDatabase, ours: readonly string[]): Promise<string> {
   const recorded = await readRecorded(transaction)
   return ours.every(name => recorded.has(name))
     ? 'a newer version of tokenvault migrated the database: run that version. Nothing was changed'
-    : 'an unreleased version of tokenvault made the database, and it cannot be upgraded: migrate an empty database and ' +
-        'ingest the events again. Nothing was changed'
+    : cannotBeUpgraded
 }
 
 export interface Migrated {
@@ -142,6 +159,7 @@ async function prepare(transaction: TokenvaultDatabase, ours: ReadonlyMap<string
     }
   }
   given.push(...(await joinOwner(transaction)))
+  await refuseOldOriginals(transaction, recorded)
   if ([...ours.keys()].every(name => recorded.has(name))) return given
   const owners = (statement: string) => / OWNER TO | ON (DATABASE|SCHEMA) /.test(statement)
   return [...given, ...(await mendAccess(transaction, { only: owners })).statements]

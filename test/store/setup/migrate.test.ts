@@ -117,6 +117,30 @@ t.test('an older version refuses a database that a newer one migrated, and says 
   })
 })
 
+t.test(
+  'a database whose originals are of tokens that held their values is refused; an empty one is upgraded',
+  async t => {
+    const { adminUrl } = await createTestDatabase(t)
+    const database = openDatabase(t, adminUrl, 1)
+    const directory = temporaryDirectory(t)
+    for (const name of all.slice(0, firstFiles))
+      cpSync(new URL(`${name}.sql`, migrations), join(directory, `${name}.sql`))
+    await migrate(database, pathToFileURL(`${directory}/`))
+    await sql`insert into pii_vault.originals values (gen_random_uuid(), 'ip', 1, 1, '')`.execute(database)
+    await t.rejects(migrate(database), {
+      code: 'migration_failed',
+      message:
+        /^an unreleased version of tokenvault made the database, and it cannot be upgraded: .+ Nothing was changed$/,
+    })
+    const { rows } = await sql`select name from tokenvault_migrations.kysely_migration`.execute(database)
+    t.equal(rows.length, firstFiles)
+    await sql`delete from pii_vault.originals`.execute(database)
+    t.strictSame((await migrate(database)).migrations, all.slice(firstFiles))
+    await sql`insert into pii_vault.originals values (gen_random_uuid(), 'ip', 1, 1, '')`.execute(database)
+    t.strictSame((await migrate(database)).migrations, [])
+  },
+)
+
 t.test('a database that an unreleased version made is refused with what to do, and left as it is', async t => {
   const { adminUrl } = await createTestDatabase(t)
   const database = openDatabase(t, adminUrl, 1)

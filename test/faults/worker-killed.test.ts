@@ -18,7 +18,7 @@ const moments = {
 } as const
 type Moment = keyof typeof moments
 
-const kills = inTier({ short: 6, long: 100 })
+const kills = inTier({ short: 5, long: 100 })
 const messages = inTier({ short: 5_000, long: 100_000 })
 
 t.test(`${kills} kill -9 over ${messages} messages, FAULT_SEED=${seed}`, scenario, async t => {

@@ -78,7 +78,9 @@ BEGIN
         requested = refusal.requested + (repeat -> 'requested')::bigint,
         event = coalesce(refusal.event, convert_from(events[place], 'UTF8')),
         last_at = repeat ->> 'at'
-      WHERE refusal.principal = id AND refusal.kind = repeat ->> 'kind' AND refusal.since > moment - interval '1 minute';
+      -- A clock that was set back must not keep what is refused now out of the log until it has caught up.
+      WHERE refusal.principal = id AND refusal.kind = repeat ->> 'kind'
+        AND refusal.since > moment - interval '1 minute' AND refusal.since <= moment;
       IF FOUND THEN
         places := places || NULL::bigint;
         CONTINUE;
@@ -104,19 +106,21 @@ CREATE OR REPLACE FUNCTION pii_vault.fold_refusals(everything boolean) RETURNS i
 AS $$
 DECLARE
   -- Of the time before the lock, which is earlier: a minute that is over by then stays over.
+  -- Another process may have written a later time by then, but not one of a minute ahead, unless the clock was set back.
+  ahead timestamptz := clock_timestamp() + interval '1 minute';
   due timestamptz := CASE WHEN everything THEN 'infinity' ELSE clock_timestamp() - interval '1 minute' END;
   done integer;
   appended bytea[];
 BEGIN
   -- Nearly always there is nothing to do, and nobody has to wait for it.
-  IF NOT EXISTS (SELECT FROM pii_vault.refusals WHERE since <= due) THEN
+  IF NOT EXISTS (SELECT FROM pii_vault.refusals WHERE since <= due OR since > ahead) THEN
     RETURN 0;
   END IF;
   PERFORM pii_vault.bound_transaction();
   PERFORM FROM pii_vault.audit_head FOR UPDATE;
   WITH over AS (
     DELETE FROM pii_vault.refusals AS refusal WHERE (refusal.principal, refusal.kind) IN (
-      SELECT principal, kind FROM pii_vault.refusals WHERE since <= due ORDER BY since LIMIT 500)
+      SELECT principal, kind FROM pii_vault.refusals WHERE since <= due OR since > ahead ORDER BY since LIMIT 500)
     RETURNING refusal
   )
   SELECT count(*), array_agg(event ORDER BY (refusal).since, (refusal).principal, (refusal).kind) FILTER (WHERE event IS NOT NULL)

@@ -63,6 +63,22 @@ t.test(
   },
 )
 
+t.test('a database clock that is set back keeps no refusal out of the log', async t => {
+  const { log, refusals, events, admin } = await build(t)
+  const setBack = () => admin.query(`UPDATE pii_vault.refusals SET since = since + interval '2 hours'`)
+  await log.commit(refusal('a'))
+  await log.commit(refusal('b'))
+  await setBack()
+  t.match(await log.commit(refusal('c')), { sequence: 2 }, 'it begins a minute of its own')
+  await log.commit(refusal('d'))
+  await setBack()
+  await refusals.fold()
+  t.strictSame(
+    (await events()).map(({ requestId }) => requestId),
+    ['a', 'b', 'c', 'd'],
+  )
+})
+
 t.test('refusals are counted together whatever JWT, application or actor they come with', async t => {
   const { log, events, refusals } = await build(t)
   const casey = principalNamed('casey')

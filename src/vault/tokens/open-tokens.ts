@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import { packBytes, unpackText } from '../../crypto/byte-column.ts'
 import type { ParsedToken } from '../../crypto/token.ts'
 import type { ErrorCode } from '../../errors.ts'
 import { type FieldSchema, revealPart } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import type { RevealLevel } from '../policy/policy.ts'
+import { openOriginals, type Unopened } from './open-originals.ts'
 import type { OriginalReader, SealedOriginal, TokenId } from './ports.ts'
 
 /** A token's way through the checks: what is revealed of its value, or the first code that it fell to. */
@@ -48,30 +48,23 @@ export async function openTokens(
   for (const id of randomIds(tokens.size)) if (ids.size < tokens.size) ids.add(id)
   const found = await deps.originals.findOriginals([...ids])
 
-  const groups = new Map<string, Member[]>()
+  const unopened: (Unopened & { readonly token: string })[] = []
   for (const [token, parsed] of sought) {
     const original = found.get(parsed.id)
     const code = checkFound(parsed, original, levels)
-    if (code !== undefined) {
-      answers.set(token, { code })
-      continue
-    }
-    const { field, tokenKeyVersion, dataKeyVersion } = original!
-    const group = `${field}/${tokenKeyVersion}/${dataKeyVersion}`
-    const member = { token, id: parsed.id, original: original! }
-    const members = groups.get(group)
-    if (members === undefined) groups.set(group, [member])
-    else members.push(member)
+    if (code === undefined) unopened.push({ token, id: parsed.id, original: original! })
+    else answers.set(token, { code })
   }
-  for (const members of groups.values()) openGroup(deps, levels, members, answers)
+  for (const [index, opened] of openOriginals(deps.keys, unopened).entries()) {
+    const { token, original } = unopened[index]!
+    answers.set(token, 'code' in opened ? opened : reveal(deps.fields, levels, original.field, opened.value))
+  }
   return answers
 }
 
-interface Member {
-  readonly token: string
-  /** Of the token, never of the row: a row that stands in another's place must not open. */
-  readonly id: TokenId
-  readonly original: SealedOriginal
+function reveal(fields: FieldSchema, levels: ReadonlyMap<string, FieldLevel>, field: string, value: string): Answer {
+  if (levels.get(field)!.level !== 'partial') return { field, value }
+  return { field, value: revealPart(fields.get(field)!, value), partial: true }
 }
 
 /** Made for every token, needed or not, so that making them costs every call the same. */
@@ -103,31 +96,4 @@ function checkFound(
     return (levels.get(original.field)?.level ?? 'none') === 'none' ? 'token_unknown' : 'token_field_mismatch'
   }
   return original.tokenKeyVersion === parsed.keyVersion ? undefined : 'token_not_authentic'
-}
-
-/** Opens originals of one field and key versions: the seal of the data key, then AES-SIV with the token as its SIV. */
-function openGroup(
-  { fields, keys }: { readonly fields: FieldSchema; readonly keys: FieldKeys },
-  levels: ReadonlyMap<string, FieldLevel>,
-  members: readonly Member[],
-  answers: Map<string, Answer>,
-): void {
-  const { field, tokenKeyVersion, dataKeyVersion } = members[0]!.original
-  const sealer = keys.sealer('data', field, dataKeyVersion)
-  if (sealer === undefined) {
-    for (const { token } of members) answers.set(token, { code: 'key_unavailable' })
-    return
-  }
-  const ids = members.map(({ id }) => id)
-  const ciphertexts = sealer.open(packBytes(members.map(({ original }) => original.sealed)), ids)
-  const opened = keys.tokenKey(field, tokenKeyVersion)!.open(ids, ciphertexts.plaintexts)
-  const values = unpackText(opened.plaintexts)
-  const schema = fields.get(field)!
-  const inPart = levels.get(field)!.level === 'partial'
-  for (const [index, { token }] of members.entries()) {
-    if (ciphertexts.authentic[index] === 0 || opened.authentic[index] === 0)
-      answers.set(token, { code: 'original_not_authentic' })
-    else if (inPart) answers.set(token, { field, value: revealPart(schema, values[index]!), partial: true })
-    else answers.set(token, { field, value: values[index]! })
-  }
 }

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { type ParsedToken, parseToken } from '../../crypto/token.ts'
 import { type ErrorCode, TokenvaultError } from '../../errors.ts'
 import { type Receipt, signReceipt } from '../../tlog/receipt.ts'
 import type { NoteSigner } from '../../tlog/signed-note.ts'
@@ -9,21 +8,14 @@ import { checkApprovalId, type OpenAction } from '../admission/open-action.ts'
 import type { Admission, CommittedAction, Principal, Remaining } from '../admission/ports.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
-import { type Decision, decideCall, limitsOfCall, needsApproval, sumOf } from '../policy/policy.ts'
-import { countByField } from './count-by-field.ts'
+import { needsApproval, sumOf } from '../policy/policy.ts'
+import { decideTokens, type TokensCall } from './decide-tokens.ts'
 import { openTokens } from './open-tokens.ts'
 import type { OriginalReader } from './ports.ts'
 
-export interface DetokenizeRequest {
-  readonly requestId: string
-  readonly purpose: string
-  readonly tokens: readonly string[]
+export interface DetokenizeRequest extends TokensCall {
   /** All or nothing. */
   readonly atomic: boolean
-  /** Under which the caller acts. */
-  readonly ticket?: string | undefined
-  /** No more than this, whatever the roles permit. */
-  readonly reveal?: 'partial' | undefined
   /** The approval that this call uses up. */
   readonly approvalId?: string | undefined
 }
@@ -72,26 +64,14 @@ export interface DetokenizeDependencies {
 
 /** @returns the verb; the reader stands behind its port */
 export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
-  const { fields, keys, signer, openAction } = deps
+  const { keys, signer } = deps
   return async (principal, request) => {
-    const { requestId, purpose, tokens, atomic, ticket, reveal, approvalId } = request
-    const call = { operation: 'detokenize', principal, requestId, purpose, ticket, requested: tokens.length } as const
-    const { policy, record, refuse } = await openAction(call)
+    const { tokens, atomic, approvalId } = request
+    const decided = await decideTokens(deps, principal, request)
+    const { byField, distinct, asked, limits, countGiven } = decided
+    const { record } = decided.action
     checkApprovalId(approvalId)
-    const hasTicket = ticket !== undefined
-    const question = { roles: principal.roles, operation: 'detokenize', purpose, reveal, hasTicket } as const
-    const { byField, refusal } = decideCall(policy, fields, question)
-    const distinct = new Map(tokens.map(token => [token, parse(token)]))
-    const fieldsOf = (items: readonly string[]) => items.map(token => distinct.get(token)?.field)
-    const noneGiven = { fields: countByField(byField, fieldsOf(tokens), []) }
-    if (refusal !== undefined) return refuse(refusal, undefined, noneGiven)
-    const asked = countPermitted(distinct, byField)
-    // A call that asks for no permitted field is bounded too: by the limits of all permitted fields.
-    const concerned = asked.size > 0 ? [...asked.keys()].map(field => byField.get(field)!) : byField.values()
-    const limits = limitsOfCall(policy, concerned)
-    if (tokens.length > limits.batchLimit) {
-      return refuse('batch_over_role_limit', `at most ${limits.batchLimit} items in one call`, noneGiven)
-    }
+    const noneGiven = { fields: countGiven([]) }
 
     const ask = (): RequestApproval => {
       return { kind: 'request_approval', id: randomUUID(), ...describeApproval(keys, request, asked, byField) }
@@ -125,8 +105,15 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
     const partial = grantedTokens.filter(token => 'partial' in answers.get(token)!).length
     const { perMinute, perDay } = limits
     const charge = { values: new Set(grantedTokens).size, perMinute, perDay, withoutApproval }
-    const fieldCounts = countByField(byField, fieldsOf(tokens), fieldsOf(grantedTokens))
-    const committed = await record({ fields: fieldCounts, grantedTokens, partial, withheld, charge, change, otherwise })
+    const committed = await record({
+      fields: countGiven(grantedTokens),
+      grantedTokens,
+      partial,
+      withheld,
+      charge,
+      change,
+      otherwise,
+    })
     if (isPending(committed)) return answerPending(signer, committed)
     const items = tokens.map((token): DetokenizedItem => {
       const answer = answers.get(token)!
@@ -134,16 +121,6 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
     })
     return { outcome: 'complete', items, receipt: signReceipt(signer, committed) }
   }
-}
-
-/** A token that no vault made. */
-const decoy = 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQ'
-
-/** Text that is not a token takes as long as a token, so that the time of a reply does not tell a malformed token from an unknown one. */
-function parse(token: string): ParsedToken | undefined {
-  const parsed = parseToken(token)
-  if (parsed === undefined) parseToken(decoy)
-  return parsed
 }
 
 /** Whether a request for approval took the place of the call. */
@@ -163,17 +140,4 @@ function openRequest(admission: Admission): OpenRequest {
       return { id, state, expiresAt, ...(withoutApproval && { withoutApproval }) }
   }
   throw new TokenvaultError('internal', 'a request for approval was recorded without saying which')
-}
-
-/** Distinct tokens of each field that may be revealed, going by their text alone. */
-function countPermitted(
-  distinct: ReadonlyMap<string, ParsedToken | undefined>,
-  byField: ReadonlyMap<string, Decision>,
-) {
-  const asked = new Map<string, number>()
-  for (const parsed of distinct.values()) {
-    if (parsed === undefined || (byField.get(parsed.field)?.level ?? 'none') === 'none') continue
-    asked.set(parsed.field, (asked.get(parsed.field) ?? 0) + 1)
-  }
-  return asked
 }

@@ -69,8 +69,12 @@ export async function callApi<T>(options: ApiOptions, call: ApiCall): Promise<T>
 }
 
 /** The API’s problem details, told with everything in them that helps to go on. */
-class ApiRefused extends TokenvaultError {
+export class ApiRefused extends TokenvaultError {
   readonly #remedy: string
+  readonly status: number
+  readonly problem: Partial<Problem>
+  /** When the same call may succeed; undefined where the API does not say, or says a date. */
+  readonly retryAfterSeconds: number | undefined
 
   /** @param retryAfter seconds, as the reply’s header has them */
   constructor(status: number, problem: Partial<Problem>, retryAfter: string | null) {
@@ -83,6 +87,9 @@ class ApiRefused extends TokenvaultError {
     ]
     super('api_refused', printable([`${status} ${code}: ${title} (request ${requestId}).`, ...notes].join(' ')))
     this.#remedy = remedy === undefined ? super.remedy : printable(remedy)
+    this.status = status
+    this.problem = problem
+    this.retryAfterSeconds = retryAfter !== null && /^\d{1,9}$/.test(retryAfter) ? Number(retryAfter) : undefined
   }
 
   /** The API’s own, which knows what was asked. */

@@ -88,8 +88,8 @@ const commands: readonly ListedCommand[] = [
   },
   {
     name: 'tokenize',
-    usage: options,
-    description: 'ask the API for the tokens of values on standard input; exit code 1 when a value is refused',
+    usage: `${options} <field> [value...]`,
+    description: 'ask the API for the tokens of values, with --store to keep them; exit code 1 when a value is refused',
     load: () => import('./commands/tokenize.ts'),
   },
   {

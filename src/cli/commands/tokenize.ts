@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
-import { readValues } from '../local/read-values.ts'
+import { readValueBatches } from '../local/read-values.ts'
 import { print, printable } from '../terminal/print.ts'
 import { tellRefusedItems } from '../terminal/refused-items.ts'
 
@@ -11,30 +11,38 @@ interface Item {
   readonly error?: { readonly code: string }
 }
 
-type Options = ApiOptions & { readonly field: string; readonly purpose: string; readonly ticket?: string }
+type Options = ApiOptions & { readonly purpose: string; readonly ticket?: string; readonly store?: true }
 
-/** Options and action of `tokenvault tokenize`. */
+const help = `
+Without a value, values are read from standard input, one a line, in batches of 10,000. Prefer that: arguments show in
+the list of processes and in the shell's history. Prints one token a line, in the same order; with --json the API's
+answer to each batch, one JSON line each.`
+
+/** Arguments, options and action of `tokenvault tokenize`. */
 export function configure(command: Command): void {
   command
-    .requiredOption('--field <field>', 'field of the values, e.g. ip')
+    .argument('<field>', 'field of the values, e.g. ip')
+    .argument('[value...]', 'values; everybody on this machine can read arguments')
     .requiredOption('--purpose <purpose>', 'why, e.g. fraud_investigation; it goes into the evidence')
     .option('--ticket <ticket>', 'under which you act, e.g. SEC-1234; it goes into the evidence')
-    .addHelpText(
-      'after',
-      '\nReads values from standard input, one a line, as arguments would stand in the list of processes. Prints one token\na line, in the same order.',
-    )
-  addApiOptions(command, 'an investigator').action(tokenize)
+    .option('--store', 'store the values in the vault, so that their tokens can be detokenized')
+    .addHelpText('after', help)
+  addApiOptions(command, 'an investigator, or with --store a storing service,').action(tokenize)
 }
 
-async function tokenize({ field, purpose, ticket, ...options }: Options): Promise<void> {
-  const values = await readValues(process.stdin)
-  const answer = await callApi<{ results: readonly Item[] }>(options, {
-    method: 'POST',
-    path: '/v1/tokenize',
-    body: { purpose, values: values.map(value => ({ field, value })), ticket },
-    roles: ['investigator'],
-  })
-  if (options.json) print(JSON.stringify(answer))
-  else for (const { token, error } of answer.results) print(printable(token ?? `error: ${error?.code}`))
-  tellRefusedItems(answer.results)
+async function tokenize(field: string, given: string[], options: Options): Promise<void> {
+  const { purpose, ticket, store, json } = options
+  const refused = new Map<string, Item>()
+  for await (const values of given.length > 0 ? [given] : readValueBatches(process.stdin)) {
+    const answer = await callApi<{ results: readonly Item[] }>(options, {
+      method: 'POST',
+      path: '/v1/tokenize',
+      body: { purpose, values: values.map(value => ({ field, value })), ticket, store },
+      roles: [store ? 'storing_service' : 'investigator'],
+    })
+    if (json) print(JSON.stringify(answer))
+    else print(answer.results.map(({ token, error }) => printable(token ?? `error: ${error?.code}`)).join('\n'))
+    for (const item of answer.results) if (item.error !== undefined) refused.set(item.error.code, item)
+  }
+  tellRefusedItems([...refused.values()])
 }

@@ -1,3 +1,9 @@
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { json } from 'node:stream/consumers'
 import t from 'tap'
 import { runCommand, startCommand } from '../../helpers/cli/cli.ts'
 import { runInProcess } from '../../helpers/cli/cli-in-process.ts'
@@ -17,7 +23,7 @@ t.test(
     const values = logins.slice(0, 3).map(({ ip }) => ip)
     const input = `${values.join('\n')}\n`
 
-    const tokenize = ['tokenize', '--field', 'ip', ...here]
+    const tokenize = ['tokenize', 'ip', ...here]
     const { code, stdout, stderr } = await runCommand(t, tokenize, {}, input)
     t.strictSame({ code, stderr }, { code: 0, stderr: '' })
     const tokens = stdout.trimEnd().split('\n')
@@ -28,6 +34,8 @@ t.test(
       'the tokens of these values, in order',
     )
 
+    const byArgument = await runCommand(t, [...tokenize, ...values])
+    t.strictSame(byArgument, { code: 0, stdout, stderr: '' }, 'values as arguments')
     const mixed = await runCommand(t, tokenize, {}, `no address\r\n${values[0]}`)
     t.match(mixed, {
       code: 1,
@@ -72,7 +80,7 @@ t.test(
 )
 
 t.test('without a value, or with what is not UTF-8, nothing is asked and nothing repeated', async t => {
-  const tokenize = ['tokenize', '--field', 'ip', '--purpose', 'test_case', '--url', 'http://127.0.0.1:1']
+  const tokenize = ['tokenize', 'ip', '--purpose', 'test_case', '--url', 'http://127.0.0.1:1']
   t.match(await runCommand(t, tokenize), { code: 2, stderr: /^tokenvault: usage: standard input holds no value/ })
   const latin = await runCommand(t, tokenize, {}, Buffer.from('m\u00fcller', 'latin1'))
   t.match(latin, { code: 2, stderr: /^tokenvault: usage: standard input is not UTF-8/ })
@@ -80,4 +88,37 @@ t.test('without a value, or with what is not UTF-8, nothing is asked and nothing
   const several = await runCommand(t, search, {}, 'secret-1\nsecret-2\n')
   t.match(several, { code: 2, stdout: '', stderr: /^tokenvault: usage: standard input holds several values/ })
   t.notMatch(several.stderr, /secret/)
+})
+
+t.test('values without end are asked for in batches, and each is printed before the next is read', async t => {
+  const asked: { purpose: string; store?: boolean; values: { field: string; value: string }[] }[] = []
+  const server = createServer(async (request, reply) => {
+    const body = (await json(request)) as (typeof asked)[number]
+    asked.push(body)
+    reply.end(JSON.stringify({ results: body.values.map(({ field, value }) => ({ field, token: `t${value}` })) }))
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const jwtFile = join(temporaryDirectory(t), 'jwt')
+  writeFileSync(jwtFile, 'x')
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const args = ['tokenize', 'ip', '--purpose', 'test_case', '--url', url, '--jwt-file', jwtFile]
+  const command = startCommand(t, [...args, '--store'], {}, null)
+  const { stdin } = command.process
+  stdin!.write(Array.from({ length: 10_001 }, (_, n) => `${n}\n`).join(''))
+  await command.printed(/^t9999$/m)
+  t.strictSame(
+    asked.map(({ values, store }) => [values.length, store]),
+    [[10_000, true]],
+  )
+  stdin!.end(Array.from({ length: 9_999 }, (_, n) => `${n + 10_001}`).join('\r\n'))
+  t.equal((await command.ended).code, 0)
+  t.equal(command.stdout(), Array.from({ length: 20_000 }, (_, n) => `t${n}\n`).join(''), 'all of them, in order')
+  t.strictSame(
+    asked.map(({ values }) => values.length),
+    [10_000, 10_000],
+  )
+  const long = await runCommand(t, args, {}, 'y'.repeat(1_100_000))
+  t.match(long, { code: 2, stderr: /^tokenvault: usage: a line of standard input is no value/ })
+  t.equal(asked.length, 2)
 })

@@ -23,14 +23,14 @@ export interface Command {
 /**
  * Starts a command; one that still runs at the end of the test is stopped, and with it the servers it started.
  *
- * @param input all of its standard input, none unless given
+ * @param input all of its standard input, none unless given; null where the test writes it
  * @param directory in which it runs
  */
 export function startCommand(
   t: Test,
   args: readonly string[],
   environment: NodeJS.ProcessEnv = {},
-  input: string | Uint8Array = '',
+  input: string | Uint8Array | null = '',
   directory = process.cwd(),
 ): Command {
   const { PATH, TMPDIR } = process.env
@@ -40,7 +40,8 @@ export function startCommand(
   const command = ['-i', ...pairs, process.execPath, entry, ...args]
   const child = spawn('env', command, { cwd: directory, stdio: ['pipe', 'pipe', 'pipe'] })
   // Who reads none of it may have ended before it is written.
-  child.stdin.on('error', () => {}).end(input)
+  child.stdin.on('error', () => {})
+  if (input !== null) child.stdin.end(input)
   let stdout = ''
   let stderr = ''
   child.stdout.setEncoding('utf8').on('data', text => {

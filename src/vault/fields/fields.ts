@@ -1,16 +1,18 @@
 import { parseToken } from '../../crypto/token.ts'
 import { type ErrorCode, TokenvaultError } from '../../errors.ts'
 import { defaultPlaceholders, foldPlaceholder } from './placeholders.ts'
-import { normalizationRules, type RuleName } from './rules/index.ts'
+import { derivationRules, normalizationRules, type RuleName } from './rules/index.ts'
 
-/** A field as it is configured. */
+/** A field as it is configured: events have its values, or its rule derives them from the values of another field. */
 export interface FieldDefinition {
   /** Name in events and in tokens: `ip`. */
   readonly name: string
   /** Versioned rule that its values are normalized by. */
   readonly rule: RuleName
-  /** Column of user_logins that holds its tokens. */
-  readonly column: string
+  /** Column of user_logins that holds its tokens; absent for a derived field. */
+  readonly column?: string | undefined
+  /** The field that its values are derived from; absent where events have them. */
+  readonly derivedFrom?: string | undefined
   /** Whether an event without a value is quarantined; otherwise its row has null. True where it is absent. */
   readonly required?: boolean | undefined
   /** Values that say that there is none: null is stored for them. Those of the rule where it is absent. */
@@ -22,6 +24,16 @@ export interface Field extends FieldDefinition {
   readonly required: boolean
   /** As foldPlaceholder gives them. */
   readonly placeholders: ReadonlySet<string>
+}
+
+/** A field whose values stand in events. */
+export interface EventField extends Field {
+  readonly column: string
+}
+
+/** A field whose values are derived from those of another one. */
+export interface DerivedField extends Field {
+  readonly derivedFrom: string
 }
 
 /** Longest normalized value, in UTF-8 bytes: its token then fits varchar(256) beside any field name of 32 letters. */
@@ -50,6 +62,16 @@ const clearNames = new Set(['user_id', 'device_type', 'locale', 'app_version', '
 /** The configured fields by name; a Map, because the names that are looked up come from callers. */
 export type FieldSchema = ReadonlyMap<string, Field>
 
+/** The fields whose values stand in events, in order: the tokens of a row, and the columns that they go to. */
+export function eventFields(fields: FieldSchema): readonly EventField[] {
+  return [...fields.values()].filter((field): field is EventField => field.derivedFrom === undefined)
+}
+
+/** The fields whose values are derived from those of others, in order. */
+export function derivedFields(fields: FieldSchema): readonly DerivedField[] {
+  return [...fields.values()].filter((field): field is DerivedField => field.derivedFrom !== undefined)
+}
+
 /** What is wrong with one property of an entry. Repeats nothing of the entry. */
 export interface FieldProblem {
   readonly property: FieldText
@@ -57,45 +79,70 @@ export interface FieldProblem {
 }
 
 /** The properties of an entry that are texts. */
-type FieldText = 'name' | 'rule' | 'column'
+type FieldText = 'name' | 'rule' | 'column' | 'derive' | 'from'
+
+/** An entry of FIELDS_FILE, as far as it is text. */
+export type FieldTexts = Readonly<Partial<Record<FieldText, string>>>
 
 /**
- * @param field an entry whose properties are texts
+ * Of a property that is missing nothing is said.
+ *
+ * @param field an entry: with `rule` and `column`, or with `derive` and `from`
  * @param earlier the entries that stand before it
  */
-export function findFieldProblems(
-  field: Readonly<Record<FieldText, string>>,
-  earlier: readonly Readonly<Record<FieldText, string>>[],
-): readonly FieldProblem[] {
-  const { name, rule, column } = field
+export function findFieldProblems(field: FieldTexts, earlier: readonly FieldTexts[]): readonly FieldProblem[] {
+  const { name, rule, column, derive, from } = field
   const problems: FieldProblem[] = []
-  const complain = (property: FieldText, problem: string) =>
-    void problems.push({ property, problem: `${property} ${problem}` })
-  if (!fieldName.test(name)) complain('name', fieldShapes.name.errorMessage)
-  else if (clearNames.has(name)) complain('name', 'is of a property stored in clear')
-  else if (earlier.some(other => other.name === name)) complain('name', 'stands twice')
-  if (!normalizationRules.has(rule as RuleName))
+  const complain = (property: FieldText, problem: string | undefined) => {
+    if (problem !== undefined) problems.push({ property, problem: `${property} ${problem}` })
+  }
+  const standsTwice = (property: FieldText) => earlier.some(other => other[property] === field[property])
+  if (name !== undefined) {
+    if (!fieldName.test(name)) complain('name', fieldShapes.name.errorMessage)
+    else if (clearNames.has(name)) complain('name', 'is of a property stored in clear')
+    else if (standsTwice('name')) complain('name', 'stands twice')
+  }
+  if (rule !== undefined && !normalizationRules.has(rule as RuleName))
     complain('rule', `is not one of ${[...normalizationRules.keys()].join(', ')}`)
-  if (!columnName.test(column)) complain('column', fieldShapes.column.errorMessage)
-  else if (clearNames.has(column)) complain('column', 'of user_logins holds something else')
-  else if (earlier.some(other => other.column === column)) complain('column', 'stands twice')
+  if (column !== undefined) {
+    if (!columnName.test(column)) complain('column', fieldShapes.column.errorMessage)
+    else if (clearNames.has(column)) complain('column', 'of user_logins holds something else')
+    else if (standsTwice('column')) complain('column', 'stands twice')
+  }
+  if (derive !== undefined && !derivationRules.has(derive as RuleName))
+    complain('derive', `is not one of ${[...derivationRules.keys()].join(', ')}`)
+  if (from !== undefined) complain('from', findSourceProblem(field, earlier))
   return problems
 }
 
+/** Why a field cannot be derived from the one that it names. */
+function findSourceProblem({ derive, from }: FieldTexts, earlier: readonly FieldTexts[]): string | undefined {
+  const source = earlier.find(({ name }) => name === from)
+  if (source === undefined) return 'is not a field that stands before this one'
+  if (source.derive !== undefined) return 'is a derived field itself'
+  const rule = derivationRules.get(derive as RuleName)
+  if (rule !== undefined && source.rule !== rule) return `is a field of another rule than ${rule}`
+  return earlier.some(other => other.from === from) ? 'has a derived field already' : undefined
+}
+
 /**
- * @param fields one entry a field; names, and columns, all different
+ * @param fields one entry a field; names, and columns, all different; a derived field stands behind its source
  * @throws TokenvaultError `config_invalid` naming the entry that is wrong
  */
 export function createFieldSchema(fields: readonly FieldDefinition[]): FieldSchema {
   const schema = new Map<string, Field>()
+  const texts = fields.map(({ name, rule, column, derivedFrom }): FieldTexts => {
+    return derivedFrom === undefined ? { name, rule, column: column ?? '' } : { name, derive: rule, from: derivedFrom }
+  })
   for (const [index, field] of fields.entries()) {
-    const [wrong] = findFieldProblems(field, fields.slice(0, index))
+    const [wrong] = findFieldProblems(texts[index]!, texts.slice(0, index))
     if (wrong !== undefined) throw new TokenvaultError('config_invalid', `field ${field.name}: ${wrong.problem}`)
-    const { name, rule, column, required = true } = field
+    const { name, rule, column, derivedFrom, required = true } = field
     const placeholders = new Set(
       [...(field.placeholders ?? defaultPlaceholders[rule])].map(text => foldPlaceholder(rule, text)),
     )
-    schema.set(name, Object.freeze({ name, rule, column, required, placeholders }))
+    const place = derivedFrom === undefined ? { column: column! } : { derivedFrom }
+    schema.set(name, Object.freeze({ name, rule, ...place, required, placeholders }))
   }
   return schema
 }

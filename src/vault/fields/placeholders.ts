@@ -45,6 +45,8 @@ export const defaultPlaceholders: Readonly<Record<RuleName, readonly string[]>> 
   'email.v1': ['unknown@unknown', 'null@null', 'none@none', ...words],
   // Names are texts, too: people are called Null, None, Nan and Na.
   'text.v1': ['unknown', 'undefined', '(null)', '<null>', 'n/a'],
+  // An address that is a placeholder has no network; the networks of the addresses themselves hold others, too.
+  'network.v1': words,
 }
 
 /** What placeholders are compared by: the value as its rule normalizes it or, where the rule refuses it, as it stands, without case. */

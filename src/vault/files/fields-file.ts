@@ -1,15 +1,38 @@
 import { type Static, Type } from 'typebox'
-import { createFieldSchema, type FieldSchema, fieldShapes, findFieldProblems } from '../fields/fields.ts'
-import { normalizationRules } from '../fields/rules/index.ts'
+import {
+  createFieldSchema,
+  type FieldDefinition,
+  type FieldSchema,
+  type FieldTexts,
+  fieldShapes,
+  findFieldProblems,
+} from '../fields/fields.ts'
+import { derivationRules, normalizationRules } from '../fields/rules/index.ts'
 import { type Complain, entriesOf, membersOf, readYamlFile } from './yaml-file.ts'
+
+/** Properties of a field whose values stand in events. */
+const notOfDerived = ['rule', 'column', 'required', 'placeholders'] as const
 
 const field = Type.Object(
   {
     name: Type.String({ ...fieldShapes.name, description: 'Name of the property in events, and in tokens: ip.' }),
-    rule: Type.Enum([...normalizationRules.keys()], {
-      description: 'Versioned rule that values are normalized by; docs/normalization.md has them all.',
-    }),
-    column: Type.String({ ...fieldShapes.column, description: 'Column of user_logins that holds the tokens.' }),
+    rule: Type.Optional(
+      Type.Enum([...normalizationRules.keys()], {
+        description: 'Versioned rule that values are normalized by; docs/normalization.md has them all.',
+      }),
+    ),
+    column: Type.Optional(
+      Type.String({ ...fieldShapes.column, description: 'Column of user_logins that holds the tokens.' }),
+    ),
+    derive: Type.Optional(
+      Type.Enum([...derivationRules.keys()], {
+        description:
+          'In place of rule and column: versioned rule that derives the values from those of another field; network.v1 gives the network of an address. The tokens stand in analyst.ip_networks.',
+      }),
+    ),
+    from: Type.Optional(
+      Type.String({ description: 'Name of the field that values are derived from, which stands before this one.' }),
+    ),
     required: Type.Optional(
       Type.Boolean({
         default: true,
@@ -24,7 +47,14 @@ const field = Type.Object(
       }),
     ),
   },
-  { additionalProperties: false, title: 'a field' },
+  {
+    additionalProperties: false,
+    title: 'a field',
+    if: { anyOf: [{ required: ['derive'] }, { required: ['from'] }] },
+    // biome-ignore lint/suspicious/noThenProperty: it is a keyword of JSON Schema
+    then: { required: ['derive', 'from'], not: { anyOf: notOfDerived.map(name => ({ required: [name] })) } },
+    else: { title: 'a field', required: ['rule', 'column'] },
+  },
 )
 
 /** The shape of FIELDS_FILE, published as docs/fields.schema.json. */
@@ -52,6 +82,7 @@ export const fieldsFileSchema = Type.Object(
  * fields:
  *   - { name: ip, rule: ip.v1, column: masked_ip }
  *   - { name: device_id, rule: device_id.v1, column: masked_device_id, required: false, placeholders: ["0", test] }
+ *   - { name: network, derive: network.v1, from: ip }
  * ```
  *
  * Their order is that of the tokens of a row. Nothing is guessed: unknown keys, aliases and numbers for texts are refused.
@@ -66,20 +97,29 @@ export function parseFieldsFile(text: string): FieldSchema {
     name: 'FIELDS_FILE',
     check: checkFields,
   })
-  return createFieldSchema(content.fields satisfies readonly Static<typeof field>[])
+  return createFieldSchema(content.fields.map(asDefinition))
+}
+
+function asDefinition({ derive, from, ...entry }: Static<typeof field>): FieldDefinition {
+  return derive === undefined ? { ...entry, rule: entry.rule! } : { name: entry.name, rule: derive, derivedFrom: from }
 }
 
 /** What a field may not be beside the others, and in user_logins. */
 function checkFields(content: unknown, complain: Complain): void {
   const list = entriesOf(new Map(membersOf(content)).get('fields'))
-  const earlier: Record<'name' | 'rule' | 'column', string>[] = []
+  const earlier: FieldTexts[] = []
   for (const [index, entry] of list.entries()) {
-    const texts = new Map(
-      membersOf(entry).filter((member): member is [string, string] => typeof member[1] === 'string'),
-    )
-    const read = { name: texts.get('name') ?? '', rule: texts.get('rule') ?? '', column: texts.get('column') ?? '' }
-    for (const { property, problem } of findFieldProblems(read, earlier))
-      if (texts.has(property)) complain(['fields', index, property], problem)
-    earlier.push(read)
+    const members = membersOf(entry)
+    const has = (name: string) => members.some(([key]) => key === name)
+    if (has('derive') || has('from')) {
+      for (const name of ['derive', 'from'])
+        if (!has(name)) complain(['fields', index], `a derived field has no ${name}`)
+      for (const name of notOfDerived)
+        if (has(name)) complain(['fields', index, name], `${name} does not go with derive`, 'key')
+    }
+    const texts: FieldTexts = Object.fromEntries(members.filter(([, value]) => typeof value === 'string'))
+    for (const { property, problem } of findFieldProblems(texts, earlier))
+      complain(['fields', index, property], problem)
+    earlier.push(texts)
   }
 }

@@ -161,7 +161,7 @@ function complainOfSchema(schema: TSchema, content: unknown, complain: Complain)
       const part = Value.Pointer.Get(schema, pointer) as Described
       const what = nameOf(schema, pointer)
       // These stand beside the errors about the keys and values themselves.
-      if (error.keyword === 'boolean' || error.keyword === 'propertyNames') continue
+      if (['boolean', 'propertyNames', 'if', 'not'].includes(error.keyword)) continue
       if (error.keyword === 'additionalProperties') {
         if (part.additionalProperties !== false) continue
         const problem = `this key of ${what} is unknown; there are ${propertiesOf(part)}`

@@ -1,7 +1,7 @@
 import { TokenvaultError } from '../../errors.ts'
 import { maxPageSize, type OpenAction } from '../admission/open-action.ts'
 import type { Charge, Principal } from '../admission/ports.ts'
-import type { FieldSchema } from '../fields/fields.ts'
+import { eventFields, type FieldSchema } from '../fields/fields.ts'
 import { decideCall, limitsOfCall, needsApproval, type Policy } from '../policy/policy.ts'
 import type { QuarantineEntry, QuarantineFilter, QuarantineStore } from './ports.ts'
 import type { OpenQuarantined } from './sealed-bodies.ts'
@@ -57,7 +57,9 @@ export interface QuarantineDependencies {
 
 /** @returns the verbs; the store stands behind its port */
 export function createQuarantineVerbs(deps: QuarantineDependencies): QuarantineVerbs {
-  const { fields, store, openAction } = deps
+  const { store, openAction } = deps
+  // A body holds no value of a derived field but by way of the one that it is derived from.
+  const fields: FieldSchema = new Map(eventFields(deps.fields).map(field => [field.name, field]))
   const known = [...deps.clearProperties, ...fields.keys()]
   const needs = 'quarantine'
   return {

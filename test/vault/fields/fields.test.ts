@@ -44,6 +44,9 @@ t.test('every other wrong entry is refused and named', async t => {
     'a rule that does not exist': [{ ...ip, rule: 'ip.v9' as FieldDefinition['rule'] }],
     'a name twice': [ip, { ...ip, column: 'other' }],
     'a column twice': [ip, { ...ip, name: 'other' }],
+    'no column': [{ name: 'ip', rule: 'ip.v1' }],
+    'derived by a rule that derives nothing': [ip, { name: 'other', rule: 'text.v1', derivedFrom: 'ip' }],
+    'derived from nothing': [{ name: 'other', rule: 'network.v1', derivedFrom: 'ip' }, ip],
   }
   for (const [title, fields] of Object.entries(wrong)) {
     t.throws(() => createFieldSchema(fields), { code: 'config_invalid', message: /^field (ip|other)/ }, title)

@@ -27,6 +27,19 @@ t.test('an address gives its network', async t => {
   for (const [address, network] of Object.entries(cases)) t.equal(revealPart('ip.v1', address), network, address)
 })
 
+t.test('a network gives the larger one around it', async t => {
+  const cases = {
+    '203.0.113.0/24': '203.0.0.0/16',
+    '0.0.0.0/24': '0.0.0.0/16',
+    '2001:db8:7::/48': '2001:db8::/32',
+    '2001:0:7::/48': '2001::/32',
+    '0:5:6::/48': '0:5::/32',
+    '0:0:7::/48': '::/32',
+    '::/48': '::/32',
+  }
+  for (const [network, larger] of Object.entries(cases)) t.equal(revealPart('network.v1', network), larger, network)
+})
+
 t.test('a device id gives its last four characters, where it has more than eight', async t => {
   const cases = {
     '3f2504e0-4f89-41d3-9a0c-0305e82c3301': '…3301',

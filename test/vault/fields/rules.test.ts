@@ -7,6 +7,7 @@ import { checkProperty, unicodeText } from '../../helpers/crypto/property.ts'
 const normalizeIp = normalizationRules.get('ip.v1')!.normalize
 const normalizeDeviceId = normalizationRules.get('device_id.v1')!.normalize
 const normalizeEmail = normalizationRules.get('email.v1')!.normalize
+const normalizeNetwork = normalizationRules.get('network.v1')!.normalize
 const normalizeText = normalizationRules.get('text.v1')!.normalize
 
 t.test('docs/normalization.md says what the rules do', async t => {
@@ -141,6 +142,33 @@ t.test('ip addresses', async t => {
       )
     }),
     1000,
+  )
+  await checkProperty(
+    t,
+    'the network of an address is what a partial reveal gives of it, and is its own network',
+    fc.property(
+      fc.oneof(
+        fc.ipV4(),
+        ipv6Groups().chain(groups => spelling().map(spell => spell(groups))),
+      ),
+      text => {
+        const network = normalizeNetwork(text)
+        return (
+          network === normalizationRules.get('ip.v1')!.revealPart(normalizeIp(text)!) &&
+          normalizeNetwork(network!) === network
+        )
+      },
+    ),
+    500,
+  )
+  await checkProperty(
+    t,
+    'whatever the text, a network normalizes to itself',
+    fc.property(fc.string({ unit: fc.constantFrom(...'0123456789abcf:./ '), maxLength: 24 }), text => {
+      const once = normalizeNetwork(text)
+      return once === undefined || normalizeNetwork(once) === once
+    }),
+    2000,
   )
   await checkProperty(
     t,

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { stringify } from 'yaml'
 import { TokenvaultError } from '../../../src/errors.ts'
-import { loginFields } from '../../../src/vault/fields/fields.ts'
+import { eventFields, loginFields } from '../../../src/vault/fields/fields.ts'
 import { parseFieldsFile } from '../../../src/vault/files/fields-file.ts'
 import { checkProperty } from '../../helpers/crypto/property.ts'
 
@@ -64,11 +64,11 @@ t.test('each mistake is told by line and column, and why', async t => {
     'version: 1\nfields: { a: b }': /^line 2, column 9: fields is not a list/,
     'version: 1\nfields:': /^line 2, column 8: fields is not a list/,
     [file('ip')]:
-      /^line 4, column 5: a field is not a mapping with the keys name, rule, column, required, placeholders$/,
+      /^line 4, column 5: a field is not a mapping with the keys name, rule, column, derive, from, required, placeholders$/,
     [file('{ name: c, rule: text.v1 }')]: /^line 4, column 5: a field has no column$/,
     [file('{ name: c, rule: text.v1, column: d, key: 1 }')]: /^line 4, column 42: this key of a field is unknown/,
     [file('{ name: c, rule: text.v9, column: d }')]:
-      /^line 4, column 22: rule is not one of ip\.v1, device_id\.v1, email\.v1, text\.v1$/,
+      /^line 4, column 22: rule is not one of ip\.v1, device_id\.v1, email\.v1, text\.v1, network\.v1$/,
     [file('{ name: C, rule: text.v1, column: d }')]: /^line 4, column 13: name is not usable in a token: 1 to 32/,
     [file('{ name: a_v1, rule: text.v1, column: d }')]: /^line 4, column 13: name is not usable in a token/,
     [file('{ name: user_id, rule: text.v1, column: d }')]: /^line 4, column 13: name is of a property stored in clear$/,
@@ -107,6 +107,46 @@ t.test('each mistake is told by line and column, and why', async t => {
       JSON.stringify({ text, found }),
     )
   }
+})
+
+t.test('a field may be derived from another one', async t => {
+  const text = (more: string) =>
+    `version: 1\nfields:\n  - { name: ip, rule: ip.v1, column: masked_ip }\n  - { name: email, rule: email.v1, column: b }\n${more}`
+  const fields = parseFieldsFile(text('  - { name: network, derive: network.v1, from: ip }'))
+  t.match(fields.get('network'), { name: 'network', rule: 'network.v1', derivedFrom: 'ip', column: undefined })
+  t.same(
+    eventFields(fields).map(({ name }) => name),
+    ['ip', 'email'],
+  )
+  const wrong: Readonly<Record<string, RegExp>> = {
+    '{ name: n, derive: network.v1 }': /^line 5, column 5: a derived field has no from$/,
+    '{ name: n, from: ip }': /^line 5, column 5: a derived field has no derive$/,
+    '{ derive: network.v1, from: ip }': /^line 5, column 5: a field has no name$/,
+    '{ name: n, derive: ip.v1, from: ip }': /^line 5, column 24: derive is not one of network\.v1$/,
+    '{ name: n, derive: [x], from: ip }': /^line 5, column 24: derive is not one of network\.v1$/,
+    '{ name: n, derive: network.v1, from: 1 }': /^line 5, column 42: from is not text$/,
+    '{ name: n, derive: network.v1, from: gone }': /^line 5, column 42: from is not a field that stands before this/,
+    '{ name: n, derive: network.v1, from: __proto__ }': /^line 5, column 42: from is not a field that stands before/,
+    '{ name: n, derive: network.v1, from: n }': /^line 5, column 42: from is not a field that stands before this one$/,
+    '{ name: n, derive: network.v1, from: email }': /^line 5, column 42: from is a field of another rule than ip\.v1$/,
+    '{ name: n, derive: network.v1, from: ip }\n  - { name: m, derive: network.v1, from: ip }':
+      /^line 6, column 42: from has a derived field already$/,
+    '{ name: n, derive: network.v1, from: ip }\n  - { name: m, derive: network.v1, from: n }':
+      /^line 6, column 42: from is a derived field itself$/,
+    '{ name: ip, derive: network.v1, from: ip }': /^line 5, column 13: name stands twice$/,
+    '{ name: locale, derive: network.v1, from: ip }': /^line 5, column 13: name is of a property stored in clear$/,
+    '{ name: n, derive: network.v1, from: ip, rule: network.v1 }': /^line 5, column 46: rule does not go with derive$/,
+    '{ name: n, derive: network.v1, from: ip, column: c }': /^line 5, column 46: column does not go with derive$/,
+    '{ name: n, derive: network.v1, from: ip, required: true }': /^line 5, column 46: required does not go with/,
+    '{ name: n, derive: network.v1, from: ip, placeholders: [] }': /^line 5, column 46: placeholders does not go/,
+  }
+  for (const [entry, expected] of Object.entries(wrong)) t.match(problems(text(`  - ${entry}`)), [expected], entry)
+  t.match(
+    problems(
+      'version: 1\nfields:\n  - { name: n, derive: network.v1, from: ip }\n  - { name: ip, rule: ip.v1, column: a }',
+    ),
+    [/^line 3, column 42: from is not a field that stands before this one$/],
+  )
 })
 
 t.test('every mistake is told at once, from top to bottom', async t => {

@@ -1,5 +1,6 @@
 import { emailV1 } from './email-v1.ts'
 import { ipV1 } from './ip-v1.ts'
+import { networkV1 } from './network-v1.ts'
 import { deviceIdV1, textV1 } from './text.ts'
 
 /**
@@ -23,6 +24,7 @@ const rules = {
   'device_id.v1': deviceIdV1,
   'email.v1': emailV1,
   'text.v1': textV1,
+  'network.v1': networkV1,
 } as const satisfies Readonly<Record<string, NormalizationRule>>
 
 export type RuleName = keyof typeof rules
@@ -31,3 +33,6 @@ export type RuleName = keyof typeof rules
 export const normalizationRules: ReadonlyMap<RuleName, NormalizationRule> = new Map(
   Object.entries(rules) as [RuleName, NormalizationRule][],
 )
+
+/** Rules whose `normalize` derives a value from a normalized value of another rule, by name, with the name of that rule. */
+export const derivationRules: ReadonlyMap<RuleName, RuleName> = new Map([['network.v1', 'ip.v1']])

@@ -844,6 +844,8 @@ BEGIN
     WHERE suspension.principal = pii_vault.principal_id(change ->> 'issuer', change ->> 'subject');
     DELETE FROM pii_vault.spending AS spent
     WHERE spent.principal = pii_vault.principal_id(change ->> 'issuer', change ->> 'subject');
+  WHEN 'preview' THEN
+    NULL; -- costs and changes nothing
   END CASE;
 END
 $function$
@@ -999,6 +1001,8 @@ BEGIN
       WHERE suspension.principal = pii_vault.principal_id(change ->> 'issuer', change ->> 'subject')) THEN
       RETURN '{"code": "suspension_unknown"}';
     END IF;
+  WHEN 'preview' THEN
+    RETURN jsonb_build_object('standing', pii_vault.preview_call(change, caller, moment));
   END CASE;
   RETURN NULL;
 END
@@ -1287,6 +1291,41 @@ BEGIN
 END
 $function$
   grant EXECUTE to tokenvault_api
+
+function pii_vault.preview_call(jsonb,pii_vault.standing,timestamp with time zone) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.preview_call(call jsonb, caller pii_vault.standing, moment timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  per_minute bigint := call -> 'perMinute';
+  per_day bigint := call -> 'perDay';
+  -- No request for approval has this id, so one that is named otherwise is open already.
+  none uuid := '00000000-0000-0000-0000-000000000000';
+  request jsonb := pii_vault.check_change(
+    jsonb_build_object('kind', 'request_approval', 'id', none, 'digest', call -> 'digest'), caller, moment);
+BEGIN
+  RETURN jsonb_strip_nulls(jsonb_build_object(
+    'minuteLeft', CASE WHEN per_minute IS NOT NULL THEN greatest(per_minute - caller.minute_values - caller.charged, 0) END,
+    'dayLeft', CASE WHEN per_day IS NOT NULL THEN greatest(per_day - caller.day_values - caller.charged, 0) END,
+    'exceeds', pii_vault.check_charge(caller, (call -> 'values')::bigint, per_minute, per_day, moment) - 'code',
+    'allowances', coalesce((
+      SELECT jsonb_agg(jsonb_build_object('above', allowance -> 'values', 'windowSeconds', allowance -> 'windowSeconds',
+          'left', greatest(coalesce((allowance -> 'values')::bigint - caller.unapproved
+            - (caller.taken -> (allowance ->> 'windowSeconds'))::bigint, 0), 0))
+        ORDER BY (allowance -> 'windowSeconds')::bigint, (allowance -> 'values')::bigint)
+      FROM (
+        SELECT DISTINCT allowance
+        FROM jsonb_array_elements(call #> '{withoutApproval,allowances}') AS list, jsonb_array_elements(list) AS allowance
+      ) AS given), '[]'),
+    'nearest', pii_vault.check_allowances(caller, call -> 'withoutApproval'),
+    'request', CASE WHEN (request ->> 'approvalId')::uuid <> none THEN jsonb_build_object(
+      'id', request -> 'approvalId', 'state', request -> 'approvalState', 'expiresAt', request -> 'approvalExpiresAt') END,
+    'hasTooManyRequests', CASE WHEN request ->> 'code' = 'approvals_too_many' THEN true END));
+END
+$function$
 
 function pii_vault.principal_id(text,text) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.principal_id(issuer text, subject text)

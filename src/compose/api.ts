@@ -17,6 +17,7 @@ import { createSuspensionVerbs } from '../vault/admission/suspensions.ts'
 import { createOpenQuarantined } from '../vault/quarantine/sealed-bodies.ts'
 import { createQuarantineVerbs } from '../vault/quarantine/verbs.ts'
 import { createDetokenize } from '../vault/tokens/detokenize.ts'
+import { createPreviewDetokenize } from '../vault/tokens/preview.ts'
 import { createTokenize } from '../vault/tokens/tokenize.ts'
 import { composeEvidence, composeSink } from './evidence.ts'
 import { readFields } from './fields.ts'
@@ -61,6 +62,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     log,
     verbs: {
       detokenize: createDetokenize({ fields, keys, originals, signer, openAction }),
+      previewDetokenize: createPreviewDetokenize({ fields, keys, originals, signer, openAction }),
       tokenize: createTokenize({ fields, keys, openAction }),
       quarantine: createQuarantineVerbs({
         fields,

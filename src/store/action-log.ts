@@ -72,7 +72,7 @@ async function commitGroup(
   group: readonly Waiting[],
 ): Promise<(CommittedAction | CountedAction)[]> {
   const actions = group.map(({ action }) => action)
-  if (actions.every(({ change, givesNothing }) => change === undefined && !givesNothing)) {
+  if (actions.every(({ change, preview, givesNothing }) => (change ?? preview) === undefined && !givesNothing)) {
     const events = group.map(({ plainEvent }) => plainEvent)
     const statement = sql<{ first: string | null }>`
       select pii_vault.commit_plain_actions(${describeActions(actions)}::jsonb, ${bytesArray(events)}::bytea[]) as first`
@@ -109,13 +109,14 @@ async function commitGroup(
   })
 }
 
-/** What `pii_vault.admit_actions` says of an action that is refused, or that asks for an approval. */
+/** What `pii_vault.admit_actions` says of an action that is refused, asks for an approval, or is a preview. */
 type StoredAdmission = Partial<
   Extract<Admission, { allowed: false }> & Omit<Extract<Admission, { allowed: true }>, 'allowed'>
 >
 
 function toAdmission(stored: StoredAdmission | null): Admission {
   if (stored === null) return plain
+  if (stored.standing !== undefined) return { allowed: true, standing: stored.standing }
   const { code, window, retryAfterSeconds, approvalId, approvalState, approvalExpiresAt, withoutApproval } = stored
   const remaining = withoutApproval === undefined ? {} : { withoutApproval }
   if (code !== undefined)
@@ -137,15 +138,19 @@ function toAdmission(stored: StoredAdmission | null): Admission {
  */
 function describeActions(actions: readonly Action[], instead: readonly (Change | undefined)[] = []): string {
   const principals = new Map<string, { place: number; issuer: string; subject: string; windows: Set<number> }>()
-  const described = actions.map(({ principal: { issuer, subject, roles }, purpose, charge, change }, index) => {
-    const name = JSON.stringify([issuer, subject])
-    const known = principals.get(name) ?? { place: principals.size, issuer, subject, windows: new Set() }
-    principals.set(name, known)
-    const allowances = charge?.withoutApproval?.allowances.flat() ?? []
-    for (const { windowSeconds } of allowances) known.windows.add(windowSeconds)
-    const whole = (made: Change | undefined) => made && { ...made, roles, purpose }
-    return { principal: known.place, ...charge, change: whole(change), otherwise: whole(instead[index]) }
-  })
+  const described = actions.map(
+    ({ principal: { issuer, subject, roles }, purpose, charge, change, preview }, index) => {
+      const name = JSON.stringify([issuer, subject])
+      const known = principals.get(name) ?? { place: principals.size, issuer, subject, windows: new Set() }
+      principals.set(name, known)
+      const allowances = (charge ?? preview?.charge)?.withoutApproval?.allowances.flat() ?? []
+      for (const { windowSeconds } of allowances) known.windows.add(windowSeconds)
+      const whole = (made: Change | undefined) => made && { ...made, roles, purpose }
+      // The database takes it for a change, one that changes nothing, so that it costs other actions nothing.
+      const previewed = preview && { kind: 'preview', digest: preview.digest, ...preview.charge }
+      return { principal: known.place, ...charge, change: previewed ?? whole(change), otherwise: whole(instead[index]) }
+    },
+  )
   const named = [...principals.values()].map(({ issuer, subject, windows }) => {
     return { issuer, subject, windows: [...windows] }
   })
@@ -168,9 +173,10 @@ function describeRepeat({ principal, givesNothing, events }: Action, admission: 
   // Exceeding the budget of a day suspends, and what changes something is an event.
   if (admission.allowed ? !givesNothing : admission.window === 'day') return null
   const { issuer, subject } = principal
-  const { type, at, decision, code, requested, withheld } = admission.allowed ? events.admitted : events.refused
+  const { type, mode, at, decision, code, requested, withheld } = admission.allowed ? events.admitted : events.refused
   const reasons = admission.allowed ? [code, ...Object.keys(withheld)] : [admission.code]
-  return { issuer, subject, kind: [type, decision, ...reasons].join(' ').trim(), requested, at }
+  // The event of several says everything else of the first of them, so what is counted together is of one mode.
+  return { issuer, subject, kind: [type, mode, decision, ...reasons].filter(Boolean).join(' '), requested, at }
 }
 
 function place(sequence: number, event: Buffer, admission: Admission): CommittedAction {

@@ -182,10 +182,17 @@ async function detokenizing(t: Test, { expect, anna, bo, dora }: World) {
   })
   await detokenize('no ticket', 'kim support', { tokens: [anna.ip], purpose: 'customer_support' })
   await detokenize('more than a call may hold', 'casey investigator', { tokens: Array(7).fill(anna.ip) })
+  const previewed = { tokens: [...mixed, bo.device], dryRun: true }
+  await detokenize('preview, some withheld', 'casey hasty support', { ...previewed, ticket: 'SEC-1' })
+  await detokenize('preview of an atomic call that would fail', 'casey investigator', {
+    ...{ tokens: [anna.ip, unknown], atomic: true, dryRun: true },
+  })
+  await detokenize('preview by a role that may not', 'ann analyst', { tokens: [anna.ip], dryRun: true })
   await detokenize('within a budget of a minute', 'henry hasty', { tokens: [anna.ip] })
   await detokenize('over a budget of a minute', 'henry hasty', { tokens: [bo.ip] })
   await detokenize('over a budget of a day', 'theo thief', { tokens: [anna.ip, bo.ip] })
   await detokenize('suspended', 'theo thief', { tokens: [anna.ip] })
+  await detokenize('preview, suspended', 'theo thief', { tokens: [anna.ip], dryRun: true })
   await expect('detokenize: without a purpose', 'casey investigator', routes.detokenize(), { tokens: [anna.ip] })
 }
 
@@ -194,6 +201,7 @@ async function approving(t: Test, { expect, call, key, origin, newEvents, anna, 
     expect(`detokenize: ${title}`, who, routes.detokenize(), { purpose, ...body })
   const many = { tokens: [anna.ip, bo.ip, dora.ip, anna.device], ticket: 'SEC-1234' }
   const idOf = (json: Record<string, unknown>) => (json['approval'] as { id: string }).id
+  await detokenize('preview of what needs an approval', 'casey investigator', { ...many, dryRun: true })
   const first = idOf(await detokenize('needs an approval', 'casey investigator', many))
   t.equal(idOf(await detokenize('needs the same approval', 'casey investigator', many)), first)
   await detokenize('not yet approved', 'casey investigator', { ...many, approvalId: first })

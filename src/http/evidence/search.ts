@@ -78,7 +78,9 @@ const event = Type.Object(
       ),
     ),
     partial: count('Items given in part only.'),
-    mode: text('Of `tokenize`: `look_up` where tokens were asked for, and nothing was to be stored.'),
+    mode: text(
+      'Of `tokenize`: `look_up` where tokens were asked for, and nothing was to be stored. Of `detokenize`: `preview` where nothing was to be given.',
+    ),
     ticket: text('Ticket under which the caller acted.'),
     approval: text('Id of the request for approval.'),
     concerns: principal('Principal that the event is about.'),

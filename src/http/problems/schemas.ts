@@ -23,7 +23,8 @@ export const remainingSchema = Type.Object(
   },
   {
     title: 'WithoutApproval',
-    description: 'Where the number of values is why a second person is needed: how many the caller may take without.',
+    description:
+      'How many values the caller may still take without a second person. With a refusal or an approval: the number of values is why one is needed.',
   },
 )
 

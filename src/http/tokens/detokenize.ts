@@ -1,12 +1,15 @@
 import Type from 'typebox'
 import type { BatchSemaphore } from '../../concurrency/batch-semaphore.ts'
+import { TokenvaultError } from '../../errors.ts'
 import { approvalIdPattern } from '../../vault/admission/open-action.ts'
 import type { Detokenize } from '../../vault/tokens/detokenize.ts'
+import type { PreviewDetokenize } from '../../vault/tokens/preview.ts'
 import { principalOf } from '../auth/authentication.ts'
 import { operation } from '../operation.ts'
 import { privilegedProblems } from '../problems/by-operation.ts'
 import { BatchRefused } from '../problems/problem.ts'
 import { itemErrorSchema, remainingSchema } from '../problems/schemas.ts'
+import { examplePreview, previewSchema } from './preview-schemas.ts'
 import { batchSize, purposeSchema, receiptSchema, ticketSchema } from './schemas.ts'
 
 const token = 'ip_v1_WeHPqziSnryoK7aMD4uLDg'
@@ -50,6 +53,13 @@ const body = Type.Object(
           '`approval.id` of a 202 reply to the same call, once the request was approved. The call uses it up.',
       }),
     ),
+    dryRun: Type.Optional(
+      Type.Boolean({
+        description:
+          '`true` asks what the same call without it would be answered: the reply has a `preview` and no results. Nothing is ' +
+          'given, counted or requested. A preview finds the approval of the call by itself, so it takes no `approvalId`.',
+      }),
+    ),
   },
   { title: 'DetokenizeRequest', additionalProperties: false },
 )
@@ -67,8 +77,9 @@ const withheld = Type.Object({ token: Type.String(), error: itemErrorSchema }, {
 const reply = Type.Object(
   {
     results: Type.Array(Type.Union([found, withheld]), {
-      description: 'One answer for each item, in the order of the request.',
+      description: 'One answer for each item, in the order of the request; none with `dryRun`.',
     }),
+    preview: Type.Optional(previewSchema),
     receipt: receiptSchema,
   },
   { title: 'DetokenizeReply' },
@@ -100,7 +111,8 @@ const schema = {
     'their values. Nothing is returned unless the audit event of this call was committed first; `receipt` proves that it was. ' +
     'A token of a field that you may not reveal is refused from its prefix alone, whether or not the vault holds it. ' +
     'Values count against the budgets of your roles. Where the policy asks for a second person, no value is told and the ' +
-    'reply is 202: repeat the call with `approvalId` within 15 minutes of the approval. ' +
+    'reply is 202: repeat the call with `approvalId` within 15 minutes of the approval. `dryRun` tells beforehand what a call ' +
+    'would give and cost, and who would have to approve it. ' +
     '`POST /detokenize` is the same operation.',
   tags: ['tokens'],
   security: [{ accessToken: [] }],
@@ -132,6 +144,10 @@ const schema = {
       summary: 'The same call again, after its approval',
       value: { purpose: 'fraud_investigation', tokens: [token, unknown], approvalId: approval.id },
     },
+    preview: {
+      summary: 'What the call would give and cost',
+      value: { purpose: 'fraud_investigation', tokens: [token, unknown], dryRun: true },
+    },
   },
   'x-reply-examples': {
     found: { summary: 'Found', value: { results: [{ token, field: 'ip', value: '203.0.113.7' }], receipt } },
@@ -149,6 +165,10 @@ const schema = {
       summary: 'A part of the value',
       value: { results: [{ token, field: 'ip', value: '203.0.113.0/24', partial: true }], receipt },
     },
+    preview: {
+      summary: 'A preview: the call needs an approval',
+      value: { results: [], preview: examplePreview, receipt },
+    },
   },
   'x-accepted': {
     description: 'A second person has to approve this call first. Nothing of it was told or counted.',
@@ -163,12 +183,19 @@ export const detokenize = operation({
   alias: '/detokenize',
   schema,
   takesBatch: true,
-  serve: (verbs: { detokenize: Detokenize; batches: BatchSemaphore }) => {
+  serve: (verbs: { detokenize: Detokenize; previewDetokenize: PreviewDetokenize; batches: BatchSemaphore }) => {
     return async (request, reply) => {
-      const { atomic = false, ...asked } = request.body
-      const result = await verbs.batches.run(asked.tokens.length, reply.raw, () =>
-        verbs.detokenize(principalOf(request), { ...asked, requestId: request.id, atomic }),
-      )
+      const { atomic = false, dryRun = false, ...asked } = request.body
+      const call = { ...asked, requestId: request.id, atomic }
+      const principal = principalOf(request)
+      const { length } = asked.tokens
+      if (dryRun) {
+        if (asked.approvalId !== undefined)
+          throw new TokenvaultError('request_invalid', 'a preview takes no approvalId')
+        const previewed = await verbs.batches.run(length, reply.raw, () => verbs.previewDetokenize(principal, call))
+        return { results: [], ...previewed } as never
+      }
+      const result = await verbs.batches.run(length, reply.raw, () => verbs.detokenize(principal, call))
       if (result.outcome === 'refused') throw new BatchRefused(result.failures)
       const { receipt } = result
       if (result.outcome === 'complete') return { results: result.items, receipt } as never

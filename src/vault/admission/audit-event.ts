@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { ErrorCode } from '../../errors.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import type { Capability, Policy } from '../policy/policy.ts'
-import type { Action, AuditEvent, Change, Charge, FieldCounts, Principal } from './ports.ts'
+import type { Action, AuditEvent, Change, Charge, FieldCounts, PreviewedCall, Principal } from './ports.ts'
 
 /** Who asks for what. */
 export type ActionCall = {
@@ -46,6 +46,8 @@ export interface ActionOutcome {
   readonly refusal?: ErrorCode
   readonly charge?: Charge | undefined
   readonly change?: Change | undefined
+  /** The call of which the action is a preview. */
+  readonly preview?: PreviewedCall | undefined
   /** Makes the request for approval that takes the place of the action where an allowance of the charge does not hold it. */
   readonly otherwise?: (() => RequestApproval) | undefined
   /** How many of `grantedTokens` were revealed in part only. */

@@ -89,7 +89,7 @@ export function createOpenAction(deps: {
     const policy = deps.policy()
 
     const commit = async (outcome: ActionOutcome, givesNothing: boolean) => {
-      const { charge, change, otherwise } = outcome
+      const { charge, change, preview, otherwise } = outcome
       let request = change?.kind === 'request_approval' ? change : undefined
       let committed: CommittedAction | CountedAction
       try {
@@ -106,6 +106,7 @@ export function createOpenAction(deps: {
           purpose,
           charge,
           change,
+          preview,
           otherwise: otherwise && (() => askInstead(otherwise)),
           givesNothing,
           events: describeEvents(call, outcome, context),

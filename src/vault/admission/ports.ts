@@ -76,8 +76,11 @@ export interface AuditEvent {
   readonly tokens: readonly string[]
   /** Number of items withheld, by code. */
   readonly withheld: Readonly<Record<string, number>>
-  /** Of `tokenize`: whether the call asks for tokens alone, or also that the originals be stored. */
-  readonly mode?: 'look_up' | 'store'
+  /**
+   * Of `tokenize`: whether the call asks for tokens alone, or also that the originals be stored. Of `detokenize`: `preview` where
+   * nothing was to be given.
+   */
+  readonly mode?: 'look_up' | 'store' | 'preview'
   /** Ids of the quarantined entries concerned; absent where the action is about none. */
   readonly quarantine?: readonly string[]
   /** Ticket under which the caller acts; absent where none was named. */
@@ -128,6 +131,30 @@ export interface Remaining {
   readonly left: number
 }
 
+/** A call that is not made: what it would cost, and what an approval of it would be for. */
+export interface PreviewedCall {
+  readonly charge: Charge
+  /** As that of a request for approval. */
+  readonly digest: string
+}
+
+/** How a call that is not made stands with the budgets and approvals of its principal at this moment. */
+export interface Standing {
+  /** Values that are left of the budgets of the charge, of those that it names. */
+  readonly minuteLeft?: number
+  readonly dayLeft?: number
+  /** The budget that does not hold the charge, and whole seconds after which it fits. */
+  readonly exceeds?: { readonly window: 'minute' | 'day'; readonly retryAfterSeconds: number }
+  /** What is left of every allowance of the charge, the shortest window first. */
+  readonly allowances: readonly Remaining[]
+  /** Where they do not hold what is asked for: the one that comes nearest. */
+  readonly nearest?: Remaining
+  /** The request for approval of exactly this call that is open. */
+  readonly request?: { readonly id: string; readonly state: 'pending' | 'approved'; readonly expiresAt: string }
+  /** Another request would be one too many. */
+  readonly hasTooManyRequests?: true
+}
+
 /** What an action changes besides being recorded. */
 export type Change =
   | {
@@ -157,6 +184,8 @@ export type Admission =
       readonly approvalExpiresAt?: string
       /** Of `request_approval`, where the number of values is why. */
       readonly withoutApproval?: Remaining
+      /** Of a preview. */
+      readonly standing?: Standing
     }
   | {
       readonly allowed: false
@@ -185,6 +214,8 @@ export interface Action {
   readonly purpose: string
   readonly charge?: Charge | undefined
   readonly change?: Change | undefined
+  /** The call of which the action is a preview; then it has neither charge nor change. */
+  readonly preview?: PreviewedCall | undefined
   /**
    * What becomes of the action where an allowance of its charge does not hold it: a request for approval in its place, and
    * the event of that. Made only then. Without it such an action is refused as `approval_required`.

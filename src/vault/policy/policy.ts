@@ -131,6 +131,11 @@ export function may(policy: Policy, roles: readonly string[], capability: Capabi
   return rolesOf(policy, roles).some(role => role.capabilities.has(capability))
 }
 
+/** Names of all roles that have the capability, in the order of the file. */
+export function rolesThatMay(policy: Policy, capability: Capability): readonly string[] {
+  return [...policy.roles.values()].filter(({ capabilities }) => capabilities.has(capability)).map(({ name }) => name)
+}
+
 /** Bounds of calls about one field; what is absent is not bounded. */
 export interface Limits {
   readonly batchLimit: number

@@ -23,7 +23,8 @@ export function countByField(
   return new Map(counts)
 }
 
-function tally<Name>(names: readonly Name[]): ReadonlyMap<Name, number> {
+/** How often each stands there, in the order in which they first do. */
+export function tally<Name>(names: readonly Name[]): ReadonlyMap<Name, number> {
   const counts = new Map<Name, number>()
   for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1)
   return counts

@@ -101,6 +101,7 @@ export async function startApp(
           receipt,
         }
       },
+      previewDetokenize: notAsked,
       tokenize: async (principal, request) => {
         calls.push({ principal, request })
         return request.values.map(({ field }) => ({ field, token: `${field}_v1_token` }))

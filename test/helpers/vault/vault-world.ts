@@ -8,6 +8,7 @@ import type { KeyWriter, WrappedKey } from '../../../src/vault/keys/ports.ts'
 import type { Policy } from '../../../src/vault/policy/policy.ts'
 import { createDetokenize } from '../../../src/vault/tokens/detokenize.ts'
 import type { OriginalReader, SealedOriginal, TokenId, TokenizedValue } from '../../../src/vault/tokens/ports.ts'
+import { createPreviewDetokenize } from '../../../src/vault/tokens/preview.ts'
 import { createTokenize } from '../../../src/vault/tokens/tokenize.ts'
 import { createTokenizer } from '../../../src/vault/tokens/tokenizer.ts'
 
@@ -136,6 +137,7 @@ export function createWorld(
     tokenizer,
     tokenize: createTokenize({ fields: threeFields, keys: fieldKeys, openAction }),
     detokenize: createDetokenize({ fields: threeFields, keys: fieldKeys, originals, signer, openAction }),
+    previewDetokenize: createPreviewDetokenize({ fields: threeFields, keys: fieldKeys, originals, signer, openAction }),
     /** Tokenizes values and stores their originals; returns the tokens. */
     store(field: string, values: readonly string[]): string[] {
       return tokenizer.tokenizeValues(field, values).map(result => {

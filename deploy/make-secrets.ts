@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { keepSecret, readOrCreatePassword, readOrCreateSecret } from '../src/embedded/secret-file.ts'
-import { kekBytes } from '../src/kms/local.ts'
+import { kekBytes } from '../src/kms/held-key.ts'
 import { loginRoles } from '../src/store/setup/role-passwords.ts'
 
 /**

@@ -9,8 +9,9 @@ export const errorCatalogue = {
     remedy: 'Correct every problem that is listed, then start again. Nothing was started.',
   },
   kek_unavailable: {
-    meaning: 'The key-encryption key cannot be read.',
-    remedy: 'Point KEK_FILE to a file of exactly 32 bytes that only its owner, or its owner and group, can read.',
+    meaning: 'The key-encryption key cannot be read, or whoever holds it does not answer.',
+    remedy:
+      'Mend what the message names: the file (exactly 32 bytes that only its owner, or its owner and group, can read), the command, or the key in KMS and the rights on it. Nothing was started.',
   },
   kek_mismatch: {
     meaning: 'A stored key cannot be unwrapped with this key-encryption key.',

@@ -79,7 +79,10 @@ async function openPatiently(environment: Environment, remaining: () => number, 
 async function open(environment: Environment) {
   const config = loadConfig('lambda', environment)
   const log = createLog(config.LOG_LEVEL)
-  const { keys, database, tokenizeMessages, store } = await openIngestVault(config, 'tokenvault lambda')
+  const { keys, database, tokenizeMessages, store } = await openIngestVault(config, {
+    environment,
+    applicationName: 'tokenvault lambda',
+  })
   const firstIdentitySeal = createFirstIdentitySeal(keys)
   const ingest = async (event: SqsEvent, observe: Observe, remainingMilliseconds: number) => {
     const messages = readSqsEvent(event, (mark, body) => firstIdentitySeal.open(mark, body, Date.now()))

@@ -53,7 +53,7 @@ export async function openSetting(): Promise<Setting> {
   writeFileSync(POLICY_FILE, policy)
   const postgres = await startPostgres({ dataDir: directory, port: 0 })
   const DATABASE_URL = await ensureDatabase(postgres.adminUrl, 'tokenvault')
-  await prepareDatabase(loadConfig('migrate', { DATABASE_URL, KEK_FILE }))
+  await prepareDatabase(loadConfig('migrate', { DATABASE_URL, KEK_FILE }), { environment: {} })
   const tokens = await storeOriginals({ DATABASE_URL, KEK_FILE })
   const issuer = await startIssuer({ dataDir: directory, port: 0, audience })
   const jwt = await issuer.sign({ subject: 'bench', roles: ['investigator'], lifetimeSeconds: 36_000 })
@@ -87,7 +87,7 @@ export async function openSetting(): Promise<Setting> {
 
 /** Tokenizes and stores as the worker does. */
 async function storeOriginals(environment: Readonly<Record<string, string>>): Promise<string[]> {
-  const vault = await openIngestVault(loadConfig('lambda', environment), 'bench')
+  const vault = await openIngestVault(loadConfig('lambda', environment), { environment: {}, applicationName: 'bench' })
   const tokenizer = createTokenizer(vault.keys, vault.fields)
   const tokens: string[] = []
   const perCall = 5_000

@@ -49,10 +49,10 @@ export const naiveLoop: Candidate = async ({ worker }, done, stop) => {
   await client.end()
 }
 
-async function openTokenizer(config: { KEK_FILE: string; DATABASE_URL: string; TENANT: string }) {
+async function openTokenizer(config: { KEK_FILE?: string | undefined; DATABASE_URL: string; TENANT: string }) {
   const database = createDatabase({ url: config.DATABASE_URL, poolMax: 1, applicationName: 'bench' })
   try {
-    const keyset = await openKeyset(createKeyReader(database), openLocalKek(config.KEK_FILE), config.TENANT)
+    const keyset = await openKeyset(createKeyReader(database), openLocalKek(config.KEK_FILE!), config.TENANT)
     return createTokenizer(new FieldKeys(keyset, config.TENANT), loginFields)
   } finally {
     await database.destroy()

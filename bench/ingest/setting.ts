@@ -26,7 +26,7 @@ export async function openSetting(): Promise<Setting> {
   writeFileSync(KEK_FILE, randomBytes(32), { mode: 0o600 })
   const postgres = await startPostgres({ dataDir: directory, port: 0 })
   const DATABASE_URL = await ensureDatabase(postgres.adminUrl, 'tokenvault')
-  await prepareDatabase(loadConfig('migrate', { DATABASE_URL, KEK_FILE }))
+  await prepareDatabase(loadConfig('migrate', { DATABASE_URL, KEK_FILE }), { environment: {} })
   // A million messages are a gigabyte there.
   const server = start('queue-process.ts', [], ['--max-old-space-size=8192'])
   let seed = 0

@@ -28,7 +28,7 @@ const commands: readonly ListedCommand[] = [
   },
   {
     name: 'key',
-    description: 'make a key-encryption key',
+    description: 'make a key-encryption key, or an age identity',
     load: () => import('./commands/key.ts'),
   },
   {

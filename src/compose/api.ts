@@ -43,7 +43,11 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
   const sink = await composeSink(config, environment)
   const watched = watchPolicy(policyPlace(config), { fields: readFields(config), log })
   const policy = watched.current
-  const vault = await openSigningVault(config, 'tokenvault api', 'tokenvault_api').catch(error => {
+  const vault = await openSigningVault(config, {
+    environment,
+    applicationName: 'tokenvault api',
+    role: 'tokenvault_api',
+  }).catch(error => {
     watched.close()
     throw error
   })

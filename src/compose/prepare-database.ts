@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { databaseUrl } from '../config/load.ts'
+import { databaseUrl, type Environment } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import { TokenvaultError } from '../errors.ts'
 import { createKeyWriter } from '../store/keys.ts'
@@ -32,17 +32,19 @@ export interface Prepared {
  * Makes a database ready for workers and the API: migrations, owners and grants, first keys, passwords of roles. Each is
  * done only where it is missing, and any number of processes may do it at once.
  *
+ * @param options.environment of the process, as openKek takes it
  * @param options.analystSchemas schemas in which analysts may create objects of their own
  * @throws TokenvaultError `store_misconfigured` naming what only an operator can mend, after all else was mended; `usage`,
  *   `migration_failed`, `kek_unavailable`, `kek_mismatch`, `store_unavailable`, `config_invalid`
  */
 export async function prepareDatabase(
   config: Config<'migrate'>,
-  { analystSchemas = [] }: { readonly analystSchemas?: readonly string[] } = {},
+  options: { readonly environment: Environment; readonly analystSchemas?: readonly string[] },
 ): Promise<Prepared> {
+  const { environment, analystSchemas = [] } = options
   checkAnalystSchemas(analystSchemas)
   const fields = readFields(config)
-  const kek = openKek(config)
+  const kek = await openKek(config, environment)
   const passwords = readPasswords(config.ROLE_PASSWORDS_DIR)
   const database = createDatabase({
     url: databaseUrl(config),

@@ -1,4 +1,4 @@
-import { databaseUrl } from '../config/load.ts'
+import { databaseUrl, type Environment } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import { createTokenizeMessages, type TokenizeMessages } from '../ingest/batch/tokenize-messages.ts'
 import type { IngestStore } from '../ingest/ports.ts'
@@ -35,16 +35,28 @@ export interface IngestVault extends Vault {
   readonly store: IngestStore
 }
 
+/** What a process is besides its configuration. */
+export interface VaultOpening {
+  /** What only the SDK of AWS reads, and the environment of KEK_COMMAND. */
+  readonly environment: Environment
+  /** By which Postgres shows its sessions. */
+  readonly applicationName: string
+}
+
 /**
  * Unwraps every key, so that a process starts whole or not at all.
  *
- * @param role whose rights the process needs; it is refused where one is missing
+ * @param opening.role whose rights the process needs; it is refused where one is missing
  * @throws TokenvaultError `config_invalid`, `kek_unavailable`, `kek_mismatch`, `keyset_incomplete`, `keyset_invalid`,
  *   `store_misconfigured`, `store_unavailable`
  */
-export async function openVault(config: Config<'lambda'>, applicationName: string, role?: LoginRole): Promise<Vault> {
+export async function openVault(
+  config: Config<'lambda'>,
+  opening: VaultOpening & { readonly role?: LoginRole },
+): Promise<Vault> {
+  const { environment, applicationName, role } = opening
   const fields = readFields(config)
-  const kek = openKek(config)
+  const kek = await openKek(config, environment)
   const database = createDatabase({ url: databaseUrl(config), poolMax: config.DATABASE_POOL_MAX, applicationName })
   try {
     if (role !== undefined) await checkRights(database, role)
@@ -68,10 +80,9 @@ export function logName({ AUDIT_ORIGIN, TENANT }: Pick<Config<'api'>, 'AUDIT_ORI
  */
 export async function openSigningVault(
   config: Config<'lambda'> & Pick<Config<'api'>, 'AUDIT_ORIGIN'>,
-  applicationName: string,
-  role?: LoginRole,
+  opening: VaultOpening & { readonly role?: LoginRole },
 ): Promise<SigningVault> {
-  const vault = await openVault(config, applicationName, role)
+  const vault = await openVault(config, opening)
   try {
     return { ...vault, signer: vault.keys.signer(logName(config)) }
   } catch (error) {
@@ -85,8 +96,8 @@ export async function openSigningVault(
  *
  * @throws TokenvaultError as openVault
  */
-export async function openIngestVault(config: Config<'lambda'>, applicationName: string): Promise<IngestVault> {
-  const vault = await openVault(config, applicationName, 'tokenvault_worker')
+export async function openIngestVault(config: Config<'lambda'>, opening: VaultOpening): Promise<IngestVault> {
+  const vault = await openVault(config, { ...opening, role: 'tokenvault_worker' })
   const { fields, database, keys } = vault
   try {
     const tokenizeMessages = createTokenizeMessages(createTokenizer(keys, fields), createSealQuarantined(keys))

@@ -38,7 +38,10 @@ export async function composeWorker(
   const queue = await composeQueue(config, log, environment, (mark, body) =>
     firstIdentitySeal.open(mark, body, Date.now()),
   )
-  const { fields, keys, database, tokenizeMessages, store } = await openIngestVault(config, 'tokenvault worker')
+  const { fields, keys, database, tokenizeMessages, store } = await openIngestVault(config, {
+    environment,
+    applicationName: 'tokenvault worker',
+  })
   const firstIdentitySeal = createFirstIdentitySeal(keys)
   const warnings = await inspectDurability(database).catch(async error => {
     queue.close()

@@ -49,6 +49,7 @@ export function examineConfig<P extends ProcessName>(
     return variables.has(name) && !texts.has(name) && typeof texts.get(pair[1 - place]!) === 'string'
   })
   if (lone !== undefined) problems.push(describeProblem(lone, 'is not set', variables.get(lone)!))
+  if (variables.has('KEK_PROVIDER')) problems.push(...findKekProblems(String(config['KEK_PROVIDER']), variables, texts))
   if (variables.has('JWT_ISSUERS_FILE')) problems.push(...findIssuerProblems(variables, texts))
   const directory = config['ROLE_PASSWORDS_DIR']
   if (directory !== undefined && !isDirectory(String(directory))) problems.push('ROLE_PASSWORDS_DIR is not a directory')
@@ -92,6 +93,31 @@ function findIssuerProblems(variables: ReadonlyMap<string, Variable>, texts: Rea
   }
   const missing = required.filter(name => !texts.has(name))
   return missing.map(name => describeProblem(name, 'is not set', variables.get(name)!))
+}
+
+/** What each provider of the key-encryption key needs, and what it may have beside that. */
+const kekVariables = new Map([
+  ['local', { needed: 'KEK_FILE', optional: ['KEK_IDENTITY_FILE'] }],
+  ['aws-kms', { needed: 'KMS_KEY_ARN', optional: [] }],
+  ['command', { needed: 'KEK_COMMAND', optional: [] }],
+])
+
+/** One that belongs to another provider would be passed over in silence, with a key that nobody meant. */
+function findKekProblems(
+  provider: string,
+  variables: ReadonlyMap<string, Variable>,
+  texts: ReadonlyMap<string, unknown>,
+): string[] {
+  const own = kekVariables.get(provider)
+  // KEK_PROVIDER itself is wrong, and was told.
+  if (own === undefined) return []
+  const missing = texts.has(own.needed) ? [] : [describeProblem(own.needed, 'is not set', variables.get(own.needed)!)]
+  const foreign = [...kekVariables].flatMap(([other, { needed, optional }]) =>
+    other === provider ? [] : [needed, ...optional].filter(name => texts.has(name)).map(name => ({ name, other })),
+  )
+  const say = ({ name, other }: { name: string; other: string }) =>
+    `${name} is set and KEK_PROVIDER is ${provider}; leave it out, or set KEK_PROVIDER to ${other}`
+  return [...missing, ...foreign.map(say)]
 }
 
 /** In place of the text of a file that cannot be read. */

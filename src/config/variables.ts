@@ -53,11 +53,48 @@ const declared = {
   ),
   KEK_PROVIDER: variable(
     vaultProcesses,
-    Type.Enum(['local'], { default: 'local', description: 'Who holds the key-encryption key' }),
+    Type.Enum(['local', 'aws-kms', 'command'], {
+      default: 'local',
+      description:
+        'Who holds the key-encryption key: a file (KEK_FILE), AWS KMS (KMS_KEY_ARN), or what KEK_COMMAND asks',
+    }),
   ),
   KEK_FILE: variable(
     vaultProcesses,
-    Type.String({ minLength: 1, description: 'File of 32 random bytes, mode 0600: the key-encryption key' }),
+    Type.Optional(
+      Type.String({
+        minLength: 1,
+        description: 'File of 32 random bytes, mode 0600: the key-encryption key; required where KEK_PROVIDER is local',
+      }),
+    ),
+  ),
+  KEK_IDENTITY_FILE: variable(
+    vaultProcesses,
+    Type.Optional(
+      Type.String({
+        minLength: 1,
+        description: 'File with the age identity (AGE-SECRET-KEY-1…) that opens a KEK_FILE encrypted to age recipients',
+      }),
+    ),
+  ),
+  KEK_COMMAND: variable(
+    vaultProcesses,
+    Type.Optional(
+      Type.String({
+        minLength: 1,
+        description:
+          'Shell command that prints the key-encryption key: 32 bytes as they are, in base64 or in hexadecimal digits',
+      }),
+    ),
+  ),
+  KMS_KEY_ARN: variable(
+    vaultProcesses,
+    Type.Optional(
+      Type.String({
+        pattern: '^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$',
+        description: 'Symmetric key of AWS KMS that is the key-encryption key, by its key ARN and never by an alias',
+      }),
+    ),
   ),
   AUDIT_ORIGIN: variable(
     ['migrate', 'api'],
@@ -134,13 +171,18 @@ const declared = {
     Type.Optional(Type.String({ minLength: 1, description: 'What AWS_REGION is where that is not set' })),
   ),
   AWS_ENDPOINT_URL: variable(
-    ['worker', 'api', 'dlq'],
+    [...vaultProcesses, 'dlq'],
     Type.Optional(Type.String({ pattern: '^https?://', description: 'Endpoint of every service of AWS' })),
     checkUrl,
   ),
   AWS_ENDPOINT_URL_S3: variable(
     ['api'],
     Type.Optional(Type.String({ pattern: '^https?://', description: 'Endpoint of S3-compatible storage' })),
+    checkUrl,
+  ),
+  AWS_ENDPOINT_URL_KMS: variable(
+    vaultProcesses,
+    Type.Optional(Type.String({ pattern: '^https?://', description: 'Endpoint of KMS, such as a VPC endpoint' })),
     checkUrl,
   ),
   AWS_ENDPOINT_URL_SQS: variable(

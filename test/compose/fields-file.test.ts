@@ -102,7 +102,9 @@ t.test('a team tokenizes email tomorrow', async t => {
   const compose = () => composeWorker(config, { log, environment: {} })
 
   await t.rejects(compose(), { code: 'keyset_incomplete' }, 'a field without keys is not started')
-  const { keys } = await prepareDatabase(loadConfig('migrate', { ...environment, DATABASE_URL: vault.adminUrl }))
+  const { keys } = await prepareDatabase(loadConfig('migrate', { ...environment, DATABASE_URL: vault.adminUrl }), {
+    environment: {},
+  })
   t.same(keys, ['token/email/v1', 'data/email/v1'], 'migrate makes them')
 
   const refused: unknown = await compose().catch((error: unknown) => error)
@@ -128,10 +130,10 @@ t.test('a team tokenizes email tomorrow', async t => {
   t.match(rows[0], { masked_email: /^email_v1_/, masked_device_id: null })
   t.match((await owner.query('SELECT reason FROM pii_vault.quarantine')).rows, [{ reason: 'email_missing' }])
 
-  const api = await openVault(
-    loadConfig('lambda', { ...environment, DATABASE_URL: vault.urlFor('tokenvault_api') }),
-    'tokenvault test',
-  )
+  const api = await openVault(loadConfig('lambda', { ...environment, DATABASE_URL: vault.urlFor('tokenvault_api') }), {
+    environment: {},
+    applicationName: 'tokenvault test',
+  })
   t.teardown(() => api.database.destroy())
   const policy = readPolicy(policyPlace({}), api.fields)
   const detokenize = createDetokenize({

@@ -133,7 +133,10 @@ async function printKey({ dataDir }: { dataDir: string }): Promise<void> {
     process.stdout.write(readFileSync(kept, 'utf8'))
     return
   }
-  const { signer, database } = await openSigningVault(loadConfig('migrate', process.env), 'tokenvault audit key')
+  const { signer, database } = await openSigningVault(loadConfig('migrate', process.env), {
+    environment: process.env,
+    applicationName: 'tokenvault audit key',
+  })
   await database.destroy()
   process.stdout.write(`${signer.verifierKey}\n`)
 }

@@ -71,7 +71,7 @@ async function redrive({ max = Number.POSITIVE_INFINITY, rate, json, dataDir }: 
   const environment = orEmbedded(process.env, dataDir)
   const config = loadConfig('worker', environment)
   const signal = stopSignal()
-  const { database, keys } = await openVault(config, 'tokenvault dlq')
+  const { database, keys } = await openVault(config, { environment, applicationName: 'tokenvault dlq' })
   try {
     const queue = await composeDeadLetterQueue(config, createLog(config.LOG_LEVEL), environment)
     try {

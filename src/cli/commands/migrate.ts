@@ -17,7 +17,10 @@ export function configure(command: Command): void {
     .option('--analyst-schema <name>', 'make a schema for tables and views of analysts (dbt); repeatable', collect)
     .addHelpText('after', environmentHelp('migrate'))
     .action(async ({ json, analystSchema: analystSchemas = [] }: MigrateOptions) => {
-      const { warnings, ...done } = await prepareDatabase(loadConfig('migrate', process.env), { analystSchemas })
+      const { warnings, ...done } = await prepareDatabase(loadConfig('migrate', process.env), {
+        environment: process.env,
+        analystSchemas,
+      })
       for (const warning of warnings) process.stderr.write(`tokenvault: warning: ${describeFindings([warning])}\n`)
       if (json) {
         process.stdout.write(`${JSON.stringify(done)}\n`)

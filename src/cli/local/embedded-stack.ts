@@ -8,7 +8,7 @@ import { type EmbeddedPostgres, startPostgres } from '../../embedded/postgres.ts
 import { readOrCreatePassword, readOrCreateSecret } from '../../embedded/secret-file.ts'
 import { type EmbeddedSqs, startSqs } from '../../embedded/sqs.ts'
 import { TokenvaultError } from '../../errors.ts'
-import { kekBytes } from '../../kms/local.ts'
+import { kekBytes } from '../../kms/held-key.ts'
 import type { Log } from '../../log.ts'
 import { ensureDatabase } from '../../store/setup/ensure-database.ts'
 import { type LoginRole, loginRoles } from '../../store/setup/role-passwords.ts'

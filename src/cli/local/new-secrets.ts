@@ -3,16 +3,44 @@ import { mkdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { createSecret, makePassword } from '../../embedded/secret-file.ts'
 import { TokenvaultError } from '../../errors.ts'
-import { kekBytes } from '../../kms/local.ts'
+import { createHeldKek, kekBytes } from '../../kms/held-key.ts'
 import { type LoginRole, loginRoles } from '../../store/setup/role-passwords.ts'
 
 /**
- * Makes a key-encryption key: a file of 32 random bytes, mode 0600.
+ * Makes a key-encryption key: a file of 32 random bytes, mode 0600, or of these encrypted to age recipients.
  *
- * @throws TokenvaultError `usage` where something has the name already, which stays as it is, or nothing can be written
+ * @returns the key's id
+ * @throws TokenvaultError `usage` where something has the name already, which stays as it is, nothing can be written, or a
+ *   recipient is none
  */
-export function makeKeyFile(path: string): void {
-  if (!create(path, randomBytes(kekBytes)))
+export async function makeKeyFile(path: string, recipients: readonly string[]): Promise<{ readonly id: string }> {
+  const bytes = randomBytes(kekBytes)
+  const content = recipients.length === 0 ? Buffer.from(bytes) : Buffer.from(await encrypt(bytes, recipients))
+  createNew(path, content)
+  return createHeldKek('the new key', bytes)
+}
+
+/** Loaded where it is needed: it brings post-quantum arithmetic with it. */
+async function encrypt(bytes: Uint8Array, recipients: readonly string[]): Promise<string> {
+  const { encryptToRecipients } = await import('../../kms/age.ts')
+  return encryptToRecipients(bytes, recipients)
+}
+
+/**
+ * Makes an identity of age, in a file of mode 0600 as age-keygen writes it.
+ *
+ * @returns the recipient that stands for it: age1…
+ * @throws TokenvaultError `usage` as makeKeyFile
+ */
+export async function makeIdentityFile(path: string): Promise<string> {
+  const { createIdentity } = await import('../../kms/age.ts')
+  const { identity, recipient } = await createIdentity()
+  createNew(path, Buffer.from(`# public key: ${recipient}\n${identity}\n`))
+  return recipient
+}
+
+function createNew(path: string, content: Uint8Array): void {
+  if (!create(path, content))
     throw new TokenvaultError('usage', 'the file exists already and stays as it is; name one that does not')
 }
 

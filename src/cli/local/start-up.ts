@@ -104,7 +104,7 @@ function checkReadable(option: string, path: string | undefined): void {
  */
 export async function prepareEmbedded(stack: EmbeddedStack, { fields }: Pick<UpFiles, 'fields'>): Promise<void> {
   const config = loadConfig('migrate', { ...stack.environment, DATABASE_URL: stack.adminUrl })
-  const { verifierKey } = await prepareDatabase(config)
+  const { verifierKey } = await prepareDatabase(config, { environment: {} })
   const database = createDatabase({ url: stack.adminUrl, poolMax: 1, applicationName: 'tokenvault up' })
   try {
     await addLoginColumns(database, fields)

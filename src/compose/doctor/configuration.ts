@@ -1,7 +1,7 @@
 import { realpathSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { variablesOf } from '../../config/variables.ts'
-import { openToOthers } from '../../kms/local.ts'
+import { openToOthers } from '../../kms/secret-access.ts'
 import { loginRoles } from '../../store/setup/role-passwords.ts'
 import { readFields } from '../fields.ts'
 import { policyPlace, readPolicy } from '../policy.ts'

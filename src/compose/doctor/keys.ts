@@ -13,15 +13,20 @@ import { logName } from '../vault.ts'
 import { type Check, ok, skip } from './findings.ts'
 import { type Subject, whenConnected } from './subjects.ts'
 
-/** The key-encryption key alone: it is there, of the right length, and nobody else can take it. */
-export function checkKek({ config }: Subject): Check {
+/** The key-encryption key alone: it is there, and nobody else can take it. */
+export function checkKek(subject: Subject): Check {
+  const { config } = subject
   return {
     name: 'KEK',
-    same: config.KEK_FILE ?? '',
+    same: [config.KEK_PROVIDER, config.KEK_FILE, config.KEK_COMMAND, config.KMS_KEY_ARN].join(),
     async run() {
-      const kek = open(config)
-      if (kek === undefined) return [skip('KEK_FILE is missing or wrong')]
-      const mode = (statSync(config.KEK_FILE!).mode & 0o777).toString(8).padStart(4, '0')
+      const kek = await open(subject)
+      if (kek === undefined) return [skip('what names the KEK is missing or wrong')]
+      const { KEK_PROVIDER: provider, KEK_FILE: file } = config
+      if (provider === 'command') return [ok(`KEK_COMMAND prints a key, ${kek.id}`)]
+      // Whether KMS answers shows when it opens the stored keys.
+      if (provider === 'aws-kms') return [ok(`KMS_KEY_ARN names a key, ${kek.id}`)]
+      const mode = (statSync(file!).mode & 0o777).toString(8).padStart(4, '0')
       return [ok(`KEK_FILE can be read and has mode ${mode}`)]
     },
   }
@@ -51,11 +56,11 @@ export function checkKeys(subject: Subject): Check {
  *
  * @throws TokenvaultError as openKeyset; `keyset_incomplete`
  */
-export async function openKeys({ config }: Subject, database: TokenvaultDatabase): Promise<FieldKeys | undefined> {
-  const { TENANT: tenant } = config
+export async function openKeys(subject: Subject, database: TokenvaultDatabase): Promise<FieldKeys | undefined> {
+  const { TENANT: tenant } = subject.config
   let kek: KeyEncryptionKey | undefined
   try {
-    kek = open(config)
+    kek = await open(subject)
   } catch {
     return undefined
   }
@@ -64,6 +69,9 @@ export async function openKeys({ config }: Subject, database: TokenvaultDatabase
 }
 
 /** @throws TokenvaultError `kek_unavailable` */
-function open({ KEK_PROVIDER: provider, KEK_FILE: file }: Subject['config']): KeyEncryptionKey | undefined {
-  return provider === undefined || file === undefined ? undefined : openKek({ KEK_PROVIDER: provider, KEK_FILE: file })
+async function open({ config, environment, problems }: Subject): Promise<KeyEncryptionKey | undefined> {
+  const { KEK_PROVIDER: provider, TENANT: tenant } = config
+  if (provider === undefined || tenant === undefined || problems.some(problem => /^(KEK|KMS)_/.test(problem)))
+    return undefined
+  return openKek({ ...config, KEK_PROVIDER: provider, TENANT: tenant }, environment)
 }

@@ -11,6 +11,7 @@ import {
 import { join } from 'node:path'
 import t from 'tap'
 import { makeSecrets } from '../../../deploy/make-secrets.ts'
+import { openAgeKek } from '../../../src/kms/age.ts'
 import { openLocalKek } from '../../../src/kms/local.ts'
 import { loginRoles } from '../../../src/store/setup/role-passwords.ts'
 import { runCommand } from '../../helpers/cli/cli.ts'
@@ -31,6 +32,26 @@ t.test('key new makes a key that opens, and names it', async t => {
   const told = await runInProcess(['key', 'new', other, '--json'])
   t.strictSame(JSON.parse(told.stdout), { file: other, kekId: openLocalKek(other).id })
   t.notSame(readFileSync(other), readFileSync(file))
+})
+
+t.test('key new encrypts to recipients, and key identity makes what opens it', async t => {
+  const directory = temporaryDirectory(t)
+  const at = (name: string) => join(directory, name)
+  const made = await runInProcess(['key', 'identity', at('identity')])
+  t.match(made, { code: 0, stdout: /^age1[a-z0-9]{58}\n$/, stderr: '' })
+  t.equal(modeOf(at('identity')), 0o600)
+  const recipient = made.stdout.trim()
+  const { code, stdout } = await runInProcess(['key', 'new', at('kek'), '--recipient', recipient, '--json'])
+  t.equal(code, 0)
+  t.equal((await openAgeKek(at('kek'), at('identity'))).id, JSON.parse(stdout).kekId)
+  t.equal(modeOf(at('kek')), 0o600)
+
+  const secret = /AGE-SECRET-KEY-\S+/.exec(readFileSync(at('identity'), 'utf8'))![0]
+  const wrong = await runInProcess(['key', 'new', at('other'), '--recipient', secret])
+  t.match(wrong, { code: 2, stderr: /^tokenvault: usage: recipient 1 is not a recipient of age/ })
+  t.notMatch(wrong.stderr, secret)
+  t.notOk(existsSync(at('other')), 'no key was made')
+  t.match(await runInProcess(['key', 'identity', at('identity')]), { code: 2, stderr: /stays as it is/ })
 })
 
 t.test('key new replaces nothing that has the name, whatever it is, and leaves nothing beside it', async t => {

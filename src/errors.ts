@@ -45,6 +45,11 @@ export const errorCatalogue = {
     meaning: 'The database refused the data of a statement.',
     remedy: 'The schema was changed, or tokenvault has a fault. Report the SQLSTATE.',
   },
+  storing_off: {
+    meaning: 'This API stores no values: it was started without a database login for that.',
+    remedy:
+      'Set STORE_DATABASE_URL to the login of role tokenvault_store and start the API again. To look a token up without storing, send "store": false.',
+  },
   queue_unavailable: {
     meaning: 'The queue cannot be reached, or it refused the call.',
     remedy: 'Check SQS_QUEUE_URL, AWS_ENDPOINT_URL_SQS, the region and the credentials, then try again.',

@@ -6,6 +6,7 @@ database
   grant CONNECT to tokenvault_api
   grant CONNECT to tokenvault_auditor
   grant CONNECT, CREATE to tokenvault_owner
+  grant CONNECT to tokenvault_store
   grant CONNECT to tokenvault_worker
 
 role tokenvault_analyst login inherit
@@ -15,6 +16,8 @@ role tokenvault_api login inherit
 role tokenvault_auditor login inherit
 
 role tokenvault_owner inherit
+
+role tokenvault_store login inherit
 
 role tokenvault_worker login inherit
 
@@ -26,6 +29,7 @@ schema pii_vault owner tokenvault_owner
   -- Sealed originals, wrapped keys, quarantine, and the evidence of who asked for what. Values of persons are in it in sealed form only.
   grant USAGE to tokenvault_api
   grant USAGE to tokenvault_auditor
+  grant USAGE to tokenvault_store
   grant USAGE to tokenvault_worker
 
 schema public owner pg_database_owner
@@ -353,6 +357,7 @@ table pii_vault.originals owner tokenvault_owner
   constraint originals_pkey PRIMARY KEY (token_id)
   CREATE UNIQUE INDEX originals_pkey ON pii_vault.originals USING btree (token_id)
   grant SELECT to tokenvault_api
+  grant INSERT to tokenvault_store
   grant INSERT to tokenvault_worker
 
 table pii_vault.quarantine owner tokenvault_owner

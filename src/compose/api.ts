@@ -19,10 +19,12 @@ import { createQuarantineVerbs } from '../vault/quarantine/verbs.ts'
 import { createDetokenize } from '../vault/tokens/detokenize.ts'
 import { createPreviewDetokenize } from '../vault/tokens/preview.ts'
 import { createTokenize } from '../vault/tokens/tokenize.ts'
+import { createTokenizer } from '../vault/tokens/tokenizer.ts'
 import { composeEvidence, composeSink } from './evidence.ts'
 import { readFields } from './fields.ts'
 import { readIssuers } from './issuers.ts'
 import { policyPlace, watchPolicy } from './policy.ts'
+import { openStoring } from './storing.ts'
 import { openSigningVault } from './vault.ts'
 import { version } from './version.ts'
 
@@ -52,6 +54,11 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     throw error
   })
   const { fields, database, keys, signer } = vault
+  const storing = await openStoring(config, database, log).catch(async error => {
+    watched.close()
+    await database.destroy()
+    throw error
+  })
   const webhook = composeApprovalWebhook(config, log)
   const openAction = createOpenAction({
     log: createActionLog(database),
@@ -67,7 +74,13 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     verbs: {
       detokenize: createDetokenize({ fields, keys, originals, signer, openAction }),
       previewDetokenize: createPreviewDetokenize({ fields, keys, originals, signer, openAction }),
-      tokenize: createTokenize({ fields, keys, openAction }),
+      tokenize: createTokenize({
+        fields,
+        keys,
+        signer,
+        openAction,
+        storing: storing && { tokenizer: createTokenizer(keys, fields), writer: storing.writer },
+      }),
       quarantine: createQuarantineVerbs({
         fields,
         clearProperties,
@@ -84,6 +97,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
       isAdmissible: createIsAdmissible({ policy, suspensions }),
     },
     health: [createApiHealth(database)],
+    storing: storing?.health,
     jwt: { policy, issuers },
     ...(config.TRUST_PROXY === undefined ? {} : { trustProxy: config.TRUST_PROXY.split(',') }),
     rateLimitPerMinute: config.RATE_LIMIT_PER_MINUTE,
@@ -92,6 +106,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     version,
   }).catch(async error => {
     watched.close()
+    await storing?.close()
     await database.destroy()
     throw error
   })
@@ -103,6 +118,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     await webhook?.close()
     // The last request is in the last checkpoint.
     await evidence.close()
+    await storing?.close()
     await database.destroy()
   }
   return { app, close }

@@ -7,6 +7,9 @@ import { type Config, type ProcessName, type Variable, variablesOf } from './var
 /** What the environment holds: names to text, as in `process.env`. */
 export type Environment = Readonly<Record<string, string | undefined>>
 
+/** Variables that hold the URL of a database. */
+const databaseUrls = ['DATABASE_URL', 'STORE_DATABASE_URL'] as const
+
 /** Two variables of which neither does anything without the other. */
 const pair = ['APPROVAL_WEBHOOK_URL', 'APPROVAL_WEBHOOK_SECRET'] as const
 
@@ -53,8 +56,10 @@ export function examineConfig<P extends ProcessName>(
   if (variables.has('JWT_ISSUERS_FILE')) problems.push(...findIssuerProblems(variables, texts))
   const directory = config['ROLE_PASSWORDS_DIR']
   if (directory !== undefined && !isDirectory(String(directory))) problems.push('ROLE_PASSWORDS_DIR is not a directory')
-  if (variables.has('DATABASE_URL') && environment['DATABASE_URL_FILE'])
-    config['DATABASE_URL_FILE'] = environment['DATABASE_URL_FILE']
+  for (const name of databaseUrls) {
+    const path = environment[`${name}_FILE`]
+    if (variables.has(name) && path) config[`${name}_FILE`] = path
+  }
   return { config: Object.freeze(config) as Partial<Config<P>>, problems }
 }
 
@@ -66,21 +71,29 @@ export function examineConfig<P extends ProcessName>(
  *   while it holds something that is not a URL
  */
 export function databaseUrl(config: Pick<Config<'audit'>, 'DATABASE_URL' | 'DATABASE_URL_FILE'>): () => string {
-  const { DATABASE_URL: url, DATABASE_URL_FILE: path } = config
+  return rereadingUrl('DATABASE_URL', config.DATABASE_URL, config.DATABASE_URL_FILE)
+}
+
+/** As databaseUrl, of the role that stores; undefined where values are not stored. */
+export function storeDatabaseUrl(
+  config: Pick<Config<'api'>, 'STORE_DATABASE_URL' | 'STORE_DATABASE_URL_FILE'>,
+): (() => string) | undefined {
+  const { STORE_DATABASE_URL: url, STORE_DATABASE_URL_FILE: path } = config
+  return url === undefined ? undefined : rereadingUrl('STORE_DATABASE_URL', url, path)
+}
+
+function rereadingUrl(name: (typeof databaseUrls)[number], url: string, path: string | undefined): () => string {
   if (path === undefined) return () => url
-  const variable = variablesOf('audit').get('DATABASE_URL')!
+  const variable = variablesOf('api').get(name)!
   return () => {
     const again = 'it is read again for the next session'
     const problems: string[] = []
-    const text = readText('DATABASE_URL', { DATABASE_URL_FILE: path }, problems)
+    const text = readText(name, { [`${name}_FILE`]: path }, problems)
     if (text === unreadable) throw new TokenvaultError('store_unavailable', `${problems[0]}; put it back, ${again}`)
-    if (text === undefined) throw new TokenvaultError('store_unavailable', `DATABASE_URL_FILE is empty; ${again}`)
+    if (text === undefined) throw new TokenvaultError('store_unavailable', `${name}_FILE is empty; ${again}`)
     const problem = findProblem(variable, text, text)
     if (problem === undefined) return text
-    throw new TokenvaultError(
-      'store_misconfigured',
-      `DATABASE_URL_FILE ${problem}; write the whole URL there, ${again}`,
-    )
+    throw new TokenvaultError('store_misconfigured', `${name}_FILE ${problem}; write the whole URL there, ${again}`)
   }
 }
 

@@ -39,9 +39,25 @@ const declared = {
     }),
     text => (isDatabaseUrl(text) ? undefined : 'is not a URL'),
   ),
+  STORE_DATABASE_URL: variable(
+    ['api'],
+    Type.Optional(
+      Type.String({
+        pattern: '^postgres(ql)?://',
+        description:
+          'The same database with the login of role tokenvault_store: the API stores values through it, and stores none unless it is set',
+      }),
+    ),
+    text => (isDatabaseUrl(text) ? undefined : 'is not a URL'),
+  ),
   DATABASE_POOL_MAX: variable(
     vaultProcesses,
-    Type.Integer({ minimum: 1, maximum: 200, default: 10, description: 'Most connections that are held' }),
+    Type.Integer({
+      minimum: 1,
+      maximum: 200,
+      default: 10,
+      description: 'Most connections that are held, for each URL of a database',
+    }),
   ),
   TENANT: variable(
     vaultProcesses,
@@ -406,8 +422,9 @@ type NameReadBy<P extends ProcessName> = {
 export type Config<P extends ProcessName> = Readonly<
   Static<TObject<{ [N in NameReadBy<P>]: (typeof declared)[N]['schema'] }>>
 > & {
-  /** Where DATABASE_URL was read, if in a file; databaseUrl() of load.ts reads it again. */
+  /** Where the URLs of databases were read, if in files; databaseUrl() of load.ts reads them again. */
   readonly DATABASE_URL_FILE?: string
+  readonly STORE_DATABASE_URL_FILE?: string
 }
 
 /** The variables that one process reads, by name. */

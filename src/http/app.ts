@@ -26,6 +26,8 @@ export interface AppOptions extends OverloadOptions {
   readonly idempotency: IdempotencyOptions
   /** What /readyz asks. */
   readonly health: readonly HealthCheck[]
+  /** Whether values can be stored, which /readyz tells and nothing else depends on; absent where none are. */
+  readonly storing?: HealthCheck | undefined
   readonly jwt: JwtOptions
   readonly clientTimeouts?: ClientTimeouts
   /** CIDRs of proxies whose X-Forwarded-For is believed; nobody's by default. */
@@ -57,7 +59,7 @@ const usualBodyBytes = 64 * 1024 * 1024
  * @throws TokenvaultError `config_invalid` when the accepted JWT algorithms are not asymmetric
  */
 export async function createApp(options: AppOptions): Promise<App> {
-  const { log, version, health } = options
+  const { log, version, health, storing } = options
   const bad = new BadConnections(log)
   const app = Fastify({
     ...connectionOptions(bad, options.clientTimeouts),
@@ -86,7 +88,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   await app.register(jsonBody, { maxBytesInFlight: options.maxBodyBytes ?? usualBodyBytes })
   await app.register(openApi, { version })
 
-  serve(app, publicOperations, { version, health })
+  serve(app, publicOperations, { version, health, storing })
   await app.register(async guarded => {
     await guarded.register(authentication, options.jwt)
     await guarded.register(idempotency, { ...options.idempotency, log })

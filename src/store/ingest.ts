@@ -4,7 +4,8 @@ import { TokenvaultError } from '../errors.ts'
 import type { IngestStore, LoginRow, Stored, TokenizedMessage } from '../ingest/ports.ts'
 import { eventFields, type FieldSchema } from '../vault/fields/fields.ts'
 import type { SealedOriginal } from '../vault/tokens/ports.ts'
-import { bytesArray, plainArray, textArray } from './postgres/array-literal.ts'
+import { insertOriginals } from './original-writer.ts'
+import { plainArray, textArray } from './postgres/array-literal.ts'
 import { inTransaction, namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
 import type { UserLoginsTable } from './postgres/schema.ts'
 
@@ -28,7 +29,7 @@ export function createIngestStore(database: TokenvaultDatabase, fields: FieldSch
           const effective = new Set(fresh.map(({ messageId }) => messageId))
           const repeated = new Set(messages.flatMap(({ messageId }) => (effective.has(messageId) ? [] : [messageId])))
           const rows = fresh.flatMap(message => message.rows)
-          await insertOriginals(transaction, rows)
+          await insertOriginals(transaction, originalsOf(rows))
           await insertRows(transaction, tokenColumns, rows)
           const quarantined = await insertQuarantined(transaction, fresh)
           return { rows: rows.length, quarantined, duplicates: repeated.size, repeated }
@@ -97,22 +98,9 @@ async function insertDeliveryRecords(
   return messages.filter(({ messageId }) => fresh.has(messageId))
 }
 
-export async function insertOriginals(transaction: TokenvaultDatabase, rows: readonly LoginRow[]): Promise<void> {
-  const byId = new Map<string, SealedOriginal>()
-  for (const { tokens } of rows)
-    for (const value of tokens) if (value !== null) byId.set(value.original.tokenId, value.original)
-  if (byId.size === 0) return
-  // Text sorts by itself; a comparison of ours would be called some ten thousand times.
-  const tokenIds = [...byId.keys()].sort()
-  const originals = tokenIds.map(tokenId => byId.get(tokenId)!)
-  await sql`
-    insert into pii_vault.originals (token_id, field, token_key_version, data_key_version, sealed)
-    select * from unnest(
-      ${plainArray(tokenIds)}::uuid[], ${plainArray(originals.map(({ field }) => field))}::text[],
-      ${plainArray(originals.map(({ tokenKeyVersion }) => tokenKeyVersion))}::int[],
-      ${plainArray(originals.map(({ dataKeyVersion }) => dataKeyVersion))}::int[],
-      ${bytesArray(originals.map(({ sealed }) => sealed))}::bytea[])
-    on conflict do nothing`.execute(transaction)
+/** What the tokens of rows are opened from. */
+export function* originalsOf(rows: readonly LoginRow[]): Generator<SealedOriginal> {
+  for (const { tokens } of rows) for (const value of tokens) if (value !== null) yield value.original
 }
 
 export async function insertRows(

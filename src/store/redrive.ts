@@ -1,7 +1,8 @@
 import { sql } from 'kysely'
 import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../ingest/ports.ts'
 import { eventFields, type FieldSchema } from '../vault/fields/fields.ts'
-import { insertOriginals, insertQuarantined, insertRows } from './ingest.ts'
+import { insertQuarantined, insertRows, originalsOf } from './ingest.ts'
+import { insertOriginals } from './original-writer.ts'
 import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 /**
@@ -20,7 +21,7 @@ export function createRedriveStore(database: TokenvaultDatabase, fields: FieldSc
           const outcomes = decide(requests)
           const messages = outcomes.flatMap(outcome => ('message' in outcome ? [outcome.message] : []))
           const rows = messages.flatMap(message => message.rows)
-          await insertOriginals(transaction, rows)
+          await insertOriginals(transaction, originalsOf(rows))
           await insertRows(transaction, tokenColumns, rows)
           await insertQuarantined(transaction, messages)
           await settle(transaction, outcomes)

@@ -14,6 +14,7 @@ import {
   type Limits,
   limitsOf,
   type Operation,
+  operations,
   type Policy,
 } from '../../vault/policy/policy.ts'
 import { describeUnreadable } from '../terminal/failure.ts'
@@ -46,9 +47,7 @@ function addExplain(parent: Command): void {
     .requiredOption('--field <field>', 'field, e.g. ip')
     .requiredOption('--purpose <purpose>', 'stated purpose, e.g. fraud_investigation')
     .option('--ticket', 'the caller names a ticket', false)
-    .addOption(
-      new Option('--operation <operation>', 'what is asked').choices(['detokenize', 'tokenize']).default('detokenize'),
-    )
+    .addOption(new Option('--operation <operation>', 'what is asked').choices([...operations]).default('detokenize'))
     .addOption(new Option('--reveal <level>', 'the caller asks for no more than this').choices(['partial']))
     .option('--json', 'print one JSON line', false)
     .action(({ role: roles, field, purpose, ticket, operation, reveal, json }: ExplainOptions) => {
@@ -82,16 +81,17 @@ function addMatrix(parent: Command): void {
 }
 
 function formatRows(rows: readonly MatrixRow[]): string {
-  const cells = rows.map(({ role, field, purpose, detokenize, tokenize, ticket, approval, approvalWindowSeconds }) => [
-    role,
-    field,
-    purpose,
-    detokenize,
-    tokenize ? 'yes' : 'no',
-    ticket,
+  const cells = rows.map(({ approval, approvalWindowSeconds, ...row }) => [
+    row.role,
+    row.field,
+    row.purpose,
+    row.detokenize,
+    row.tokenize ? 'yes' : 'no',
+    row.store ? 'yes' : 'no',
+    row.ticket,
     typeof approval === 'number' ? `above ${approval} in ${hours(approvalWindowSeconds!)}` : approval,
   ])
-  const header = ['role', 'field', 'purpose', 'detokenize', 'tokenize', 'ticket', 'approval']
+  const header = ['role', 'field', 'purpose', 'detokenize', 'tokenize', 'store', 'ticket', 'approval']
   return `${formatTextTable(header, cells)}\n\n* every other purpose`
 }
 
@@ -163,8 +163,8 @@ function describe(
     : withoutApproval === undefined
       ? []
       : [`a second person approves above ${withoutApproval.map(describeAllowance).join(' and ')}`]
-  const bounds = [`${batchLimit} items a call`, ...budgets, ...(operation === 'tokenize' ? [] : approval)]
-  return `${operation === 'tokenize' ? 'permitted' : level}${by}\nlimits: ${bounds.join(', ')}`
+  const bounds = [`${batchLimit} items a call`, ...budgets, ...(operation === 'detokenize' ? approval : [])]
+  return `${operation === 'detokenize' ? level : 'permitted'}${by}\nlimits: ${bounds.join(', ')}`
 }
 
 function describeAllowance({ values, windowSeconds }: Allowance): string {

@@ -17,6 +17,7 @@ export function embeddedSubjects(dataDir: string): readonly Given[] | undefined 
   const { KEK_FILE, FIELDS_FILE, POLICY_FILE } = worker
   const api = {
     DATABASE_URL: embeddedDatabaseUrl(dataDir, 'tokenvault_api'),
+    STORE_DATABASE_URL: embeddedDatabaseUrl(dataDir, 'tokenvault_store'),
     KEK_FILE,
     FIELDS_FILE,
     POLICY_FILE,

@@ -49,7 +49,11 @@ export async function serveUntilStopped(options: UpOptions): Promise<void> {
     progress.done('migrations')
     if (signal.aborted) return
     const api = await composeApi(
-      loadConfig('api', { ...stack.environment, DATABASE_URL: stack.databaseUrl('tokenvault_api') }),
+      loadConfig('api', {
+        ...stack.environment,
+        DATABASE_URL: stack.databaseUrl('tokenvault_api'),
+        STORE_DATABASE_URL: stack.databaseUrl('tokenvault_store'),
+      }),
       log,
       {},
     )

@@ -16,6 +16,7 @@ export const appearance = {
   store_unavailable: 503,
   store_misconfigured: 503,
   store_refused: 'never',
+  storing_off: 501,
   queue_unavailable: 503,
   event_invalid: 'never',
   worker_failed: 'never',

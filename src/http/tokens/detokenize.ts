@@ -10,7 +10,7 @@ import { privilegedProblems } from '../problems/by-operation.ts'
 import { BatchRefused } from '../problems/problem.ts'
 import { itemErrorSchema, remainingSchema } from '../problems/schemas.ts'
 import { examplePreview, previewSchema } from './preview-schemas.ts'
-import { batchSize, purposeSchema, receiptSchema, ticketSchema } from './schemas.ts'
+import { batchSize, purposeSchema, receiptExample as receipt, receiptSchema, ticketSchema } from './schemas.ts'
 
 const token = 'ip_v1_WeHPqziSnryoK7aMD4uLDg'
 const unknown = 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQ'
@@ -20,12 +20,6 @@ const approval = {
   state: 'pending',
   expiresAt: '2026-11-22T10:20:30.000Z',
   withoutApproval: { above: 5000, windowSeconds: 86_400, left: 1 },
-}
-const receipt = {
-  log: 'tokenvault/default',
-  sequence: 4711,
-  leafHash: 'mFqNvXn1rQm0cB2o5rj3w9nVtX0n5b4Wc7h2k1Jx2nE=',
-  signature: 'q1xw7QkRj9s2c0yqk0d1vJm4mS2o7k3o0m0Zb2l7b5o8kq4mB0h1m3xq7w5c2p9s6r8t1u4v7y0z3a6b9c2d5e8f1gA=',
 }
 
 const body = Type.Object(

@@ -34,3 +34,10 @@ export const receiptSchema = Type.Object(
     description: 'Signed promise that the audit event of this call is in the log. Keep it as your proof.',
   },
 )
+
+export const receiptExample = {
+  log: 'tokenvault/default',
+  sequence: 4711,
+  leafHash: 'mFqNvXn1rQm0cB2o5rj3w9nVtX0n5b4Wc7h2k1Jx2nE=',
+  signature: 'q1xw7QkRj9s2c0yqk0d1vJm4mS2o7k3o0m0Zb2l7b5o8kq4mB0h1m3xq7w5c2p9s6r8t1u4v7y0z3a6b9c2d5e8f1gA=',
+}

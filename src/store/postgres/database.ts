@@ -12,6 +12,8 @@ export type TokenvaultDatabase = Kysely<Database>
 export interface DatabaseOptions {
   /** postgresql:// URL of one role; a function is asked again for each session, since passwords are rotated. */
   readonly url: string | (() => string)
+  /** The variable in which people find the URL. */
+  readonly urlName?: string
   /** Connections held at most. */
   readonly poolMax: number
   /** Shown to administrators in pg_stat_activity. */
@@ -42,8 +44,8 @@ const dayTypes = { getTypeParser: (oid: number) => (oid === types.builtins.DATE 
  * @throws TokenvaultError `config_invalid` where the URL holds something that is not supported, and what `url` throws
  */
 export function createDatabase(options: DatabaseOptions): TokenvaultDatabase {
-  const { url, poolMax, applicationName, statementTimeoutMilliseconds = 30_000 } = options
-  const currentUrl = rereading(url)
+  const { url, urlName = 'DATABASE_URL', poolMax, applicationName, statementTimeoutMilliseconds = 30_000 } = options
+  const currentUrl = rereading(url, urlName)
   const settings = {
     application_name: applicationName,
     statement_timeout: statementTimeoutMilliseconds,
@@ -75,7 +77,7 @@ export function createDatabase(options: DatabaseOptions): TokenvaultDatabase {
  * The URL as it is now. Its login may change at any time. Another database, in the midst of work, may be another vault: keys
  * and evidence were checked in the one of the start.
  */
-function rereading(url: string | (() => string)): () => ConnectionUrl {
+function rereading(url: string | (() => string), urlName: string): () => ConnectionUrl {
   const read = typeof url === 'string' ? () => url : url
   let text = read()
   const first = parseConnectionUrl(text)
@@ -87,7 +89,7 @@ function rereading(url: string | (() => string)): () => ConnectionUrl {
     if (!isSameDatabase(first, next)) {
       throw new TokenvaultError(
         'store_misconfigured',
-        'DATABASE_URL names another host, port or database than when the process started, which only a restart takes over',
+        `${urlName} names another host, port or database than when the process started, which only a restart takes over`,
       )
     }
     text = now

@@ -3,7 +3,13 @@ import { sql } from 'kysely'
 import { namingFailures, type TokenvaultDatabase } from '../postgres/database.ts'
 
 /** The roles that log in. */
-export const loginRoles = ['tokenvault_worker', 'tokenvault_api', 'tokenvault_analyst', 'tokenvault_auditor'] as const
+export const loginRoles = [
+  'tokenvault_worker',
+  'tokenvault_api',
+  'tokenvault_store',
+  'tokenvault_analyst',
+  'tokenvault_auditor',
+] as const
 export type LoginRole = (typeof loginRoles)[number]
 
 /**

@@ -55,6 +55,8 @@ export interface ActionOutcome {
   /** The request for approval that the action is about; absent where the change names it. */
   readonly approval?: string | undefined
   readonly concerns?: AuditEvent['concerns']
+  /** Where only the policy tells it; that of the call otherwise. */
+  readonly mode?: AuditEvent['mode']
 }
 
 /**
@@ -86,7 +88,8 @@ export function describeEvents(
     channel,
     purpose: call.purpose ?? '',
   } as const
-  const mode = call.mode === undefined ? {} : { mode: call.mode }
+  const { mode: told = call.mode } = outcome
+  const mode = told === undefined ? {} : { mode: told }
   const context = {
     ...(ticket === undefined ? {} : { ticket }),
     ...(concerns === undefined ? {} : { concerns }),

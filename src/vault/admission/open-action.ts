@@ -38,7 +38,7 @@ export interface OpenedAction {
    */
   recordNothing(outcome?: ActionOutcome): Promise<void>
   /** Records that the action is refused as a whole, as `recordNothing`. @throws TokenvaultError the code, or as `record` */
-  refuse(code: ErrorCode, detail?: string, outcome?: Pick<ActionOutcome, 'fields'>): Promise<never>
+  refuse(code: ErrorCode, detail?: string, outcome?: Pick<ActionOutcome, 'fields' | 'mode'>): Promise<never>
   /** Records that the one thing asked for is not given, as `recordNothing`. @throws TokenvaultError the code, or as `record` */
   withhold(code: ErrorCode, outcome?: Pick<ActionOutcome, 'quarantined'>): Promise<never>
 }

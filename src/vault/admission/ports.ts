@@ -77,8 +77,8 @@ export interface AuditEvent {
   /** Number of items withheld, by code. */
   readonly withheld: Readonly<Record<string, number>>
   /**
-   * Of `tokenize`: whether the call asks for tokens alone, or also that the originals be stored. Of `detokenize`: `preview` where
-   * nothing was to be given.
+   * Of `tokenize`: whether the call looks tokens up, or also stores the originals. Of `detokenize`: `preview` where nothing was to
+   * be given.
    */
   readonly mode?: 'look_up' | 'store' | 'preview'
   /** Ids of the quarantined entries concerned; absent where the action is about none. */

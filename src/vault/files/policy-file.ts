@@ -46,9 +46,12 @@ function checkPolicy(content: unknown, complain: Complain): void {
     if (name.length > maxRoleName) complain(path, `this key of roles ${roleNameMessage}`, 'key')
     const role = new Map(membersOf(section))
     const reveals = membersOf(role.get('reveal')).some(([, level]) => level !== 'none')
-    if (!role.has('purposes') && (reveals || entriesOf(role.get('tokenize')).length > 0))
-      complain(path, 'a role that reveals or tokenizes needs purposes; ["*"] permits every one', 'key')
-    for (const part of ['tokenize', 'purposes']) checkEvery(role.get(part), [...path, part], complain)
+    const makesTokens = ['tokenize', 'store'].some(part => entriesOf(role.get(part)).length > 0)
+    if (!role.has('purposes') && (reveals || makesTokens))
+      complain(path, 'a role that reveals, tokenizes or stores needs purposes; ["*"] permits every one', 'key')
+    if (role.get('store_by_default') === true && !role.has('store'))
+      complain([...path, 'store_by_default'], 'store_by_default stores nothing without store', 'key')
+    for (const part of ['tokenize', 'store', 'purposes']) checkEvery(role.get(part), [...path, part], complain)
     const approval = new Map(membersOf(role.get('approval')))
     checkEvery(approval.get('fields'), [...path, 'approval', 'fields'], complain)
     if (approval.has('window') && !approval.has('above'))
@@ -64,16 +67,19 @@ function checkEvery(list: unknown, path: readonly string[], complain: Complain):
 }
 
 function toRole(name: string, section: RoleSection, { lineOf }: YamlFile<PolicyFile>): RolePolicy {
-  const { reveal = {}, tokenize = [], purposes = [], budget = {}, approval = {} } = section
+  const { reveal = {}, tokenize = [], store = [], purposes = [], budget = {}, approval = {} } = section
   const path = ['roles', name]
   const lines = new Map([['', lineOf(path, 'key')]])
-  for (const part of ['tokenize', 'purposes', 'ticket']) if (part in section) lines.set(part, lineOf([...path, part]))
+  for (const part of ['tokenize', 'store', 'purposes', 'ticket'])
+    if (part in section) lines.set(part, lineOf([...path, part]))
   for (const field of Object.keys(reveal)) lines.set(`reveal.${field}`, lineOf([...path, 'reveal', field], 'key'))
   return Object.freeze({
     name,
     lines,
     reveal: new Map(Object.entries(reveal)),
     tokenize: new Set(tokenize),
+    store: new Set(store),
+    isStoreByDefault: section.store_by_default === true,
     purposes: new Set(purposes),
     ticketRequired: section.ticket === 'required',
     batchLimit: section.batch_limit ?? maxBatchItems,

@@ -84,14 +84,16 @@ function role(field: TextShape) {
   return Type.Object(
     {
       reveal: Type.Optional(reveal),
-      tokenize: texts(1, field, 'Fields whose values the role may tokenize, or ["*"].'),
+      tokenize: texts(1, field, 'Fields whose tokens the role may look up by value, or ["*"].'),
+      store: texts(1, field, 'Fields of which the role may store values, or ["*"].'),
+      store_by_default: flag('Whether calls of the role store where they do not say; needs store.'),
       purposes: texts(
         1,
         {
           pattern: `^\\*$|${purposePattern}`,
           errorMessage: 'is not a purpose such as fraud_investigation, or "*"',
         },
-        'Purposes that the role may state, or ["*"]; required where it reveals or tokenizes.',
+        'Purposes that the role may state, or ["*"]; required where it reveals, tokenizes or stores.',
       ),
       ticket: Type.Optional(
         Type.Enum(['required', 'optional'], { description: 'Whether each call names a ticket (SEC-1234).' }),

@@ -8,7 +8,9 @@ export interface MatrixRow {
   /** `*` for every purpose that no role names. */
   readonly purpose: string
   readonly detokenize: Decision['level']
+  /** Whether tokens may be looked up by value, and whether values may be stored. */
   readonly tokenize: boolean
+  readonly store: boolean
   readonly ticket: 'required' | 'optional'
   /** `always`, the number of values above which, or `never`. */
   readonly approval: 'always' | number | 'never'
@@ -29,14 +31,16 @@ export function listMatrix(policy: Policy, fields: FieldSchema): readonly Matrix
       purposes.map((purpose): MatrixRow => {
         const question = { roles: [role], field, purpose, hasTicket: true }
         const { level, needsApproval } = decide(policy, fields, { ...question, operation: 'detokenize' })
-        const tokenize = decide(policy, fields, { ...question, operation: 'tokenize' }).level === 'full'
+        const may = (operation: 'tokenize' | 'store') =>
+          decide(policy, fields, { ...question, operation }).level === 'full'
         const allowance = needsApproval || level === 'none' ? undefined : approval.allowance
         return {
           role,
           field,
           purpose,
           detokenize: level,
-          tokenize,
+          tokenize: may('tokenize'),
+          store: may('store'),
           ticket: ticketRequired ? 'required' : 'optional',
           approval: needsApproval ? 'always' : (allowance?.values ?? 'never'),
           ...(allowance && { approvalWindowSeconds: allowance.windowSeconds }),

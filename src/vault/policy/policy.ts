@@ -1,11 +1,13 @@
 import type { ErrorCode } from '../../errors.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 
-export type Operation = 'detokenize' | 'tokenize'
+/** `tokenize` looks tokens up; `store` also keeps the originals. */
+export const operations = ['detokenize', 'tokenize', 'store'] as const
+export type Operation = (typeof operations)[number]
 
 export type RevealLevel = 'full' | 'partial' | 'none'
 
-/** What a role may do besides revealing and tokenizing. */
+/** What a role may do besides revealing, tokenizing and storing. */
 export const capabilities = ['audit', 'quarantine', 'approve', 'suspensions'] as const
 
 export type Capability = (typeof capabilities)[number]
@@ -22,12 +24,16 @@ export interface Allowance {
 /** What one role permits. */
 export interface RolePolicy {
   readonly name: string
-  /** Lines of the policy file, from 1: '' is the role itself, `reveal.ip`, `tokenize`, `purposes` and `ticket` its parts. */
+  /** Lines of the policy file, from 1: '' is the role itself, `reveal.ip`, `tokenize`, `store`, `purposes` and `ticket` its parts. */
   readonly lines: ReadonlyMap<string, number>
   /** Level by field; `*` for those not named. */
   readonly reveal: ReadonlyMap<string, RevealLevel>
-  /** Fields whose values it may tokenize, or `*`. */
+  /** Fields whose tokens it may look up by value, or `*`. */
   readonly tokenize: ReadonlySet<string>
+  /** Fields of which it may store values, or `*`. */
+  readonly store: ReadonlySet<string>
+  /** Whether its calls store where they do not say; see storesByDefault. */
+  readonly isStoreByDefault: boolean
   readonly purposes: ReadonlySet<string>
   readonly ticketRequired: boolean
   /** Most items of one call. */
@@ -124,6 +130,29 @@ export function decideCall(
   const codes = new Set(decisions.map(({ code }) => code))
   const nearest = (['ticket_required', 'purpose_not_permitted'] as const).find(code => codes.has(code))
   return { byField, refusal: nearest ?? 'role_not_permitted' }
+}
+
+/**
+ * What a tokenize call does that does not say whether it stores. It stores where a role with `store_by_default` permits, for
+ * its purpose and ticket, to store one of the fields that it names; and where the caller has such a role and could look
+ * nothing up anyway, so that the refusal is about what the caller is for. Otherwise it looks up. A call never does both.
+ *
+ * @param named the fields that its items name, of which any may be unknown
+ */
+export function storesByDefault(
+  policy: Policy,
+  fields: FieldSchema,
+  question: Omit<Question, 'operation'> & { readonly named: ReadonlySet<string> },
+): boolean {
+  const { named, ...asked } = question
+  const storing = rolesOf(policy, asked.roles).flatMap(role => (role.isStoreByDefault ? role.name : []))
+  if (storing.length === 0) return false
+  const mayStore = (field: string) =>
+    named.has(field) && decide(policy, fields, { ...asked, roles: storing, operation: 'store', field }).level !== 'none'
+  return (
+    [...fields.keys()].some(mayStore) ||
+    decideCall(policy, fields, { ...asked, operation: 'tokenize' }).refusal !== undefined
+  )
 }
 
 /** Whether any of the roles has the capability. */
@@ -223,19 +252,19 @@ function judge(role: RolePolicy, question: Question & { readonly field: string }
   const refused = (refusal: NonNullable<Verdict['refusal']>, part: string): Verdict => {
     return { role, level: 'none', needsApproval: false, refusal, part }
   }
-  const part = operation === 'tokenize' ? 'tokenize' : `reveal.${role.reveal.has(field) ? field : every}`
+  const part = operation === 'detokenize' ? `reveal.${role.reveal.has(field) ? field : every}` : operation
   if (!grants(role, question, field)) return refused('field_not_permitted', part)
   if (!role.purposes.has(every) && !role.purposes.has(purpose)) return refused('purpose_not_permitted', 'purposes')
   if (role.ticketRequired && !hasTicket) return refused('ticket_required', 'ticket')
-  if (operation === 'tokenize') return { role, level: 'full', needsApproval: false, part }
+  if (operation !== 'detokenize') return { role, level: 'full', needsApproval: false, part }
   const { fields: guarded } = role.approval
   const needsApproval = guarded.has(every) || guarded.has(field)
   return { role, level: reveal ?? levelOf(role, field), needsApproval, part }
 }
 
 function grants(role: RolePolicy, { operation }: Question, field: string): boolean {
-  if (operation === 'tokenize') return role.tokenize.has(every) || role.tokenize.has(field)
-  return levelOf(role, field) !== 'none'
+  if (operation === 'detokenize') return levelOf(role, field) !== 'none'
+  return role[operation].has(every) || role[operation].has(field)
 }
 
 function levelOf({ reveal }: RolePolicy, field: string): RevealLevel {

@@ -18,6 +18,22 @@ export interface TokenizedValue {
   readonly original: SealedOriginal
 }
 
+/** Originals that stand in an open transaction, where nobody sees them. One of the two ends it. */
+export interface InsertedOriginals {
+  /** Keeps them. @throws `store_unavailable`; whether they are stored is not known then, and storing them again is safe */
+  commit(): Promise<void>
+  /** Leaves nothing behind. Never throws. */
+  abandon(): Promise<void>
+}
+
+export interface OriginalWriter {
+  /**
+   * Inserts up to 10,000 originals, in any order and with repeats. One whose token is stored already changes nothing.
+   * @throws `store_unavailable`, `store_misconfigured`, `store_refused`; then nothing is open
+   */
+  insert(originals: readonly SealedOriginal[]): Promise<InsertedOriginals>
+}
+
 export interface OriginalReader {
   /** Finds the originals of up to 10,000 token ids; absent ids are absent from the map. @throws `store_unavailable` */
   findOriginals(tokenIds: readonly TokenId[]): Promise<ReadonlyMap<TokenId, SealedOriginal>>

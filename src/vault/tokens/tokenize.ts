@@ -1,97 +1,136 @@
-import { packText } from '../../crypto/byte-column.ts'
 import type { ErrorCode } from '../../errors.ts'
+import { type Receipt, signReceipt } from '../../tlog/receipt.ts'
+import type { NoteSigner } from '../../tlog/signed-note.ts'
+import type { ActionOutcome } from '../admission/audit-event.ts'
 import type { OpenAction } from '../admission/open-action.ts'
-import type { Principal } from '../admission/ports.ts'
-import { acceptValue, type FieldSchema } from '../fields/fields.ts'
+import type { CommittedAction, Principal } from '../admission/ports.ts'
+import type { FieldSchema } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
-import { type Decision, decideCall, limitsOfCall } from '../policy/policy.ts'
+import { decideCall, limitsOfCall, type Policy, storesByDefault } from '../policy/policy.ts'
 import { countByField } from './count-by-field.ts'
+import { type FieldValue, lookUpTokens, sealTokens, type TokenizedItem } from './make-tokens.ts'
+import type { OriginalWriter, SealedOriginal } from './ports.ts'
+import type { Tokenizer } from './tokenizer.ts'
 
 export interface TokenizeRequest {
   readonly requestId: string
   readonly purpose: string
-  readonly values: readonly { readonly field: string; readonly value: string }[]
+  readonly values: readonly FieldValue[]
+  /** Whether the originals are stored; what the policy says for the caller where absent. */
+  readonly store?: boolean | undefined
+  /** All or nothing; each item on its own where absent. */
+  readonly atomic?: boolean | undefined
   /** Under which the caller acts. */
   readonly ticket?: string | undefined
 }
 
-/** The answer for one value, in input order; the value itself is never repeated. */
-export type TokenizedItem =
-  | { readonly field: string; readonly token: string }
-  | { readonly field: string; readonly error: { readonly code: ErrorCode } }
+/** `refused`: the call was atomic and an item failed, so only the failures are told and nothing is stored. */
+export type TokenizeResult =
+  | {
+      readonly outcome: 'complete'
+      readonly stored: boolean
+      readonly items: readonly TokenizedItem[]
+      readonly receipt: Receipt
+    }
+  | { readonly outcome: 'refused'; readonly failures: readonly { readonly index: number; readonly code: ErrorCode }[] }
 
 /**
- * Gives the tokens of values, so that a permitted caller can look for them in user_logins. It stores nothing.
- * Privileged like detokenize, and charged to the same budget: whoever may tokenize at will can find an IPv4 address by
- * trying all of them.
+ * Gives the tokens of values, and stores their originals where the call asks for it. Without that, a permitted caller can
+ * look for the tokens in user_logins, and the vault need not hold them.
+ *
+ * Privileged like detokenize, and charged to the same budget, whether or not it stores: whoever may tokenize at will can
+ * find an IPv4 address by trying all of them.
+ *
+ * Storing is idempotent by nature: an equal value has an equal token, of which the vault keeps one original. A caller whose
+ * reply was lost repeats the call.
  *
  * @throws TokenvaultError `purpose_missing`, `purpose_invalid`, `ticket_invalid`, `batch_empty`, `batch_too_large`,
  *   `role_not_permitted`, `purpose_not_permitted`, `ticket_required`, `batch_over_role_limit`, `budget_exceeded`,
- *   `principal_suspended`, `audit_unavailable`
+ *   `principal_suspended`, `audit_unavailable`; where it stores also `storing_off`, `store_unavailable`,
+ *   `store_misconfigured`
  */
-export type Tokenize = (principal: Principal, request: TokenizeRequest) => Promise<readonly TokenizedItem[]>
+export type Tokenize = (principal: Principal, request: TokenizeRequest) => Promise<TokenizeResult>
 
-/** @returns the verb */
-export function createTokenize(deps: {
+export interface TokenizeDependencies {
   readonly fields: FieldSchema
   readonly keys: FieldKeys
   readonly openAction: OpenAction
-}): Tokenize {
-  const { fields, openAction } = deps
-  return async (principal, { requestId, purpose, values, ticket }) => {
-    const call = { operation: 'tokenize', mode: 'look_up', principal, requestId, purpose, ticket } as const
-    const { policy, record, refuse } = await openAction({ ...call, requested: values.length })
-    const question = {
-      roles: principal.roles,
-      operation: 'tokenize',
-      purpose,
-      hasTicket: ticket !== undefined,
-    } as const
-    const { byField, refusal } = decideCall(policy, fields, question)
+  /** Signs the receipts. */
+  readonly signer: NoteSigner
+  /** What values are stored with; absent where this process stores none. */
+  readonly storing?: { readonly tokenizer: Tokenizer; readonly writer: OriginalWriter } | undefined
+}
+
+/** @returns the verb; the writer stands behind its port */
+export function createTokenize(deps: TokenizeDependencies): Tokenize {
+  const { fields, openAction, signer, storing } = deps
+  return async (principal, request) => {
+    const { requestId, purpose, values, ticket, atomic } = request
+    const call = { operation: 'tokenize', principal, requestId, purpose, ticket, requested: values.length } as const
+    const { policy, record, refuse } = await openAction(call)
     const asked = values.map(({ field }) => field)
-    const noneGiven = { fields: countByField(byField, asked, []) }
+    const names = new Set(asked)
+    const question = { roles: principal.roles, purpose, hasTicket: ticket !== undefined } as const
+    const stores = request.store ?? storesByDefault(policy, fields, { ...question, named: names })
+    const { byField, refusal } = decideCall(policy, fields, { ...question, operation: stores ? 'store' : 'tokenize' })
+    const mode = stores ? 'store' : 'look_up'
+    const noneGiven = { mode, fields: countByField(byField, asked, []) } as const
     if (refusal !== undefined) return refuse(refusal, undefined, noneGiven)
-    const named = [...new Set(asked)].flatMap(field => byField.get(field) ?? [])
-    const isGranted = named.some(({ grantedBy }) => grantedBy.length > 0)
-    const { batchLimit, perMinute, perDay } = limitsOfCall(policy, isGranted ? named : byField.values())
+    if (stores && storing === undefined) return refuse('storing_off', undefined, noneGiven)
+    const { batchLimit, ...budget } = limitsOf(policy, byField, names)
     if (values.length > batchLimit)
       return refuse('batch_over_role_limit', `at most ${batchLimit} items in one call`, noneGiven)
 
-    const items = makeTokens(deps, byField, values)
+    const { items, originals } =
+      stores && storing !== undefined
+        ? sealTokens(storing.tokenizer, byField, values)
+        : { items: lookUpTokens(deps, byField, values), originals: [] }
+    const failures = items.flatMap((item, index) => ('error' in item ? [{ index, code: item.error.code }] : []))
+    const withheld = failures.map(({ code }) => code)
+    if (atomic && failures.length > 0) {
+      await record({ ...noneGiven, withheld, charge: { values: 0 }, refusal: 'batch_refused' })
+      return { outcome: 'refused', failures }
+    }
     const given = items.filter(item => 'token' in item)
-    const givenFields = given.map(({ field }) => field)
     const grantedTokens = given.map(({ token }) => token)
-    const withheld = items.flatMap(item => ('error' in item ? [item.error.code] : []))
-    const charge = { values: new Set(grantedTokens).size, perMinute, perDay }
-    await record({ fields: countByField(byField, asked, givenFields), grantedTokens, withheld, charge })
-    return items
+    const charge = { values: new Set(grantedTokens).size, ...budget }
+    const counts = countByField(
+      byField,
+      asked,
+      given.map(({ field }) => field),
+    )
+    const outcome: ActionOutcome = { mode, fields: counts, grantedTokens, withheld, charge }
+    const committed = await recordStored(storing?.writer, originals, () => record(outcome))
+    return { outcome: 'complete', stored: stores, items, receipt: signReceipt(signer, committed) }
   }
 }
 
-/** One answer a value, in input order. */
-function makeTokens(
-  { fields, keys }: { readonly fields: FieldSchema; readonly keys: FieldKeys },
-  byField: ReadonlyMap<string, Decision>,
-  values: TokenizeRequest['values'],
-): TokenizedItem[] {
-  const items = new Array<TokenizedItem>(values.length)
-  const places = new Map<string, { index: number; normalized: string }[]>()
-  for (const [index, { field: name, value }] of values.entries()) {
-    const decision = byField.get(name)
-    const code = decision === undefined ? 'field_unknown' : decision.code
-    const normalized = code === undefined ? acceptValue(fields.get(name)!, value, fields) : { code }
-    if (typeof normalized !== 'string') {
-      items[index] = { field: name, error: normalized }
-      continue
-    }
-    const found = places.get(name) ?? []
-    found.push({ index, normalized })
-    places.set(name, found)
+/** Of the fields that the call names; of all permitted ones where it names none of those. */
+function limitsOf(policy: Policy, byField: ReturnType<typeof decideCall>['byField'], names: ReadonlySet<string>) {
+  const named = [...names].flatMap(field => byField.get(field) ?? [])
+  const isGranted = named.some(({ grantedBy }) => grantedBy.length > 0)
+  const { batchLimit, perMinute, perDay } = limitsOfCall(policy, isGranted ? named : byField.values())
+  return { batchLimit, perMinute, perDay }
+}
+
+/**
+ * Inserts, records, and commits what was inserted, in this order: nothing is stored without its event, and an event that is
+ * refused stores nothing. Where the last step fails, the event says more than happened, and the caller is told to repeat.
+ */
+async function recordStored(
+  writer: OriginalWriter | undefined,
+  originals: readonly SealedOriginal[],
+  record: () => Promise<CommittedAction>,
+): Promise<CommittedAction> {
+  if (writer === undefined || originals.length === 0) return record()
+  const inserted = await writer.insert(originals)
+  let committed: CommittedAction
+  try {
+    committed = await record()
+  } catch (error) {
+    await inserted.abandon()
+    throw error
   }
-  for (const [field, found] of places) {
-    const tokenKey = keys.tokenKey(field, keys.primaryVersion('token', field))!
-    const tokens = tokenKey.tokensOf(packText(found.map(({ normalized }) => normalized)))
-    for (const [order, { index }] of found.entries()) items[index] = { field, token: tokens[order]! }
-  }
-  return items
+  await inserted.commit()
+  return committed
 }

@@ -5,7 +5,7 @@ import { createProgram } from '../../../src/cli/program.ts'
 import { policyPlace, readPolicy, watchPolicy } from '../../../src/compose/policy.ts'
 import { createLog } from '../../../src/log.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
-import { decide } from '../../../src/vault/policy/policy.ts'
+import { decide, type Operation } from '../../../src/vault/policy/policy.ts'
 import { runCommand } from '../../helpers/cli/cli.ts'
 import { temporaryDirectory } from '../../helpers/embedded/embedded-directory.ts'
 import { shippedPolicy } from '../../helpers/vault/shipped-policy.ts'
@@ -71,14 +71,17 @@ t.test('explain reads the files of its variables, and tokenize is asked for', as
 t.test('matrix prints every role × field × purpose', async t => {
   const { rows, roles, policy } = JSON.parse(await print(t, ['matrix', '--json']))
   t.equal(policy, shippedPolicy.digest)
-  t.equal(rows.length, 7 * 2 * 3)
-  for (const { role, field, purpose, detokenize } of rows) {
-    const question = { roles: [role], operation: 'detokenize', field, purpose, hasTicket: true } as const
-    t.equal(decide(shippedPolicy, loginFields, question).level, detokenize, `${role} ${field} ${purpose}`)
+  t.equal(rows.length, 8 * 2 * 3)
+  for (const { role, field, purpose, detokenize, tokenize, store } of rows) {
+    const question = { roles: [role], field, purpose, hasTicket: true } as const
+    const levelOf = (operation: Operation) => decide(shippedPolicy, loginFields, { ...question, operation }).level
+    t.equal(levelOf('detokenize'), detokenize, `${role} ${field} ${purpose}`)
+    t.strictSame([levelOf('tokenize') === 'full', levelOf('store') === 'full'], [tokenize, store])
   }
   t.match(roles[1], { role: 'support', batchLimit: 50, perMinute: 10, perDay: 20, capabilities: [] })
   const table = await print(t, ['matrix'])
-  t.match(table, /^support +device_id +customer_support +partial +no +required +never$/m)
+  t.match(table, /^support +device_id +customer_support +partial +no +no +required +never$/m)
+  t.match(table, /^storing_service +ip +\* +none +no +yes +optional +never$/m)
   t.match(table, /^approver +10000 +any +any +approve$/m)
 })
 

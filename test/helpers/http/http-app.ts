@@ -104,7 +104,8 @@ export async function startApp(
       previewDetokenize: notAsked,
       tokenize: async (principal, request) => {
         calls.push({ principal, request })
-        return request.values.map(({ field }) => ({ field, token: `${field}_v1_token` }))
+        const items = request.values.map(({ field }) => ({ field, token: `${field}_v1_token` }))
+        return { outcome: 'complete', stored: request.store ?? false, items, receipt }
       },
       ...verbs,
     },

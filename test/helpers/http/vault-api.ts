@@ -39,6 +39,7 @@ export async function createVaultWorld(
     key,
     environment: {
       DATABASE_URL: vault.urlFor('tokenvault_api'),
+      STORE_DATABASE_URL: vault.urlFor('tokenvault_store'),
       DATABASE_POOL_MAX: '4',
       KEK_FILE: vault.kekFile,
       JWT_ISSUER: issuer,

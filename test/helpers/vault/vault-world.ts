@@ -7,7 +7,13 @@ import { generateKey, type Key, type KeyName, Keyset } from '../../../src/vault/
 import type { KeyWriter, WrappedKey } from '../../../src/vault/keys/ports.ts'
 import type { Policy } from '../../../src/vault/policy/policy.ts'
 import { createDetokenize } from '../../../src/vault/tokens/detokenize.ts'
-import type { OriginalReader, SealedOriginal, TokenId, TokenizedValue } from '../../../src/vault/tokens/ports.ts'
+import type {
+  OriginalReader,
+  OriginalWriter,
+  SealedOriginal,
+  TokenId,
+  TokenizedValue,
+} from '../../../src/vault/tokens/ports.ts'
 import { createPreviewDetokenize } from '../../../src/vault/tokens/preview.ts'
 import { createTokenize } from '../../../src/vault/tokens/tokenize.ts'
 import { createTokenizer } from '../../../src/vault/tokens/tokenizer.ts'
@@ -42,10 +48,23 @@ export function withStatus(keys: readonly Key[], change: (key: Key) => Key['stat
   return keys.map(key => ({ ...key, status: change(key) }))
 }
 
-/** Originals in a Map; `asked` is every id that anybody looked up. */
-export class MapOriginals implements OriginalReader {
+/** Originals in a Map; `asked` is every id that anybody looked up, `told` what became of each insert. */
+export class MapOriginals implements OriginalReader, OriginalWriter {
   readonly rows = new Map<TokenId, SealedOriginal>()
   readonly asked: TokenId[] = []
+  readonly told: ('inserted' | 'committed' | 'abandoned')[] = []
+
+  async insert(originals: readonly SealedOriginal[]) {
+    this.told.push('inserted')
+    return {
+      commit: async () => {
+        this.told.push('committed')
+        for (const original of originals)
+          if (!this.rows.has(original.tokenId)) this.rows.set(original.tokenId, original)
+      },
+      abandon: async () => void this.told.push('abandoned'),
+    }
+  }
 
   async findOriginals(tokenIds: readonly TokenId[]) {
     this.asked.push(...tokenIds)
@@ -135,7 +154,10 @@ export function createWorld(
     audit,
     signer,
     tokenizer,
-    tokenize: createTokenize({ fields: threeFields, keys: fieldKeys, openAction }),
+    tokenize: createTokenize({
+      ...{ fields: threeFields, keys: fieldKeys, signer, openAction },
+      storing: { tokenizer, writer: originals },
+    }),
     detokenize: createDetokenize({ fields: threeFields, keys: fieldKeys, originals, signer, openAction }),
     previewDetokenize: createPreviewDetokenize({ fields: threeFields, keys: fieldKeys, originals, signer, openAction }),
     /** Tokenizes values and stores their originals; returns the tokens. */

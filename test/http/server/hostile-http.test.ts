@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t from 'tap'
-import { startApp } from '../../helpers/http/http-app.ts'
+import { receipt, startApp } from '../../helpers/http/http-app.ts'
 import { signJwt } from '../../helpers/http/jwks-server.ts'
 import { converse, exchange } from '../../helpers/http/raw-http.ts'
 
@@ -160,7 +160,8 @@ t.test('what follows a request on its connection does not answer it', async t =>
         tokenize: async (_principal, { values }) => {
           entered.resolve()
           await proceed.promise
-          return values.map(({ field }) => ({ field, token: 'ip_v1_token' }))
+          const items = values.map(({ field }) => ({ field, token: 'ip_v1_token' }))
+          return { outcome: 'complete', stored: false, items, receipt }
         },
       },
     })

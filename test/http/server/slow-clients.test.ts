@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { post, type RunningApp, startApp } from '../../helpers/http/http-app.ts'
+import { post, type RunningApp, receipt, startApp } from '../../helpers/http/http-app.ts'
 import { signJwt } from '../../helpers/http/jwks-server.ts'
 import { parseReply } from '../../helpers/http/raw-http.ts'
 
@@ -98,7 +98,7 @@ t.test('a client that does not read its reply is cut', async t => {
   const running = await startApp(t, {
     clientTimeouts: impatient,
     verbs: {
-      tokenize: async () => [{ field: 'ip', token: value }],
+      tokenize: async () => ({ outcome: 'complete', stored: false, items: [{ field: 'ip', token: value }], receipt }),
     },
   })
   const accepted = once(running.app.server, 'connection') as Promise<[Socket]>

@@ -62,13 +62,13 @@ t.test('tokenize answers item by item and never repeats a value', async t => {
   const calls: Parameters<Tokenize>[] = []
   const tokenize: Tokenize = async (...call) => {
     calls.push(call)
-    return items
+    return { outcome: 'complete', stored: true, items, receipt }
   }
   const running = await startApp(t, { verbs: { quarantine: noQuarantine, detokenize: notCalled, tokenize } })
   const values = items.map(({ field }) => ({ field, value: 'canary-value' }))
   const reply = await post(running, '/v1/tokenize', { purpose, values })
   const text = await reply.text()
-  t.strictSame(JSON.parse(text), { results: items })
+  t.strictSame(JSON.parse(text), { results: items, stored: true, receipt })
   t.notMatch(text, /canary/)
   t.strictSame(calls, [[principal, { requestId: reply.headers.get('x-request-id'), purpose, values }]])
 })

@@ -78,7 +78,14 @@ t.test('what is left out permits nothing, and bounds only what can be', async t 
   t.strictSame(rolesClaims, ['roles'])
   const { reveal, lines, name, ...rest } = roles.get('a')!
   t.strictSame(rest, {
-    ...{ tokenize: new Set(), purposes: new Set(['*']), ticketRequired: false, batchLimit: 10_000 },
+    ...{
+      tokenize: new Set(),
+      store: new Set(),
+      isStoreByDefault: false,
+      purposes: new Set(['*']),
+      ticketRequired: false,
+      batchLimit: 10_000,
+    },
     ...{ perMinute: undefined, perDay: undefined, approval: { fields: new Set() } },
     capabilities: new Set(),
   })
@@ -117,7 +124,7 @@ t.test('each mistake is told by line and column, and why', async t => {
     'version: 1\nroles_claims: [" a"]\nroles: { a: {} }': /^line 2, column 16: this entry of roles_claims is not the name or path/,
     'version: 1\nroles_claims: [a, a]\nroles: { a: {} }': /^line 2, column 19: this entry of roles_claims stands twice$/,
     [role('')]: /^line 3, column 6: a role is not a mapping with the keys reveal/,
-    [role('{ revel: {} }')]: /^line 3, column 8: this key of a role is unknown; there are reveal, tokenize, purposes/,
+    [role('{ revel: {} }')]: /^line 3, column 8: this key of a role is unknown; there are reveal, tokenize, store, store_by_default, purposes/,
     [role('{ reveal: full }')]: /^line 3, column 16: reveal is not a mapping$/,
     [role('{ reveal: { ip: most }, purposes: ["*"] }')]: /^line 3, column 22: the level of a field is not one of full, partial, none$/,
     [role('{ reveal: { ip: true }, purposes: ["*"] }')]: /^line 3, column 22: the level of a field is not/,
@@ -125,8 +132,14 @@ t.test('each mistake is told by line and column, and why', async t => {
     [role('{ reveal: { phone: full }, purposes: ["*"] }')]:
       /^line 3, column 18: this key of reveal is not a configured field or "\*"; there are ip, device_id$/,
     [role('{ reveal: { __proto__: full }, purposes: ["*"] }')]: /^line 3, column 18: this key of reveal is not a configured field/,
-    [role('{ reveal: { ip: full } }')]: /^line 3, column 3: a role that reveals or tokenizes needs purposes; \["\*"\]/,
-    [role('{ tokenize: [ip] }')]: /^line 3, column 3: a role that reveals or tokenizes needs purposes/,
+    [role('{ reveal: { ip: full } }')]: /^line 3, column 3: a role that reveals, tokenizes or stores needs purposes; \["\*"\]/,
+    [role('{ tokenize: [ip] }')]: /^line 3, column 3: a role that reveals, tokenizes or stores needs purposes/,
+    [role('{ store: [ip] }')]: /^line 3, column 3: a role that reveals, tokenizes or stores needs purposes/,
+    [role('{ store: [], purposes: ["*"] }')]: /^line 3, column 15: store is empty$/,
+    [role('{ store: [phone], purposes: ["*"] }')]: /^line 3, column 16: this entry of store is not a configured field or "\*"; there are /,
+    [role('{ store: ["*", ip], purposes: ["*"] }')]: /^line 3, column 15: "\*" of store covers the other entries$/,
+    [role('{ tokenize: [ip], store_by_default: true, purposes: ["*"] }')]: /^line 3, column 26: store_by_default stores nothing without store$/,
+    [role('{ store: [ip], store_by_default: yes, purposes: ["*"] }')]: /^line 3, column 38: store_by_default is not true or false$/,
     [role('{ tokenize: ip, purposes: ["*"] }')]: /^line 3, column 18: tokenize is not a list$/,
     [role('{ tokenize: [], purposes: ["*"] }')]: /^line 3, column 18: tokenize is empty$/,
     [role('{ tokenize: [phone], purposes: ["*"] }')]:

@@ -1,15 +1,21 @@
 import t from 'tap'
 import type { Principal } from '../../../src/vault/admission/ports.ts'
 import { generateKey } from '../../../src/vault/keys/keyset.ts'
+import type { TokenizeResult } from '../../../src/vault/tokens/tokenize.ts'
 import { createWorld, freshKeys, investigator, withStatus } from '../../helpers/vault/vault-world.ts'
 
 const request = { requestId: 'request-1', purpose: 'fraud_investigation' }
 const ip = (value: string) => ({ field: 'ip', value })
 
+function itemsOf(result: TokenizeResult) {
+  if (result.outcome !== 'complete') throw new Error('the call was refused')
+  return result.items
+}
+
 t.test('each value is answered in its place, and no answer repeats a value', async t => {
   const { tokenize, store, audit } = createWorld()
   const [ipToken, deviceToken] = [store('ip', ['203.0.113.7'])[0]!, store('device_id', ['Pixel'])[0]!]
-  const items = await tokenize(investigator, {
+  const result = await tokenize(investigator, {
     ...request,
     values: [
       ip(' ::FFFF:203.0.113.7 '),
@@ -25,7 +31,7 @@ t.test('each value is answered in its place, and no answer repeats a value', asy
       ip('203.0.113.7'),
     ],
   })
-  t.same(items, [
+  t.same(itemsOf(result), [
     { field: 'ip', token: ipToken },
     { field: 'ip', error: { code: 'value_invalid' } },
     { field: 'device_id', token: deviceToken },
@@ -81,8 +87,8 @@ t.test('new tokens are made under the primary key, not under the first', async t
     ...withStatus(freshKeys(), key => (key.purpose === 'token' && key.field === 'ip' ? 'active' : key.status)),
   ]
   keys.push(generateKey({ purpose: 'token', field: 'ip', version: 2 }, 'primary'))
-  const items = await createWorld(keys).tokenize(investigator, { ...request, values: [ip('203.0.113.7')] })
-  t.match(items, [{ token: /^ip_v2_/ }])
+  const result = await createWorld(keys).tokenize(investigator, { ...request, values: [ip('203.0.113.7')] })
+  t.match(itemsOf(result), [{ token: /^ip_v2_/ }])
 })
 
 t.test('whoever may not tokenize is refused, and that is on record', async t => {
@@ -104,8 +110,8 @@ t.test('a call without purpose, without values or with too many is refused', asy
   await t.rejects(tokenize(investigator, { ...request, values: [] }), { code: 'batch_empty' })
   const many = Array.from({ length: 10_001 }, (_, index) => ip(`10.0.${index >> 8}.${index & 255}`))
   await t.rejects(tokenize(investigator, { ...request, values: many }), { code: 'batch_too_large' })
-  const items = await tokenize(investigator, { ...request, values: many.slice(1) })
-  t.equal(new Set(items.map(item => ('token' in item ? item.token : ''))).size, 10_000)
+  const result = await tokenize(investigator, { ...request, values: many.slice(1) })
+  t.equal(new Set(itemsOf(result).map(item => ('token' in item ? item.token : ''))).size, 10_000)
 })
 
 t.test('no audit event, no tokens', async t => {

@@ -1,0 +1,132 @@
+import { type ControlledTransaction, sql } from 'kysely'
+import { TokenvaultError } from '../errors.ts'
+import type { HealthCheck } from '../vault/admission/ports.ts'
+import type { InsertedOriginals, OriginalWriter, SealedOriginal } from '../vault/tokens/ports.ts'
+import { bytesArray, plainArray } from './postgres/array-literal.ts'
+import { namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
+import { classifyFailure } from './postgres/failures.ts'
+import { checkRights } from './postgres/health.ts'
+import type { Database } from './postgres/schema.ts'
+
+/**
+ * Originals as the role `tokenvault_store` adds them. Nothing is inserted before it is known that its database is the
+ * vault's own: an original in another database would be lost to those who hold its token.
+ *
+ * @param database of the role that stores
+ * @param vault the database that the vault's keys and evidence are in, as any other role
+ */
+export function createOriginalWriter(database: TokenvaultDatabase, vault: TokenvaultDatabase): OriginalWriter {
+  let isChecked = false
+  return {
+    insert: originals =>
+      namingFailures(async () => {
+        if (!isChecked) {
+          await checkSameDatabase(database, vault)
+          isChecked = true
+        }
+        return openInsert(database, originals)
+      }),
+  }
+}
+
+/**
+ * Whether values can be stored: the role may insert originals, into the database of the vault, which takes writes.
+ *
+ * `check` throws TokenvaultError `store_unavailable` or `store_misconfigured`, with what is wrong as its detail.
+ */
+export function createStoringHealth(database: TokenvaultDatabase, vault: TokenvaultDatabase): HealthCheck {
+  return {
+    check: () =>
+      namingFailures(async () => {
+        await checkRights(database, 'tokenvault_store')
+        await checkSameDatabase(database, vault)
+        const { rows } = await sql<{ takes_writes: boolean }>`
+          select not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off' as takes_writes`.execute(
+          database,
+        )
+        if (!rows[0]!.takes_writes)
+          throw new TokenvaultError('store_unavailable', 'the server takes no writes: it is a standby, or read-only')
+      }),
+  }
+}
+
+/**
+ * Inserts originals, each token once, sorted: concurrent transactions that lock the same tokens in different orders
+ * deadlock. A token that is there already keeps its original.
+ */
+export async function insertOriginals(
+  transaction: TokenvaultDatabase,
+  originals: Iterable<SealedOriginal>,
+): Promise<void> {
+  const byId = new Map<string, SealedOriginal>()
+  for (const original of originals) byId.set(original.tokenId, original)
+  if (byId.size === 0) return
+  // Text sorts by itself; a comparison of ours would be called some ten thousand times.
+  const tokenIds = [...byId.keys()].sort()
+  const sorted = tokenIds.map(tokenId => byId.get(tokenId)!)
+  await sql`
+    insert into pii_vault.originals (token_id, field, token_key_version, data_key_version, sealed)
+    select * from unnest(
+      ${plainArray(tokenIds)}::uuid[], ${plainArray(sorted.map(({ field }) => field))}::text[],
+      ${plainArray(sorted.map(({ tokenKeyVersion }) => tokenKeyVersion))}::int[],
+      ${plainArray(sorted.map(({ dataKeyVersion }) => dataKeyVersion))}::int[],
+      ${bytesArray(sorted.map(({ sealed }) => sealed))}::bytea[])
+    on conflict do nothing`.execute(transaction)
+}
+
+/** A transaction that holds the originals and waits for what becomes of their event. */
+async function openInsert(
+  database: TokenvaultDatabase,
+  originals: readonly SealedOriginal[],
+): Promise<InsertedOriginals> {
+  const transaction = await retryingConflicts(async () => {
+    const opened = await database.startTransaction().setIsolationLevel('read committed').execute()
+    try {
+      await insertOriginals(opened, originals)
+      return opened
+    } catch (error) {
+      await rollBack(opened)
+      throw error
+    }
+  })
+  return {
+    async commit() {
+      try {
+        await transaction.commit().execute()
+      } catch (error) {
+        await rollBack(transaction)
+        // The event is committed, so whatever went wrong here, the same call again is what heals it.
+        throw new TokenvaultError(
+          'store_unavailable',
+          `whether the originals are stored is not known, and the same call again stores them or finds them; the database answered: ${classifyFailure(error).label}`,
+        )
+      }
+    },
+    abandon: () => rollBack(transaction),
+  }
+}
+
+/** Never throws: a connection that cannot even roll back is ended, and the server undoes what was open on it. */
+async function rollBack(transaction: ControlledTransaction<Database>): Promise<void> {
+  await transaction
+    .rollback()
+    .execute()
+    .catch(() => {})
+}
+
+/** Of one cluster, and one database in it; its address says little behind poolers and during failovers. */
+async function checkSameDatabase(database: TokenvaultDatabase, vault: TokenvaultDatabase): Promise<void> {
+  const [own, others] = await Promise.all([identify(database), identify(vault)])
+  if (own !== others)
+    throw new TokenvaultError(
+      'store_misconfigured',
+      'STORE_DATABASE_URL leads to another database than DATABASE_URL; originals belong where the keys and the evidence are',
+    )
+}
+
+async function identify(database: TokenvaultDatabase): Promise<string> {
+  const { rows } = await sql<{ identity: string }>`
+    select system_identifier || '/' || oid as identity from pg_control_system(), pg_database
+    where datname = current_database()`.execute(database)
+  return rows[0]!.identity
+}

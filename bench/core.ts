@@ -5,6 +5,7 @@ import { encodeBinding } from '../src/crypto/associated-data.ts'
 import { packText, valueAt } from '../src/crypto/byte-column.ts'
 import { originalLabel, Sealer } from '../src/crypto/seal.ts'
 import { TokenKey, tokenLabel } from '../src/crypto/token.ts'
+import { textSpelling } from '../src/crypto/typed-token.ts'
 import { measureRates } from './measure.ts'
 
 const batchSize = 1000
@@ -25,7 +26,7 @@ export function benchCore(): Record<string, number> {
     (_, index) => `203.${index >> 8}.${index & 255}.${(index * 7) & 255}`,
   )
   const store = (values: readonly string[]) => {
-    const { tokens, ids, ciphertexts } = tokenKey.tokenize(packText(values))
+    const { tokens, ids, ciphertexts } = tokenKey.tokenize(packText(values), textSpelling)
     return { tokens, sealed: sealer.seal(ciphertexts, ids) }
   }
   const encrypted = (value: string) => Buffer.from(aessiv(tokenBytes, tokenBinding).encrypt(Buffer.from(value, 'utf8')))
@@ -43,7 +44,7 @@ export function benchCore(): Record<string, number> {
     if (!isEqual || nobleToken(value) !== token) throw new Error('the two disagree')
   }
 
-  const tokens = (values: readonly string[]) => tokenKey.tokensOf(packText(values))
+  const tokens = (values: readonly string[]) => tokenKey.tokensOf(packText(values), textSpelling)
   const { batch, single, noble } = measureRates(batchSize, {
     batch: () => tokens(values),
     single: () => values.map(value => tokens([value])),

@@ -27,6 +27,10 @@ export const errorCatalogue = {
     remedy:
       'Restore the keys table from a backup. A valid keyset holds each version once and one primary key for each purpose.',
   },
+  field_changed: {
+    meaning: 'A field is configured otherwise than its tokens were made: equal values would get other tokens.',
+    remedy: 'Put back in FIELDS_FILE what is named, or configure a new field under a new name. Nothing was started.',
+  },
   migration_failed: {
     meaning: 'A database migration failed and was rolled back.',
     remedy:
@@ -165,6 +169,15 @@ export const errorCatalogue = {
   original_not_authentic: {
     meaning: 'The sealed original cannot be opened, or it does not belong to the token.',
     remedy: 'Tell the security team: a row of the vault was changed or swapped.',
+  },
+  token_field_missing: {
+    meaning: 'The token does not say which field it is of: it is a UUID or an address.',
+    remedy: 'Send {"field": …, "token": …} with the field whose column holds it.',
+  },
+  token_collision: {
+    meaning: 'The token of a value already stands for another value, so nothing was stored.',
+    remedy:
+      'Tell the security team: by chance it does not happen to a vault of any size. A value that must be stored all the same needs a field of format text.',
   },
   // Quarantine and dead letters.
   quarantine_unknown: {

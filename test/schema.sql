@@ -296,6 +296,28 @@ table pii_vault.checkpoints owner tokenvault_owner
   grant SELECT to tokenvault_api
   grant SELECT to tokenvault_auditor
 
+table pii_vault.fields owner tokenvault_owner
+  -- What makes the tokens of each field, as configured when its keys were made. A process whose configuration differs does not start: equal values would get other tokens.
+  column name text not null
+    -- Field, for example ip. A field that is not configured any more stays: its tokens may be anywhere.
+  column rule text not null
+    -- Rule by which its values are normalized.
+  column format text not null
+    -- How its tokens are spelled: text, uuid or inet.
+  column inet_prefix text
+    -- Network of tokens of format inet; null for the others.
+  column derived_from text
+    -- Field whose values its values are derived from; null where events have them.
+  column recorded_at timestamp with time zone not null default now()
+    -- When this was recorded, or changed before the field had tokens.
+  constraint fields_check CHECK (((inet_prefix IS NOT NULL) = (format = 'inet'::text)))
+  constraint fields_format_check CHECK ((format = ANY (ARRAY['text'::text, 'uuid'::text, 'inet'::text])))
+  constraint fields_pkey PRIMARY KEY (name)
+  CREATE UNIQUE INDEX fields_pkey ON pii_vault.fields USING btree (name)
+  grant SELECT to tokenvault_api
+  grant SELECT to tokenvault_auditor
+  grant SELECT to tokenvault_worker
+
 table pii_vault.idempotency owner tokenvault_owner
   -- Replies of calls that change something, so that a repeat of the call changes nothing and gets the same reply: one row for each principal and key, kept for 24 hours.
   column principal uuid not null
@@ -343,7 +365,7 @@ table pii_vault.keys owner tokenvault_owner
 table pii_vault.originals owner tokenvault_owner
   -- One sealed original for each token. Deleting a row does not erase its value: the token key opens the token without it.
   column token_id uuid not null
-    -- Token id: the first 16 bytes (the SIV) of the base64url part of the token.
+    -- Token id: the 16 bytes of the token. Of a token that is text they are its SIV, of a uuid or inet token the SIV with the bits of the format in it.
   column field text not null
     -- Field of the value, for example ip.
   column token_key_version integer not null
@@ -354,7 +376,10 @@ table pii_vault.originals owner tokenvault_owner
     -- The sealed value; opens under the data key of this version, and for this token id only.
   column created_at timestamp with time zone not null default now()
     -- When the value was stored for the first time.
+  column siv_rest smallint
+    -- Of a uuid or inet token the bits of the SIV that are not in its id; null for tokens that are text.
   constraint originals_pkey PRIMARY KEY (token_id)
+  constraint originals_siv_rest_check CHECK (((siv_rest >= 0) AND (siv_rest <= 255)))
   CREATE UNIQUE INDEX originals_pkey ON pii_vault.originals USING btree (token_id)
   grant SELECT to tokenvault_api
   grant INSERT to tokenvault_store
@@ -1111,6 +1136,28 @@ END
 $function$
   grant EXECUTE to tokenvault_api
 
+function pii_vault.colliding_tokens(uuid[],text[],integer[],smallint[]) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.colliding_tokens(token_ids uuid[], fields text[], token_key_versions integer[], siv_rests smallint[])
+ RETURNS SETOF uuid
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  PERFORM pii_vault.require(cardinality(token_ids) <= 100000 AND cardinality(fields) = cardinality(token_ids)
+    AND cardinality(token_key_versions) = cardinality(token_ids) AND cardinality(siv_rests) = cardinality(token_ids),
+    'each token has one field, version and rest');
+  RETURN QUERY
+    SELECT original.token_id
+    FROM unnest(token_ids, fields, token_key_versions, siv_rests) AS given (token_id, field, token_key_version, siv_rest)
+    JOIN pii_vault.originals AS original ON original.token_id = given.token_id
+    WHERE (original.field, original.token_key_version, original.siv_rest)
+      IS DISTINCT FROM (given.field, given.token_key_version, given.siv_rest);
+END
+$function$
+  grant EXECUTE to tokenvault_store
+  grant EXECUTE to tokenvault_worker
+
 function pii_vault.commit_plain_actions(jsonb,bytea[]) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.commit_plain_actions(request jsonb, events bytea[])
  RETURNS bigint
@@ -1416,20 +1463,35 @@ BEGIN
   PERFORM pii_vault.require((SELECT bool_and(column_name IN (
       SELECT attname FROM pg_attribute
       WHERE attrelid = 'public.user_logins'::regclass AND attnum > 0 AND NOT attisdropped
-        AND atttypid IN ('varchar'::regtype, 'text'::regtype) AND attname NOT IN ('user_id', 'device_type', 'locale')))
-    FROM unnest(columns) AS column_name), 'a column holds no tokens');
+        AND attname NOT IN ('user_id', 'device_type', 'locale')
+        AND atttypid IN ('varchar'::regtype, 'text'::regtype,
+          CASE recorded.format WHEN 'uuid' THEN 'uuid'::regtype WHEN 'inet' THEN 'inet'::regtype END)))
+    FROM unnest(fields, columns) AS named (name, column_name)
+    LEFT JOIN pii_vault.fields AS recorded ON recorded.name = named.name), 'a column holds no tokens');
 
   -- The 22 letters of a token hold 128 bits, and 4 bits that are zero. A match without a capture, and lengths by hand: a capture
   -- costs five times as much, and a count of letters in the pattern four times.
-  SELECT string_agg(format(
+  SELECT string_agg(format(CASE recorded.format
+    WHEN 'uuid' THEN
+    'SELECT %1$L::text AS field, create_date AS day, CASE
+       WHEN %2$I::text ~ ''^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$''
+       THEN %2$I::text::uuid END AS token_id
+     FROM public.user_logins WHERE %2$I IS NOT NULL'
+    WHEN 'inet' THEN
+    'SELECT %1$L::text AS field, create_date AS day, CASE
+       WHEN %2$I::text ~ ''^f[cd][0-9a-f]{2}:[0-9a-f:]+(/128)?$'' AND pg_input_is_valid(%2$I::text, ''inet'')
+       THEN encode(substr(inet_send(%2$I::text::inet), 5), ''hex'')::uuid END AS token_id
+     FROM public.user_logins WHERE %2$I IS NOT NULL'
+    ELSE
     'SELECT %1$L::text AS field, create_date AS day, CASE
        WHEN starts_with(%2$I, %3$L) AND substr(%2$I, %4$s) ~ ''^[1-9][0-9]*_[A-Za-z0-9_-]+$''
          AND length(%2$I) - strpos(substr(%2$I, %4$s), ''_'') = %4$s + 21 AND strpos(''AQgw'', right(%2$I, 1)) > 0
        THEN encode(decode(translate(right(%2$I, 22), ''-_'', ''+/'') || ''=='', ''base64''), ''hex'')::uuid END AS token_id
-     FROM public.user_logins WHERE %2$I IS NOT NULL',
-    name, column_name, name || '_v', length(name) + 3), ' UNION ALL ')
+     FROM public.user_logins WHERE %2$I IS NOT NULL'
+    END, named.name, column_name, named.name || '_v', length(named.name) + 3), ' UNION ALL ')
   INTO stored
-  FROM unnest(fields, columns) AS named (name, column_name);
+  FROM unnest(fields, columns) AS named (name, column_name)
+  LEFT JOIN pii_vault.fields AS recorded ON recorded.name = named.name;
 
   RETURN QUERY EXECUTE format(
     'SELECT ''token_without_original'', token.field, token.day, count(*) FROM (%s) AS token

@@ -3,12 +3,14 @@ import { join } from 'node:path'
 import { databaseUrl, type Environment } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import { TokenvaultError } from '../errors.ts'
+import { createFieldRecordWriter } from '../store/fields.ts'
 import { createKeyWriter } from '../store/keys.ts'
 import { createDatabase } from '../store/postgres/database.ts'
 import { checkAnalystSchemas, createAnalystSchemas } from '../store/setup/analyst-schemas.ts'
 import { describeFindings, type SetupFinding } from '../store/setup/findings.ts'
 import { migrate } from '../store/setup/migrate.ts'
 import { type LoginRole, loginRoles, setRolePasswords } from '../store/setup/role-passwords.ts'
+import { describeField } from '../vault/fields/recorded-fields.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
 import { createMissingKeys } from '../vault/keys/wrapped-keys.ts'
 import { readFields } from './fields.ts'
@@ -29,13 +31,14 @@ export interface Prepared {
 }
 
 /**
- * Makes a database ready for workers and the API: migrations, owners and grants, first keys, passwords of roles. Each is
+ * Makes a database ready for workers and the API: migrations, owners and grants, first keys, the record of the fields, passwords of
+ * roles. Each is
  * done only where it is missing, and any number of processes may do it at once.
  *
  * @param options.environment of the process, as openKek takes it
  * @param options.analystSchemas schemas in which analysts may create objects of their own
  * @throws TokenvaultError `store_misconfigured` naming what only an operator can mend, after all else was mended; `usage`,
- *   `migration_failed`, `kek_unavailable`, `kek_mismatch`, `store_unavailable`, `config_invalid`
+ *   `migration_failed`, `field_changed`, `kek_unavailable`, `kek_mismatch`, `store_unavailable`, `config_invalid`
  */
 export async function prepareDatabase(
   config: Config<'migrate'>,
@@ -63,6 +66,7 @@ export async function prepareDatabase(
       tenant: config.TENANT,
       fields,
     })
+    await createFieldRecordWriter(database).recordFields([...fields.values()].map(describeField))
     await setRolePasswords(database, passwords)
     const { verifierKey } = new FieldKeys(keyset, config.TENANT).signer(logName(config))
     return { migrations, mended, keys: made, passwords: [...passwords.keys()], analystSchemas, verifierKey, warnings }

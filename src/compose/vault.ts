@@ -2,6 +2,7 @@ import { databaseUrl, type Environment } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import { createTokenizeMessages, type TokenizeMessages } from '../ingest/batch/tokenize-messages.ts'
 import type { IngestStore } from '../ingest/ports.ts'
+import { createFieldRecordReader } from '../store/fields.ts'
 import { createIngestStore } from '../store/ingest.ts'
 import { createKeyReader } from '../store/keys.ts'
 import { createDatabase, type TokenvaultDatabase } from '../store/postgres/database.ts'
@@ -10,6 +11,7 @@ import { checkLoginColumns } from '../store/setup/login-columns.ts'
 import type { LoginRole } from '../store/setup/role-passwords.ts'
 import type { NoteSigner } from '../tlog/signed-note.ts'
 import type { FieldSchema } from '../vault/fields/fields.ts'
+import { checkRecordedFields } from '../vault/fields/recorded-fields.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
 import { openKeyset } from '../vault/keys/wrapped-keys.ts'
 import { createSealQuarantined } from '../vault/quarantine/sealed-bodies.ts'
@@ -44,11 +46,12 @@ export interface VaultOpening {
 }
 
 /**
- * Unwraps every key, so that a process starts whole or not at all.
+ * Unwraps every key and compares the fields with those that the tokens of the vault were made by, so that a process starts whole or
+ * not at all.
  *
  * @param opening.role whose rights the process needs; it is refused where one is missing
  * @throws TokenvaultError `config_invalid`, `kek_unavailable`, `kek_mismatch`, `keyset_incomplete`, `keyset_invalid`,
- *   `store_misconfigured`, `store_unavailable`
+ *   `field_changed`, `store_misconfigured`, `store_unavailable`
  */
 export async function openVault(
   config: Config<'lambda'>,
@@ -61,6 +64,10 @@ export async function openVault(
   try {
     if (role !== undefined) await checkRights(database, role)
     const keyset = await openKeyset(createKeyReader(database), kek, config.TENANT)
+    checkRecordedFields(fields, await createFieldRecordReader(database).readRecordedFields(), name =>
+      // A field that is new has no keys either, which says more.
+      keyset.primary('token', name),
+    )
     return { fields, database, keys: new FieldKeys(keyset, config.TENANT) }
   } catch (error) {
     await database.destroy()

@@ -2,6 +2,7 @@ import { type AesSiv, type BoundAesSiv, type OpenedColumn, sivBytes } from './ae
 import { encodeBinding } from './associated-data.ts'
 import { decodeBase64url, encodeBase64url } from './base64url.ts'
 import { type ByteColumn, equalOffsets, packIds } from './byte-column.ts'
+import { putRests, spellTyped, type TokenSpelling, type TypedFormat, takeRests } from './typed-token.ts'
 
 export const tokenLabel = 'tokenvault/token/v1'
 
@@ -16,8 +17,10 @@ export interface ParsedToken {
 /** n tokens in input order, with what the vault keeps so that their values can be given back. */
 export interface DetachedTokens {
   readonly tokens: readonly string[]
-  /** 32 hexadecimal digits each. */
+  /** 32 hexadecimal digits each: the SIV or, of a typed token, its own bytes. */
   readonly ids: readonly string[]
+  /** Of typed tokens: the bits of each SIV that are not in its id. */
+  readonly rests?: readonly number[]
   /** Without the token key, or without these, nobody can tell a value. */
   readonly ciphertexts: ByteColumn
 }
@@ -54,15 +57,17 @@ export class TokenKey {
    * Equal values give equal tokens, in every process and for ever.
    *
    * @param values n normalized values in UTF-8, none empty
+   * @param spelling of the field, which has one for ever
    */
-  tokenize(values: ByteColumn): DetachedTokens {
+  tokenize(values: ByteColumn, spelling: TokenSpelling): DetachedTokens {
     const { sivs, ciphertexts } = this.#siv.encryptDetached(values)
-    return { tokens: this.#spell(sivs), ids: hexIds(sivs, sivs.length / sivBytes), ciphertexts }
+    const { tokens, ...rests } = this.#spell(sivs, spelling)
+    return { tokens, ids: hexIds(sivs, sivs.length / sivBytes), ...rests, ciphertexts }
   }
 
   /** The tokens alone, for looking values up. */
-  tokensOf(values: ByteColumn): string[] {
-    return this.#spell(this.#siv.sivs(values))
+  tokensOf(values: ByteColumn, spelling: TokenSpelling): string[] {
+    return this.#spell(this.#siv.sivs(values), spelling).tokens
   }
 
   /**
@@ -70,12 +75,26 @@ export class TokenKey {
    *
    * @param ids the n tokens' ids, 32 hexadecimal digits each
    * @param ciphertexts as tokenize gave them
+   * @param typed of typed tokens: what tokenize gave beside their ids
    */
-  open(ids: readonly string[], ciphertexts: ByteColumn): OpenedColumn {
-    return this.#siv.decryptDetached({ sivs: packIds(ids).bytes, ciphertexts })
+  open(
+    ids: readonly string[],
+    ciphertexts: ByteColumn,
+    typed?: { readonly format: TypedFormat; readonly rests: readonly (number | null | undefined)[] },
+  ): OpenedColumn {
+    const sivs = packIds(ids).bytes
+    if (typed !== undefined) putRests(sivs, typed.format, typed.rests)
+    return this.#siv.decryptDetached({ sivs, ciphertexts })
   }
 
-  #spell(sivs: Uint8Array): string[] {
+  /** Of a typed format, SIVs become the bytes of tokens, in place. */
+  #spell(sivs: Uint8Array, { format, inetPrefix }: TokenSpelling): { tokens: string[]; rests?: number[] } {
+    if (format === 'text') return { tokens: this.#spellText(sivs) }
+    const rests = takeRests(sivs, format, inetPrefix)
+    return { tokens: spellTyped(sivs, format), rests }
+  }
+
+  #spellText(sivs: Uint8Array): string[] {
     const texts = encodeBase64url({ bytes: sivs, offsets: equalOffsets(sivs.length / sivBytes, sivBytes) })
     for (let index = 0; index < texts.length; index++) texts[index] = this.#prefix + texts[index]!
     return texts

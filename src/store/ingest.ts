@@ -4,10 +4,11 @@ import { TokenvaultError } from '../errors.ts'
 import type { IngestStore, LoginRow, Stored, TokenizedMessage } from '../ingest/ports.ts'
 import { eventFields, type FieldSchema } from '../vault/fields/fields.ts'
 import type { SealedOriginal } from '../vault/tokens/ports.ts'
-import { insertOriginals } from './original-writer.ts'
+import { insertOriginals } from './insert-originals.ts'
 import { plainArray, textArray } from './postgres/array-literal.ts'
 import { inTransaction, namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
 import type { UserLoginsTable } from './postgres/schema.ts'
+import { createTokenColumns, type TokenColumn, tokensArray } from './token-columns.ts'
 
 /**
  * Stores what messages become: delivery records, originals, rows and quarantine in one transaction, so that a message
@@ -17,13 +18,14 @@ import type { UserLoginsTable } from './postgres/schema.ts'
  * @param fields the order of each row's tokens, and the columns they go to
  */
 export function createIngestStore(database: TokenvaultDatabase, fields: FieldSchema): IngestStore {
-  const tokenColumns = eventFields(fields).map(({ column }) => column)
+  const readTokenColumns = createTokenColumns(eventFields(fields))
   const knownDays = new Set<string>()
 
   return {
     storeMessages: messages =>
       namingFailures(async () => {
         await ensureDays(database, knownDays, messages)
+        const tokenColumns = await readTokenColumns(database)
         return inTransaction(database, async (transaction): Promise<Stored> => {
           const fresh = await insertDeliveryRecords(transaction, messages)
           const effective = new Set(fresh.map(({ messageId }) => messageId))
@@ -105,12 +107,13 @@ export function* originalsOf(rows: readonly LoginRow[]): Generator<SealedOrigina
 
 export async function insertRows(
   transaction: TokenvaultDatabase,
-  tokenColumns: readonly string[],
+  tokenColumns: readonly TokenColumn[],
   rows: readonly LoginRow[],
 ): Promise<void> {
   if (rows.length === 0) return
-  const columns = ['user_id', 'device_type', 'locale', 'app_version', 'create_date', ...tokenColumns]
-  const tokens = tokenColumns.map((_, place) => sql`${plainArray(rows.map(row => tokenAt(row, place)))}::text[]`)
+  const names = tokenColumns.map(({ column }) => column)
+  const columns = ['user_id', 'device_type', 'locale', 'app_version', 'create_date', ...names]
+  const tokens = tokenColumns.map((column, place) => tokensArray(rows, place, column))
   await sql`
     insert into public.user_logins (${sql.join(columns.map(column => sql.ref(column)))})
     select * from unnest(
@@ -119,12 +122,6 @@ export async function insertRows(
       ${textArray(rows.map(({ locale }) => locale))}::text[],
       ${plainArray(rows.map(({ appVersion }) => appVersion ?? 'NULL'))}::int[],
       ${plainArray(rows.map(({ createDate }) => createDate))}::date[], ${sql.join(tokens)})`.execute(transaction)
-}
-
-/** A row without an entry for a field is a fault of ours, and never one whose value is null. @throws TypeError for it */
-function tokenAt({ tokens }: LoginRow, place: number): string {
-  const value = tokens[place]!
-  return value === null ? 'NULL' : value.token
 }
 
 /** @returns how many were inserted */

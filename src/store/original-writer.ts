@@ -2,7 +2,7 @@ import { type ControlledTransaction, sql } from 'kysely'
 import { TokenvaultError } from '../errors.ts'
 import type { HealthCheck } from '../vault/admission/ports.ts'
 import type { InsertedOriginals, OriginalWriter, SealedOriginal } from '../vault/tokens/ports.ts'
-import { bytesArray, plainArray } from './postgres/array-literal.ts'
+import { insertOriginals } from './insert-originals.ts'
 import { namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
 import { classifyFailure } from './postgres/failures.ts'
 import { checkRights } from './postgres/health.ts'
@@ -48,30 +48,6 @@ export function createStoringHealth(database: TokenvaultDatabase, vault: Tokenva
           throw new TokenvaultError('store_unavailable', 'the server takes no writes: it is a standby, or read-only')
       }),
   }
-}
-
-/**
- * Inserts originals, each token once, sorted: concurrent transactions that lock the same tokens in different orders
- * deadlock. A token that is there already keeps its original.
- */
-export async function insertOriginals(
-  transaction: TokenvaultDatabase,
-  originals: Iterable<SealedOriginal>,
-): Promise<void> {
-  const byId = new Map<string, SealedOriginal>()
-  for (const original of originals) byId.set(original.tokenId, original)
-  if (byId.size === 0) return
-  // Text sorts by itself; a comparison of ours would be called some ten thousand times.
-  const tokenIds = [...byId.keys()].sort()
-  const sorted = tokenIds.map(tokenId => byId.get(tokenId)!)
-  await sql`
-    insert into pii_vault.originals (token_id, field, token_key_version, data_key_version, sealed)
-    select * from unnest(
-      ${plainArray(tokenIds)}::uuid[], ${plainArray(sorted.map(({ field }) => field))}::text[],
-      ${plainArray(sorted.map(({ tokenKeyVersion }) => tokenKeyVersion))}::int[],
-      ${plainArray(sorted.map(({ dataKeyVersion }) => dataKeyVersion))}::int[],
-      ${bytesArray(sorted.map(({ sealed }) => sealed))}::bytea[])
-    on conflict do nothing`.execute(transaction)
 }
 
 /** A transaction that holds the originals and waits for what becomes of their event. */

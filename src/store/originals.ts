@@ -41,7 +41,7 @@ function pick(found: Found, tokenIds: readonly TokenId[]): Found {
 async function readOriginals(database: TokenvaultDatabase, tokenIds: readonly TokenId[]): Promise<Found> {
   const { rows } = await sql<SealedOriginal>`
     select replace(token_id::text, '-', '') as "tokenId", field, token_key_version as "tokenKeyVersion",
-      data_key_version as "dataKeyVersion", sealed
+      data_key_version as "dataKeyVersion", sealed, siv_rest as "sivRest"
     from pii_vault.originals where token_id = any (${tokenIds}::uuid[])`.execute(database)
   return new Map(rows.map(original => [original.tokenId, original]))
 }

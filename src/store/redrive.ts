@@ -2,8 +2,9 @@ import { sql } from 'kysely'
 import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../ingest/ports.ts'
 import { eventFields, type FieldSchema } from '../vault/fields/fields.ts'
 import { insertQuarantined, insertRows, originalsOf } from './ingest.ts'
-import { insertOriginals } from './original-writer.ts'
+import { insertOriginals } from './insert-originals.ts'
 import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
+import { createTokenColumns } from './token-columns.ts'
 
 /**
  * The quarantine as the worker's role may use it: only what an operator asked for, and only while it holds it. The row
@@ -11,7 +12,7 @@ import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgr
  * dies gives all of its entries back untouched.
  */
 export function createRedriveStore(database: TokenvaultDatabase, fields: FieldSchema): RedriveStore {
-  const tokenColumns = eventFields(fields).map(({ column }) => column)
+  const readTokenColumns = createTokenColumns(eventFields(fields))
   return {
     redrive: (most, decide) =>
       namingFailures(() =>
@@ -22,7 +23,7 @@ export function createRedriveStore(database: TokenvaultDatabase, fields: FieldSc
           const messages = outcomes.flatMap(outcome => ('message' in outcome ? [outcome.message] : []))
           const rows = messages.flatMap(message => message.rows)
           await insertOriginals(transaction, originalsOf(rows))
-          await insertRows(transaction, tokenColumns, rows)
+          await insertRows(transaction, await readTokenColumns(transaction), rows)
           await insertQuarantined(transaction, messages)
           await settle(transaction, outcomes)
           return outcomes

@@ -42,6 +42,15 @@ const tested: Readonly<Record<string, Tested>> = {
     role: 'tokenvault_api',
     refused: [`${issuerAndSubject}, repeat('k', 1025), 'f'`, `${issuerAndSubject}, 'k', repeat('f', 1025)`],
   },
+  'pii_vault.colliding_tokens(uuid[],text[],integer[],smallint[])': {
+    role: 'tokenvault_worker',
+    refused: [
+      'NULL, NULL, NULL, NULL',
+      `${huge('uuid')}, ${huge('text')}, ${huge('int')}, ${huge('smallint')}`,
+      `ARRAY[gen_random_uuid()], '{}', '{}', '{}'`,
+      `ARRAY[gen_random_uuid()], '{ip}', '{1}', NULL`,
+    ],
+  },
   'pii_vault.commit_plain_actions(jsonb,bytea[])': {
     role: 'tokenvault_api',
     refused: [`'{"actions": []}', ARRAY['{}'::bytea]`, `'{"actions": [{}]}', '{}'`],

@@ -3,12 +3,14 @@ import { readFields } from '../../compose/fields.ts'
 import { loadConfig } from '../../config/load.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { createAuditReader } from '../../store/audit-reader.ts'
+import { createFieldRecordReader } from '../../store/fields.ts'
 import { createLedger } from '../../store/ledger.ts'
 import { openCheckpoint } from '../../tlog/checkpoint.ts'
 import type { NoteVerifier } from '../../tlog/signed-note.ts'
 import { checkHolds } from '../../vault/evidence/make-checkpoint.ts'
 import type { AuditReader } from '../../vault/evidence/ports.ts'
 import type { ExternalCheckpoint } from '../../vault/evidence/verify/expected-roots.ts'
+import { checkRecordedFields } from '../../vault/fields/recorded-fields.ts'
 import type { Unmatched } from '../../vault/ledger/ports.ts'
 import { type Reconciliation, reconcile } from '../../vault/ledger/reconcile.ts'
 import { withAuditorDatabase } from '../local/auditor-database.ts'
@@ -44,7 +46,10 @@ ${environmentHelp('reconcile')}`,
       const kept = readKeptCheckpoints(options.checkpoint ?? [])
       const source = { applicationName: 'tokenvault reconcile', environment: process.env, dataDir }
       const result = await withAuditorDatabase(source, async ({ database, environment }) => {
-        const found = await reconcile(createLedger(database), readFields(loadConfig('reconcile', environment)))
+        const fields = readFields(loadConfig('reconcile', environment))
+        // Tokens of another format would all be without an original.
+        checkRecordedFields(fields, await createFieldRecordReader(database).readRecordedFields())
+        const found = await reconcile(createLedger(database), fields)
         if (verifier === undefined || kept.length === 0) return found
         const checkpoint = await compareNewest(createAuditReader(database), kept, verifier)
         return { ...found, isConsistent: found.isConsistent && checkpoint.isHeld, checkpoint }

@@ -1,7 +1,9 @@
 import { statSync } from 'node:fs'
 import { createTokenizeMessages } from '../../ingest/batch/tokenize-messages.ts'
+import { createFieldRecordReader } from '../../store/fields.ts'
 import { createKeyReader } from '../../store/keys.ts'
 import type { TokenvaultDatabase } from '../../store/postgres/database.ts'
+import { checkRecordedFields } from '../../vault/fields/recorded-fields.ts'
 import { FieldKeys } from '../../vault/keys/field-keys.ts'
 import type { KeyEncryptionKey } from '../../vault/keys/ports.ts'
 import { openKeyset } from '../../vault/keys/wrapped-keys.ts'
@@ -47,6 +49,19 @@ export function checkKeys(subject: Subject): Check {
         createTokenizeMessages(createTokenizer(keys, fields), createSealQuarantined(keys))
         if (name === 'api') keys.signer(logName({ ...config, TENANT: config.TENANT }))
         return [ok('the KEK opens every stored key, and no field lacks one')]
+      }),
+  }
+}
+
+/** What the tokens of each field were made by is what is configured. */
+export function checkFieldRecord(subject: Subject): Check {
+  return {
+    name: 'recorded fields',
+    run: () =>
+      whenConnected(subject, async ({ database, server }) => {
+        if (!server.isMigrated) return [skip('the database was not migrated yet')]
+        checkRecordedFields(readFields(subject.config), await createFieldRecordReader(database).readRecordedFields())
+        return [ok('rules and formats of the fields are those that their tokens were made by')]
       }),
   }
 }

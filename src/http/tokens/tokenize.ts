@@ -69,7 +69,14 @@ const schema = {
   security: [{ accessToken: [] }],
   body,
   response: { 200: reply },
-  'x-problems': [...privilegedProblems, 'batch_refused', 'storing_off', 'store_unavailable', 'store_misconfigured'],
+  'x-problems': [
+    ...privilegedProblems,
+    'batch_refused',
+    'storing_off',
+    'token_collision',
+    'store_unavailable',
+    'store_misconfigured',
+  ],
   'x-request-examples': {
     store: {
       summary: 'Store two values, or none of them',

@@ -3,6 +3,7 @@ import type { ColumnType, Generated } from 'kysely'
 /** What the database holds, table by table. A test compares every column with the migrated database. */
 export interface Database {
   'ingest.receipts': DeliveryRecordsTable
+  'pii_vault.fields': FieldsTable
   'pii_vault.keys': KeysTable
   'pii_vault.originals': OriginalsTable
   'pii_vault.quarantine': QuarantineTable
@@ -52,6 +53,16 @@ export interface OriginalsTable {
   data_key_version: number
   sealed: Uint8Array
   created_at: CreatedAt
+  siv_rest: number | null
+}
+
+export interface FieldsTable {
+  name: string
+  rule: string
+  format: 'text' | 'uuid' | 'inet'
+  inet_prefix: string | null
+  derived_from: string | null
+  recorded_at: Generated<Date>
 }
 
 export interface QuarantineTable {

@@ -102,7 +102,7 @@ function tokensOf(sought: Sought, fields: FieldSchema, keys: FieldKeys): readonl
       throw new TokenvaultError('request_invalid', 'value is a token: send it as token, without field and value')
     throw new TokenvaultError('request_invalid', 'value does not have the form that its field requires')
   }
-  return keys.tokenKeys(field.name).flatMap(key => key.tokensOf(packText([normalized])))
+  return keys.tokenKeys(field.name).flatMap(key => key.tokensOf(packText([normalized]), field))
 }
 
 const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'client', 'jwt', 'channel', 'purpose', 'decision', 'code', 'mode', 'ticket', 'approval', 'policy', 'until'] // biome-ignore format: one list

@@ -1,4 +1,11 @@
 import { parseToken } from '../../crypto/token.ts'
+import {
+  type InetPrefix,
+  inetPrefixes,
+  parseTypedToken,
+  type TokenFormat,
+  tokenFormats,
+} from '../../crypto/typed-token.ts'
 import { type ErrorCode, TokenvaultError } from '../../errors.ts'
 import { defaultPlaceholders, foldPlaceholder } from './placeholders.ts'
 import { derivationRules, normalizationRules, type RuleName } from './rules/index.ts'
@@ -17,6 +24,10 @@ export interface FieldDefinition {
   readonly required?: boolean | undefined
   /** Values that say that there is none: null is stored for them. Those of the rule where it is absent. */
   readonly placeholders?: Iterable<string> | undefined
+  /** How its tokens are spelled; `text` where it is absent. */
+  readonly format?: TokenFormat | undefined
+  /** The network that tokens of format `inet` are addresses of; fd00::/8 where it is absent. */
+  readonly inetPrefix?: InetPrefix | undefined
 }
 
 /** One field that the vault tokenizes. */
@@ -24,6 +35,8 @@ export interface Field extends FieldDefinition {
   readonly required: boolean
   /** As foldPlaceholder gives them. */
   readonly placeholders: ReadonlySet<string>
+  readonly format: TokenFormat
+  readonly inetPrefix: InetPrefix
 }
 
 /** A field whose values stand in events. */
@@ -79,10 +92,10 @@ export interface FieldProblem {
 }
 
 /** The properties of an entry that are texts. */
-type FieldText = 'name' | 'rule' | 'column' | 'derive' | 'from'
+type FieldText = 'name' | 'rule' | 'column' | 'derive' | 'from' | 'format' | 'inet_prefix'
 
 /** An entry of FIELDS_FILE, as far as it is text. */
-export type FieldTexts = Readonly<Partial<Record<FieldText, string>>>
+export type FieldTexts = Readonly<Partial<Record<FieldText, string | undefined>>>
 
 /**
  * Of a property that is missing nothing is said.
@@ -91,7 +104,7 @@ export type FieldTexts = Readonly<Partial<Record<FieldText, string>>>
  * @param earlier the entries that stand before it
  */
 export function findFieldProblems(field: FieldTexts, earlier: readonly FieldTexts[]): readonly FieldProblem[] {
-  const { name, rule, column, derive, from } = field
+  const { name, rule, column, derive, from, format, inet_prefix: inetPrefix } = field
   const problems: FieldProblem[] = []
   const complain = (property: FieldText, problem: string | undefined) => {
     if (problem !== undefined) problems.push({ property, problem: `${property} ${problem}` })
@@ -112,6 +125,11 @@ export function findFieldProblems(field: FieldTexts, earlier: readonly FieldText
   if (derive !== undefined && !derivationRules.has(derive as RuleName))
     complain('derive', `is not one of ${[...derivationRules.keys()].join(', ')}`)
   if (from !== undefined) complain('from', findSourceProblem(field, earlier))
+  if (format !== undefined && !tokenFormats.some(known => known === format))
+    complain('format', `is not one of ${tokenFormats.join(', ')}`)
+  if (inetPrefix !== undefined && !inetPrefixes.some(known => known === inetPrefix))
+    complain('inet_prefix', `is not one of ${inetPrefixes.join(', ')}`)
+  else if (inetPrefix !== undefined && format !== 'inet') complain('inet_prefix', 'is for fields of format inet')
   return problems
 }
 
@@ -131,18 +149,20 @@ function findSourceProblem({ derive, from }: FieldTexts, earlier: readonly Field
  */
 export function createFieldSchema(fields: readonly FieldDefinition[]): FieldSchema {
   const schema = new Map<string, Field>()
-  const texts = fields.map(({ name, rule, column, derivedFrom }): FieldTexts => {
-    return derivedFrom === undefined ? { name, rule, column: column ?? '' } : { name, derive: rule, from: derivedFrom }
+  const texts = fields.map(({ name, rule, column, derivedFrom, format, inetPrefix }): FieldTexts => {
+    if (derivedFrom !== undefined) return { name, derive: rule, from: derivedFrom }
+    // A field that was made of an entry has the prefix that it does not need.
+    return { name, rule, column: column ?? '', format, inet_prefix: format === 'inet' ? inetPrefix : undefined }
   })
   for (const [index, field] of fields.entries()) {
     const [wrong] = findFieldProblems(texts[index]!, texts.slice(0, index))
     if (wrong !== undefined) throw new TokenvaultError('config_invalid', `field ${field.name}: ${wrong.problem}`)
-    const { name, rule, column, derivedFrom, required = true } = field
+    const { name, rule, column, derivedFrom, required = true, format = 'text', inetPrefix = 'fd00::/8' } = field
     const placeholders = new Set(
       [...(field.placeholders ?? defaultPlaceholders[rule])].map(text => foldPlaceholder(rule, text)),
     )
     const place = derivedFrom === undefined ? { column: column! } : { derivedFrom }
-    schema.set(name, Object.freeze({ name, rule, ...place, required, placeholders }))
+    schema.set(name, Object.freeze({ name, rule, ...place, required, placeholders, format, inetPrefix }))
   }
   return schema
 }
@@ -177,7 +197,7 @@ export function acceptValue(field: Field, value: string, fields: FieldSchema): s
 
 /** As acceptValue; a placeholder is a value like others here: it has tokens from the time before it was one. */
 export function normalizeValue(field: Field, value: string, fields: FieldSchema): string | ValueRefused {
-  if (isToken(value, fields)) return { code: 'value_is_token' }
+  if (isToken(value, fields) || isOwnUuid(field, value)) return { code: 'value_is_token' }
   const normalized = normalizationRules.get(field.rule)!.normalize(value)
   if (normalized === undefined) return { code: 'value_invalid' }
   return Buffer.byteLength(normalized, 'utf8') > maxValueBytes ? { code: 'value_too_long' } : normalized
@@ -189,6 +209,15 @@ function isToken(value: string, fields: FieldSchema): boolean {
   if (!value.includes('_v')) return false
   const token = parseToken(value.trim())
   return token !== undefined && fields.has(token.field)
+}
+
+/**
+ * A UUID of version 8 is taken for a token by the one field whose tokens are such UUIDs: programs make ids of version 4, 1 and 7,
+ * and what is refused shows in the quarantine, while a token of a token would not show. An address is never taken for one: hosts
+ * have unique local addresses, and a login from one must not be lost.
+ */
+function isOwnUuid({ format }: Field, value: string): boolean {
+  return format === 'uuid' && parseTypedToken(value.trim())?.format === 'uuid'
 }
 
 /** What a partial reveal gives of a normalized value of the field. */

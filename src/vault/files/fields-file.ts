@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox'
+import { inetPrefixes, tokenFormats } from '../../crypto/typed-token.ts'
 import {
   createFieldSchema,
   type FieldDefinition,
@@ -11,7 +12,7 @@ import { derivationRules, normalizationRules } from '../fields/rules/index.ts'
 import { type Complain, entriesOf, membersOf, readYamlFile } from './yaml-file.ts'
 
 /** Properties of a field whose values stand in events. */
-const notOfDerived = ['rule', 'column', 'required', 'placeholders'] as const
+const notOfDerived = ['rule', 'column', 'required', 'placeholders', 'format', 'inet_prefix'] as const
 
 const field = Type.Object(
   {
@@ -44,6 +45,20 @@ const field = Type.Object(
       Type.Array(Type.String({ pattern: '\\S', errorMessage: 'is empty', title: 'a placeholder' }), {
         description:
           'Values that say that there is none: null is stored for them. Compared after normalization, without case. They replace those of the rule, which docs/normalization.md has; an empty list: no value is a placeholder.',
+      }),
+    ),
+    format: Type.Optional(
+      Type.Enum([...tokenFormats], {
+        default: 'text',
+        description:
+          'How its tokens are spelled: text (field, version and 22 letters), uuid (of version 8) or inet (an IPv6 address), for columns of these types. It never changes once the field has tokens.',
+      }),
+    ),
+    inet_prefix: Type.Optional(
+      Type.Enum([...inetPrefixes], {
+        default: 'fd00::/8',
+        description:
+          'The network of unique local addresses that tokens of format inet are in. Take one that none of your hosts is in.',
       }),
     ),
   },
@@ -100,8 +115,9 @@ export function parseFieldsFile(text: string): FieldSchema {
   return createFieldSchema(content.fields.map(asDefinition))
 }
 
-function asDefinition({ derive, from, ...entry }: Static<typeof field>): FieldDefinition {
-  return derive === undefined ? { ...entry, rule: entry.rule! } : { name: entry.name, rule: derive, derivedFrom: from }
+function asDefinition({ derive, from, inet_prefix: inetPrefix, ...entry }: Static<typeof field>): FieldDefinition {
+  if (derive !== undefined) return { name: entry.name, rule: derive, derivedFrom: from }
+  return { ...entry, rule: entry.rule!, inetPrefix }
 }
 
 /** What a field may not be beside the others, and in user_logins. */

@@ -30,7 +30,8 @@ export function lookUpTokens(
     const field = fields.get(name)!
     const accepted = texts.map(text => acceptValue(field, text, fields))
     const tokenKey = keys.tokenKey(name, keys.primaryVersion('token', name))!
-    const tokens = tokenKey.tokensOf(packText(accepted.filter(found => typeof found === 'string')))
+    const normalized = packText(accepted.filter(found => typeof found === 'string'))
+    const tokens = tokenKey.tokensOf(normalized, field)
     let next = 0
     return accepted.map(found => (typeof found === 'string' ? tokens[next++]! : found))
   })

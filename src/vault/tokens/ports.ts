@@ -1,6 +1,6 @@
 /** Tokens and the originals from which their values are opened. */
 
-/** 128-bit SIV of a token as 32 lower-case hexadecimal digits. */
+/** The 16 bytes of a token as 32 lower-case hexadecimal digits: its SIV or, of a typed token, what it is spelled from. */
 export type TokenId = string
 
 /** What is stored for one token. `sealed` is the token key's ciphertext, sealed under the field's data key. */
@@ -10,6 +10,8 @@ export interface SealedOriginal {
   readonly tokenKeyVersion: number
   readonly dataKeyVersion: number
   readonly sealed: Uint8Array
+  /** Of a typed token: the bits of the SIV that are not in its id. Absent or null of a token that is text. */
+  readonly sivRest?: number | null
 }
 
 /** A value's token, with what must be stored so that it can be given back. */

@@ -46,8 +46,8 @@ export type TokenizeResult =
  *
  * @throws TokenvaultError `purpose_missing`, `purpose_invalid`, `ticket_invalid`, `batch_empty`, `batch_too_large`,
  *   `role_not_permitted`, `purpose_not_permitted`, `ticket_required`, `batch_over_role_limit`, `budget_exceeded`,
- *   `principal_suspended`, `audit_unavailable`; where it stores also `storing_off`, `store_unavailable`,
- *   `store_misconfigured`
+ *   `principal_suspended`, `audit_unavailable`; where it stores also `storing_off`, `token_collision`,
+ *   `store_unavailable`, `store_misconfigured`
  */
 export type Tokenize = (principal: Principal, request: TokenizeRequest) => Promise<TokenizeResult>
 

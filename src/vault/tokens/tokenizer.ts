@@ -62,7 +62,7 @@ function tokenizeValues(
     accepted.push(normalized)
     places.push(index)
   }
-  const { tokens, ids, ciphertexts } = state.tokenKey.tokenize(packText(accepted))
+  const { tokens, ids, rests, ciphertexts } = state.tokenKey.tokenize(packText(accepted), state.field)
   const sealed = state.sealer.seal(ciphertexts, ids)
   const { tokenKeyVersion, dataKeyVersion } = state
   for (const [order, index] of places.entries()) {
@@ -74,6 +74,7 @@ function tokenizeValues(
         tokenKeyVersion,
         dataKeyVersion,
         sealed: valueAt(sealed, order),
+        ...(rests === undefined ? {} : { sivRest: rests[order]! }),
       },
     }
   }

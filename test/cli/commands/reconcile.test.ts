@@ -4,11 +4,13 @@ import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../../../src/embedded/postgres.ts'
 import { createTokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
+import { createFieldRecordWriter } from '../../../src/store/fields.ts'
 import { createIngestStore } from '../../../src/store/ingest.ts'
 import { createLedger } from '../../../src/store/ledger.ts'
 import { ensureDatabase } from '../../../src/store/setup/ensure-database.ts'
 import { migrate } from '../../../src/store/setup/migrate.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
+import { describeField } from '../../../src/vault/fields/recorded-fields.ts'
 import { reconcile } from '../../../src/vault/ledger/reconcile.ts'
 import { runCommand } from '../../helpers/cli/cli.ts'
 import { runInProcess } from '../../helpers/cli/cli-in-process.ts'
@@ -104,6 +106,7 @@ t.test('a server that was promoted is not said to have lost nothing', async t =>
     select 'token', field, 1, 'primary', 'none', '' from unnest(${[...loginFields.keys()]}::text[]) as field`.execute(
     database,
   )
+  await createFieldRecordWriter(database).recordFields([...loginFields.values()].map(describeField))
   await database.destroy()
   await first.stop()
   // Recovery that finds nothing to recover ends as a promotion does.

@@ -4,11 +4,13 @@ import { join } from 'node:path'
 import pg from 'pg'
 import type { Test } from 'tap'
 import { openLocalKek } from '../../../src/kms/local.ts'
+import { createFieldRecordWriter } from '../../../src/store/fields.ts'
 import { createKeyWriter } from '../../../src/store/keys.ts'
 import { createDatabase, type TokenvaultDatabase } from '../../../src/store/postgres/database.ts'
 import { migrate } from '../../../src/store/setup/migrate.ts'
 import { type LoginRole, loginRoles, scramVerifier } from '../../../src/store/setup/role-passwords.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
+import { describeField } from '../../../src/vault/fields/recorded-fields.ts'
 import { FieldKeys } from '../../../src/vault/keys/field-keys.ts'
 import type { Keyset } from '../../../src/vault/keys/keyset.ts'
 import { createMissingKeys } from '../../../src/vault/keys/wrapped-keys.ts'
@@ -56,6 +58,7 @@ export async function createVaultDatabase(t: Pick<Test, 'teardown'>): Promise<Va
     tenant: testTenant,
     fields: loginFields,
   })
+  await createFieldRecordWriter(admin).recordFields([...loginFields.values()].map(describeField))
   const keys = new FieldKeys(keyset, testTenant)
   const tokenizer = createTokenizer(keys, loginFields)
   const sealQuarantined = createSealQuarantined(keys)

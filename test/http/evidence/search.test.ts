@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto'
 import t from 'tap'
+import { textSpelling } from '../../../src/crypto/typed-token.ts'
 import { FieldKeys } from '../../../src/vault/keys/field-keys.ts'
 import { generateKey, type KeyPurpose, Keyset } from '../../../src/vault/keys/keyset.ts'
 import { createChoices } from '../../helpers/evidence/audit-mutations.ts'
@@ -98,7 +99,7 @@ t.test('a value is found under every version of its token key and of the audit k
   const { call, reveal, app, admin } = await startEvidenceApp(t, { keys: now })
   const tokenOf = (keys: FieldKeys, version: number, value = '203.0.113.7') => {
     const bytes = Buffer.from(value)
-    return keys.tokenKey('ip', version)!.tokensOf({ bytes, offsets: Uint32Array.of(0, bytes.length) })[0]!
+    return keys.tokenKey('ip', version)!.tokensOf({ bytes, offsets: Uint32Array.of(0, bytes.length) }, textSpelling)[0]!
   }
   const first = tokenOf(now, 1)
   const second = tokenOf(now, 2)

@@ -81,7 +81,7 @@ t.test('every table that src/store/postgres/schema.ts declares has exactly the c
     [...bodyOf(name).matchAll(/^ {2}'?([a-z_.]+)'?: (.+)$/gm)].map(([, member, type]) => [member!, type!] as const)
   const client = await (await createVaultDatabase(t)).connect()
   const tables = members('Database')
-  t.equal(tables.length, 5)
+  t.equal(tables.length, 6)
   for (const [table, type] of tables) {
     const { rows } = await client.query<[string, string]>({
       text: `SELECT attname, atttypid::regtype::text FROM pg_attribute
@@ -98,6 +98,7 @@ const kinds: Record<string, string> = {
   'character varying': 'text',
   text: 'text',
   uuid: 'text',
+  smallint: 'number',
   integer: 'number',
   bigint: 'number',
   date: 'text',

@@ -33,7 +33,9 @@ t.test('fields stand in the order of the file, in YAML and in JSON', async t => 
   const fields = parseFieldsFile(three)
   t.same([...fields.keys()], ['ip', 'device_id', 'email'])
   t.match(fields.get('email'), { name: 'email', rule: 'email.v1', column: 'masked_email', required: true })
-  const entries = [...loginFields.values()].map(field => ({ ...field, placeholders: [...field.placeholders] }))
+  const entries = [...loginFields.values()].map(({ inetPrefix, ...field }) => {
+    return { ...field, placeholders: [...field.placeholders] }
+  })
   const json = JSON.stringify({ version: 1, fields: entries })
   t.same([...parseFieldsFile(json)], [...loginFields], 'what holds without a file can be written as one')
 })
@@ -46,6 +48,21 @@ fields:
 `)
   t.match(fields.get('ip'), { required: false, placeholders: new Set(['127.0.0.1', 'nowhere']) })
   t.match(fields.get('device_id'), { required: true, placeholders: new Set() })
+})
+
+t.test('a field says how its tokens are spelled', async t => {
+  const fields = parseFieldsFile(`version: 1
+fields:
+  - { name: ip, rule: ip.v1, column: a, format: inet }
+  - { name: gateway, rule: ip.v1, column: b, format: inet, inet_prefix: "fc00::/8" }
+  - { name: device_id, rule: device_id.v1, column: c, format: uuid }
+  - { name: email, rule: email.v1, column: d, format: text }
+  - { name: name, rule: text.v1, column: e }
+`)
+  t.same(
+    [...fields.values()].map(({ format, inetPrefix }) => [format, inetPrefix]),
+    [['inet', 'fd00::/8'], ['inet', 'fc00::/8'], ['uuid', 'fd00::/8'], ['text', 'fd00::/8'], ['text', 'fd00::/8']], // biome-ignore format: a table
+  )
 })
 
 t.test('each mistake is told by line and column, and why', async t => {
@@ -64,7 +81,7 @@ t.test('each mistake is told by line and column, and why', async t => {
     'version: 1\nfields: { a: b }': /^line 2, column 9: fields is not a list/,
     'version: 1\nfields:': /^line 2, column 8: fields is not a list/,
     [file('ip')]:
-      /^line 4, column 5: a field is not a mapping with the keys name, rule, column, derive, from, required, placeholders$/,
+      /^line 4, column 5: a field is not a mapping with the keys name, rule, column, derive, from, required, placeholders, format, inet_prefix$/,
     [file('{ name: c, rule: text.v1 }')]: /^line 4, column 5: a field has no column$/,
     [file('{ name: c, rule: text.v1, column: d, key: 1 }')]: /^line 4, column 42: this key of a field is unknown/,
     [file('{ name: c, rule: text.v9, column: d }')]:
@@ -92,6 +109,14 @@ t.test('each mistake is told by line and column, and why', async t => {
       /^line 4, column 57: a placeholder is not text$/,
     [file('{ name: c, rule: text.v1, column: d, placeholders: [x, " "] }')]:
       /^line 4, column 60: a placeholder is empty$/,
+    [file('{ name: c, rule: text.v1, column: d, format: hex }')]:
+      /^line 4, column 50: format is not one of text, uuid, inet$/,
+    [file('{ name: c, rule: text.v1, column: d, format: inet, inet_prefix: "fe80::/10" }')]:
+      /^line 4, column 69: inet_prefix is not one of fd00::\/8, fc00::\/8$/,
+    [file('{ name: c, rule: text.v1, column: d, inet_prefix: "fd00::/8" }')]:
+      /^line 4, column 55: inet_prefix is for fields of format inet$/,
+    [file('{ name: c, rule: text.v1, column: d, format: uuid, inet_prefix: "fd00::/8" }')]:
+      /^line 4, column 69: inet_prefix is for fields of format inet$/,
     [file('{ name: c, name: d, rule: text.v1, column: d }')]:
       /^line 4, column 16: is not valid YAML \(duplicate key\)$/,
     [file('{ name: c')]: /^line 5, column 1: is not valid YAML \([a-z ]+\)$/,

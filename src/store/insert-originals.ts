@@ -1,0 +1,84 @@
+import { type RawBuilder, sql } from 'kysely'
+import { TokenvaultError } from '../errors.ts'
+import type { SealedOriginal, TokenId } from '../vault/tokens/ports.ts'
+import { bytesArray, plainArray } from './postgres/array-literal.ts'
+import type { TokenvaultDatabase } from './postgres/database.ts'
+
+/** Most tokens that one statement asks about. */
+const comparedAtOnce = 50_000
+
+/**
+ * Adds originals; one that is there stays as it is. In the order of their ids, because concurrent transactions that lock the same
+ * keys in different orders deadlock.
+ *
+ * A typed token has fewer bits than a SIV. Where one of them stands for another value, here or in the vault, it would be given
+ * back as that value, and this one would be lost without a word: so nothing of the transaction may stay.
+ *
+ * @param originals repeats are one
+ * @throws TokenvaultError `token_collision`
+ */
+export async function insertOriginals(
+  transaction: TokenvaultDatabase,
+  originals: Iterable<SealedOriginal>,
+): Promise<void> {
+  const byId = distinctOriginals(originals)
+  if (byId.size === 0) return
+  // Text sorts by itself; a comparison of ours would be called some ten thousand times.
+  const tokenIds = [...byId.keys()].sort()
+  const sorted = tokenIds.map(tokenId => byId.get(tokenId)!)
+  const typed = sorted.filter(isTyped)
+  const restColumn = typed.length === 0 ? sql`` : sql`, siv_rest`
+  const rests = typed.length === 0 ? sql`` : sql`, ${restsOf(sorted)}`
+  await sql`
+    insert into pii_vault.originals (token_id, field, token_key_version, data_key_version, sealed${restColumn})
+    select * from unnest(
+      ${plainArray(tokenIds)}::uuid[], ${fieldsOf(sorted)}, ${tokenKeyVersionsOf(sorted)},
+      ${plainArray(sorted.map(({ dataKeyVersion }) => dataKeyVersion))}::int[],
+      ${bytesArray(sorted.map(({ sealed }) => sealed))}::bytea[]${rests})
+    on conflict do nothing`.execute(transaction)
+  for (let start = 0; start < typed.length; start += comparedAtOnce)
+    await refuseCollisions(transaction, typed.slice(start, start + comparedAtOnce))
+}
+
+/** @throws TokenvaultError `token_collision` where one token stands for two of them */
+function distinctOriginals(originals: Iterable<SealedOriginal>): ReadonlyMap<TokenId, SealedOriginal> {
+  const byId = new Map<TokenId, SealedOriginal>()
+  for (const original of originals) {
+    if (isTyped(original)) {
+      const other = byId.get(original.tokenId)
+      if (other !== undefined && !isSameToken(original, other)) throw new TokenvaultError('token_collision')
+    }
+    byId.set(original.tokenId, original)
+  }
+  return byId
+}
+
+/** After they were inserted: what stands there then is either ours, or that of whoever came before. */
+async function refuseCollisions(transaction: TokenvaultDatabase, originals: readonly SealedOriginal[]): Promise<void> {
+  const tokenIds = plainArray(originals.map(({ tokenId }) => tokenId))
+  const { rows } = await sql`
+    select pii_vault.colliding_tokens(
+      ${tokenIds}::uuid[], ${fieldsOf(originals)}, ${tokenKeyVersionsOf(originals)}, ${restsOf(originals)})
+    limit 1`.execute(transaction)
+  if (rows.length > 0) throw new TokenvaultError('token_collision')
+}
+
+function isTyped({ sivRest }: SealedOriginal): boolean {
+  return sivRest !== undefined && sivRest !== null
+}
+
+function isSameToken(one: SealedOriginal, other: SealedOriginal): boolean {
+  return one.sivRest === other.sivRest && one.field === other.field && one.tokenKeyVersion === other.tokenKeyVersion
+}
+
+function fieldsOf(originals: readonly SealedOriginal[]): RawBuilder<unknown> {
+  return sql`${plainArray(originals.map(({ field }) => field))}::text[]`
+}
+
+function tokenKeyVersionsOf(originals: readonly SealedOriginal[]): RawBuilder<unknown> {
+  return sql`${plainArray(originals.map(({ tokenKeyVersion }) => tokenKeyVersion))}::int[]`
+}
+
+function restsOf(originals: readonly SealedOriginal[]): RawBuilder<unknown> {
+  return sql`${plainArray(originals.map(({ sivRest }) => sivRest ?? 'NULL'))}::smallint[]`
+}

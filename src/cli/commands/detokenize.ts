@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
 import { type ApiOptions, addApiOptions, callApi, describeRemaining } from '../api-client.ts'
+import { describePreview, type Preview } from '../terminal/preview.ts'
 import { print, printable } from '../terminal/print.ts'
 import { tellRefusedItems } from '../terminal/refused-items.ts'
 
@@ -26,6 +27,7 @@ type Options = ApiOptions & {
   readonly ticket?: string
   readonly reveal?: 'partial'
   readonly approval?: string
+  readonly dryRun?: true
 }
 
 /** Arguments, options and action of `tokenvault detokenize`. */
@@ -36,19 +38,30 @@ export function configure(command: Command): void {
     .option('--ticket <ticket>', 'ticket under which you act, e.g. SEC-1234; it goes into the evidence')
     .addOption(new Option('--reveal <level>', 'ask for a part of each value only').choices(['partial']))
     .option('--approval <id>', 'id of the approval for exactly this call')
+    .option('--dry-run', 'say what the call would give and cost, and who would have to approve it; gives nothing')
+    .addHelpText(
+      'after',
+      '\nExit code: 0 if every token got its value, 3 if the call needs an approval, 1 if anything was refused. With --dry-run it\nis the one that the call itself would have.',
+    )
   addApiOptions(command, 'an investigator').action(detokenize)
 }
 
 async function detokenize(tokens: string[], options: Options): Promise<void> {
-  const { purpose, ticket, reveal, approval: approvalId, json } = options
-  const answer = await callApi<{ results?: readonly Item[]; approval?: OpenApproval }>(options, {
+  const { purpose, ticket, reveal, approval: approvalId, dryRun, json } = options
+  const answer = await callApi<{ results?: readonly Item[]; approval?: OpenApproval; preview?: Preview }>(options, {
     method: 'POST',
     path: '/v1/detokenize',
-    body: { purpose, tokens, ticket, reveal, approvalId },
+    body: { purpose, tokens, ticket, reveal, approvalId, dryRun },
     roles: ['investigator'],
   })
-  const { results, approval } = answer
+  const { results, approval, preview } = answer
   if (json) print(JSON.stringify(answer))
+  if (preview !== undefined) {
+    if (!json) for (const line of describePreview(preview)) print(printable(line))
+    tellRefusedItems(preview.withheld.map(error => ({ error })))
+    if (preview.answer !== 'values') process.exitCode = preview.answer === 'approval_required' ? approvalRequired : 1
+    return
+  }
   if (approval !== undefined) {
     process.exitCode = approvalRequired
     // Beside the values that a script reads from standard output.

@@ -34,6 +34,27 @@ t.test(
       'the tokens of these values, in order',
     )
 
+    const dry = (...asked: string[]) => runInProcess(['detokenize', ...asked, '--dry-run', ...here])
+    t.strictSame(await dry(...tokens), {
+      ...{ code: 0, stderr: '' },
+      stdout: [
+        ...['answer: the values', 'field ip: 3 values, level full'],
+        'budget of a minute: 19994 of 20000 values are left, and the call takes 3',
+        'budget of a day: 99994 of 100000 values are left, and the call takes 3',
+        'Without an approval, 7 of 10 values in 1 hour are left.\n',
+      ].join('\n'),
+    })
+    t.match(await dry(tokens[0]!, 'x'), {
+      code: 1,
+      stdout: /^withheld: 1 token, token_malformed$/m,
+      stderr: /malformed/,
+    })
+    const eleven = Array.from({ length: 11 }, (_, n) => tokens[0]!.replace(/.{3}$/, `${n + 10}A`))
+    t.match(await dry(...eleven), {
+      code: 3,
+      stdout: /^answer: an approval is needed first\n.*\napproval: decided by approver; not asked for yet/s,
+    })
+
     const byArgument = await runCommand(t, [...tokenize, ...values])
     t.strictSame(byArgument, { code: 0, stdout, stderr: '' }, 'values as arguments')
     const mixed = await runCommand(t, tokenize, {}, `no address\r\n${values[0]}`)

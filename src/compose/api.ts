@@ -7,7 +7,7 @@ import { type ApprovalWebhook, createApprovalWebhook } from '../publish/approval
 import { createActionLog } from '../store/action-log.ts'
 import { createApprovalReader, createSuspensionReader } from '../store/approvals.ts'
 import { createIdempotencyStore } from '../store/idempotency.ts'
-import { createOriginalReader } from '../store/originals.ts'
+import { createFieldOriginals, createOriginalReader } from '../store/originals.ts'
 import { createApiHealth } from '../store/postgres/health.ts'
 import { createQuarantineStore } from '../store/quarantine.ts'
 import { createIsAdmissible } from '../vault/admission/admissible.ts'
@@ -16,6 +16,7 @@ import { createOpenAction } from '../vault/admission/open-action.ts'
 import { createSuspensionVerbs } from '../vault/admission/suspensions.ts'
 import { createOpenQuarantined } from '../vault/quarantine/sealed-bodies.ts'
 import { createQuarantineVerbs } from '../vault/quarantine/verbs.ts'
+import { createCrosswalk } from '../vault/tokens/crosswalk.ts'
 import { createDetokenize } from '../vault/tokens/detokenize.ts'
 import { createPreviewDetokenize } from '../vault/tokens/preview.ts'
 import { createTokenize } from '../vault/tokens/tokenize.ts'
@@ -81,6 +82,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
         openAction,
         storing: storing && { tokenizer: createTokenizer(keys, fields), writer: storing.writer },
       }),
+      crosswalk: createCrosswalk({ fields, keys, originals: createFieldOriginals(database), signer, openAction }),
       quarantine: createQuarantineVerbs({
         fields,
         clearProperties,

@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import { coalesce } from '../concurrency/coalesce.ts'
-import type { OriginalReader, SealedOriginal, TokenId } from '../vault/tokens/ports.ts'
+import type { FieldOriginals, OriginalReader, SealedOriginal, TokenId } from '../vault/tokens/ports.ts'
 import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 type Found = ReadonlyMap<TokenId, SealedOriginal>
@@ -28,6 +28,23 @@ export function createOriginalReader(database: TokenvaultDatabase): OriginalRead
   }
 }
 
+/** Sealed originals of a field, page by page. */
+export function createFieldOriginals(database: TokenvaultDatabase): FieldOriginals {
+  return {
+    listOriginals: (field, { before, limit }) =>
+      namingFailures(async () => {
+        const { rows } = await sql<SealedOriginal>`
+          select ${columns} from pii_vault.originals
+          where field = ${field} ${before === undefined ? sql`` : sql`and token_id < ${before}::uuid`}
+          order by token_id desc limit ${limit}`.execute(database)
+        return rows
+      }),
+  }
+}
+
+const columns = sql`replace(token_id::text, '-', '') as "tokenId", field, token_key_version as "tokenKeyVersion",
+  data_key_version as "dataKeyVersion", sealed, siv_rest as "sivRest"`
+
 /** Nobody is handed what somebody else asked for. */
 function pick(found: Found, tokenIds: readonly TokenId[]): Found {
   const own = new Map<TokenId, SealedOriginal>()
@@ -40,8 +57,6 @@ function pick(found: Found, tokenIds: readonly TokenId[]): Found {
 
 async function readOriginals(database: TokenvaultDatabase, tokenIds: readonly TokenId[]): Promise<Found> {
   const { rows } = await sql<SealedOriginal>`
-    select replace(token_id::text, '-', '') as "tokenId", field, token_key_version as "tokenKeyVersion",
-      data_key_version as "dataKeyVersion", sealed, siv_rest as "sivRest"
-    from pii_vault.originals where token_id = any (${tokenIds}::uuid[])`.execute(database)
+    select ${columns} from pii_vault.originals where token_id = any (${tokenIds}::uuid[])`.execute(database)
   return new Map(rows.map(original => [original.tokenId, original]))
 }

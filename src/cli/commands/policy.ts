@@ -88,10 +88,11 @@ function formatRows(rows: readonly MatrixRow[]): string {
     row.detokenize,
     row.tokenize ? 'yes' : 'no',
     row.store ? 'yes' : 'no',
+    row.crosswalk ? 'yes' : 'no',
     row.ticket,
     typeof approval === 'number' ? `above ${approval} in ${hours(approvalWindowSeconds!)}` : approval,
   ])
-  const header = ['role', 'field', 'purpose', 'detokenize', 'tokenize', 'store', 'ticket', 'approval']
+  const header = ['role', 'field', 'purpose', 'detokenize', 'tokenize', 'store', 'crosswalk', 'ticket', 'approval']
   return `${formatTextTable(header, cells)}\n\n* every other purpose`
 }
 
@@ -158,13 +159,24 @@ function describe(
     ...(perMinute === undefined ? [] : [`${perMinute} values a minute`]),
     ...(perDay === undefined ? [] : [`${perDay} values a day`]),
   ]
-  const approval = needsApproval
-    ? ['a second person approves each call']
-    : withoutApproval === undefined
-      ? []
-      : [`a second person approves above ${withoutApproval.map(describeAllowance).join(' and ')}`]
-  const bounds = [`${batchLimit} items a call`, ...budgets, ...(operation === 'detokenize' ? approval : [])]
+  const bounds = [
+    `${batchLimit} items a call`,
+    ...budgets,
+    ...describeApproval(operation, needsApproval, withoutApproval),
+  ]
   return `${operation === 'detokenize' ? level : 'permitted'}${by}\nlimits: ${bounds.join(', ')}`
+}
+
+function describeApproval(
+  operation: Operation,
+  needsApproval: boolean,
+  withoutApproval: Limits['withoutApproval'],
+): string[] {
+  if (operation === 'tokenize' || operation === 'store') return []
+  if (needsApproval) return ['a second person approves each call']
+  if (withoutApproval === undefined) return []
+  const above = `above ${withoutApproval.map(describeAllowance).join(' and ')}`
+  return [operation === 'crosswalk' ? `refused ${above}` : `a second person approves ${above}`]
 }
 
 function describeAllowance({ values, windowSeconds }: Allowance): string {

@@ -81,6 +81,7 @@ const event = Type.Object(
     mode: text(
       'Of `tokenize`: `look_up` where tokens were asked for, and nothing was to be stored. Of `detokenize`: `preview` where nothing was to be given.',
     ),
+    scheme: text('Of `crosswalk`: how the values were hashed.'),
     ticket: text('Ticket under which the caller acted.'),
     approval: text('Id of the request for approval.'),
     concerns: principal('Principal that the event is about.'),

@@ -55,7 +55,7 @@ export const appearance = {
   unauthenticated: 401,
   jwks_unavailable: 503,
   role_not_permitted: 403,
-  field_not_permitted: 'item',
+  field_not_permitted: 403,
   purpose_missing: 400,
   purpose_invalid: 400,
   purpose_not_permitted: 403,
@@ -101,11 +101,12 @@ export type ProblemCode = {
 }[ErrorCode]
 
 /** Codes of whole calls that an item carries where its neighbours are permitted. */
-const alsoOfItems: ReadonlySet<ItemCode> = new Set(['purpose_not_permitted', 'ticket_required'])
+const alsoOfItems: ReadonlySet<ItemCode> = new Set(['field_not_permitted', 'purpose_not_permitted', 'ticket_required'])
 
 /** A code that one item of a batch may carry. */
 export type ItemCode =
   | { [Code in ErrorCode]: (typeof appearance)[Code] extends 'item' ? Code : never }[ErrorCode]
+  | 'field_not_permitted'
   | 'purpose_not_permitted'
   | 'ticket_required'
 

@@ -1,5 +1,6 @@
+import { crosswalk } from './crosswalk.ts'
 import { detokenize } from './detokenize.ts'
 import { tokenize } from './tokenize.ts'
 
 /** Operations on tokens, in the order of the document. */
-export const tokenOperations = [detokenize, tokenize]
+export const tokenOperations = [detokenize, tokenize, crosswalk]

@@ -16,11 +16,17 @@ export type ActionCall = {
   /** A capability that one of the principal's roles must have. */
   readonly needs?: Capability
 } & (
-  | { readonly operation: RevealingOperation; readonly purpose: string; readonly mode?: AuditEvent['mode'] }
+  | {
+      readonly operation: RevealingOperation
+      readonly purpose: string
+      readonly mode?: AuditEvent['mode']
+      readonly scheme?: AuditEvent['scheme']
+    }
   | {
       readonly operation: Exclude<AuditEvent['type'], RevealingOperation>
       readonly purpose?: never
       readonly mode?: never
+      readonly scheme?: never
     }
 )
 
@@ -28,7 +34,7 @@ export type ActionCall = {
 export type RequestApproval = Extract<Change, { readonly kind: 'request_approval' }>
 
 /** Operations that reveal something about values take a purpose; no other operation does. */
-type RevealingOperation = 'detokenize' | 'tokenize' | 'quarantine_open' | 'audit_search'
+type RevealingOperation = 'detokenize' | 'tokenize' | 'crosswalk' | 'quarantine_open' | 'audit_search'
 
 /** What the caller gets if the action is admitted. */
 export interface ActionOutcome {
@@ -88,8 +94,11 @@ export function describeEvents(
     channel,
     purpose: call.purpose ?? '',
   } as const
-  const { mode: told = call.mode } = outcome
-  const mode = told === undefined ? {} : { mode: told }
+  const { mode = call.mode } = outcome
+  const how = {
+    ...(mode === undefined ? {} : { mode }),
+    ...(call.scheme === undefined ? {} : { scheme: call.scheme }),
+  }
   const context = {
     ...(ticket === undefined ? {} : { ticket }),
     ...(concerns === undefined ? {} : { concerns }),
@@ -107,7 +116,7 @@ export function describeEvents(
       ...describeFields(fields, { areGranted: !isRequest && refusal === undefined }),
       tokens: keys.digest.digest([...new Set(grantedTokens)]),
       withheld: countByCode(outcome.withheld ?? []),
-      ...mode,
+      ...how,
       ...(quarantined === undefined ? {} : { quarantine: quarantined }),
       ...(partial ? { partial } : {}),
       ...(approval === undefined ? {} : { approval }),
@@ -122,7 +131,7 @@ export function describeEvents(
       ...describeFields(fields, { areGranted: false }),
       tokens: [],
       withheld: {},
-      ...mode,
+      ...how,
       // A request that was not made has no id.
       ...(approval === undefined || isRequest ? {} : { approval }),
       ...context,

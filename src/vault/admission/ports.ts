@@ -2,6 +2,7 @@
  * Who asks, what is recorded of it, and whether it is admitted.
  */
 
+import type { HashScheme } from '../../crypto/value-hash.ts'
 import type { ErrorCode } from '../../errors.ts'
 import type { Allowance, RevealLevel } from '../policy/policy.ts'
 
@@ -42,6 +43,7 @@ export interface AuditEvent {
   readonly type:
     | 'detokenize'
     | 'tokenize'
+    | 'crosswalk'
     | `quarantine_${'list' | 'show' | 'open' | 'redrive' | 'discard'}`
     | `approval_${'list' | 'show' | 'approve' | 'refuse'}`
     | `suspension_${'list' | 'lift'}`
@@ -68,7 +70,7 @@ export interface AuditEvent {
   readonly requested: number
   readonly granted: number
   /**
-   * Of `detokenize` and `tokenize`: the items by the configured field that they name, in the order of configuration. Items
+   * Of `detokenize`, `tokenize` and `crosswalk`: the items by the configured field that they name, in the order of configuration. Items
    * that name none are in the totals alone.
    */
   readonly fields?: Readonly<Record<string, FieldCounts>>
@@ -81,6 +83,8 @@ export interface AuditEvent {
    * be given.
    */
   readonly mode?: 'look_up' | 'store' | 'preview'
+  /** Of `crosswalk`: how the values were hashed. */
+  readonly scheme?: HashScheme['name']
   /** Ids of the quarantined entries concerned; absent where the action is about none. */
   readonly quarantine?: readonly string[]
   /** Ticket under which the caller acts; absent where none was named. */

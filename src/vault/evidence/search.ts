@@ -105,7 +105,7 @@ function tokensOf(sought: Sought, fields: FieldSchema, keys: FieldKeys): readonl
   return keys.tokenKeys(field.name).flatMap(key => key.tokensOf(packText([normalized]), field))
 }
 
-const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'client', 'jwt', 'channel', 'purpose', 'decision', 'code', 'mode', 'ticket', 'approval', 'policy', 'until'] // biome-ignore format: one list
+const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'client', 'jwt', 'channel', 'purpose', 'decision', 'code', 'mode', 'scheme', 'ticket', 'approval', 'policy', 'until'] // biome-ignore format: one list
 const counts = ['format', 'requested', 'granted', 'partial', 'count']
 const principals = ['actor', 'concerns']
 

@@ -46,12 +46,17 @@ function checkPolicy(content: unknown, complain: Complain): void {
     if (name.length > maxRoleName) complain(path, `this key of roles ${roleNameMessage}`, 'key')
     const role = new Map(membersOf(section))
     const reveals = membersOf(role.get('reveal')).some(([, level]) => level !== 'none')
-    const makesTokens = ['tokenize', 'store'].some(part => entriesOf(role.get(part)).length > 0)
-    if (!role.has('purposes') && (reveals || makesTokens))
-      complain(path, 'a role that reveals, tokenizes or stores needs purposes; ["*"] permits every one', 'key')
+    const givesTokens = ['tokenize', 'store', 'crosswalk'].some(part => entriesOf(role.get(part)).length > 0)
+    if (!role.has('purposes') && (reveals || givesTokens))
+      complain(
+        path,
+        'a role that reveals, tokenizes, stores or crosswalks needs purposes; ["*"] permits every one',
+        'key',
+      )
     if (role.get('store_by_default') === true && !role.has('store'))
       complain([...path, 'store_by_default'], 'store_by_default stores nothing without store', 'key')
-    for (const part of ['tokenize', 'store', 'purposes']) checkEvery(role.get(part), [...path, part], complain)
+    for (const part of ['tokenize', 'store', 'crosswalk', 'purposes'])
+      checkEvery(role.get(part), [...path, part], complain)
     const approval = new Map(membersOf(role.get('approval')))
     checkEvery(approval.get('fields'), [...path, 'approval', 'fields'], complain)
     if (approval.has('window') && !approval.has('above'))
@@ -67,10 +72,10 @@ function checkEvery(list: unknown, path: readonly string[], complain: Complain):
 }
 
 function toRole(name: string, section: RoleSection, { lineOf }: YamlFile<PolicyFile>): RolePolicy {
-  const { reveal = {}, tokenize = [], store = [], purposes = [], budget = {}, approval = {} } = section
+  const { reveal = {}, tokenize = [], store = [], crosswalk = [], purposes = [], budget = {}, approval = {} } = section
   const path = ['roles', name]
   const lines = new Map([['', lineOf(path, 'key')]])
-  for (const part of ['tokenize', 'store', 'purposes', 'ticket'])
+  for (const part of ['tokenize', 'store', 'crosswalk', 'purposes', 'ticket'])
     if (part in section) lines.set(part, lineOf([...path, part]))
   for (const field of Object.keys(reveal)) lines.set(`reveal.${field}`, lineOf([...path, 'reveal', field], 'key'))
   return Object.freeze({
@@ -80,6 +85,7 @@ function toRole(name: string, section: RoleSection, { lineOf }: YamlFile<PolicyF
     tokenize: new Set(tokenize),
     store: new Set(store),
     isStoreByDefault: section.store_by_default === true,
+    crosswalk: new Set(crosswalk),
     purposes: new Set(purposes),
     ticketRequired: section.ticket === 'required',
     batchLimit: section.batch_limit ?? maxBatchItems,

@@ -87,13 +87,18 @@ function role(field: TextShape) {
       tokenize: texts(1, field, 'Fields whose tokens the role may look up by value, or ["*"].'),
       store: texts(1, field, 'Fields of which the role may store values, or ["*"].'),
       store_by_default: flag('Whether calls of the role store where they do not say; needs store.'),
+      crosswalk: texts(
+        1,
+        field,
+        'Fields of which the role may have every token beside a hash of its value, or ["*"]: as much as all their values.',
+      ),
       purposes: texts(
         1,
         {
           pattern: `^\\*$|${purposePattern}`,
           errorMessage: 'is not a purpose such as fraud_investigation, or "*"',
         },
-        'Purposes that the role may state, or ["*"]; required where it reveals, tokenizes or stores.',
+        'Purposes that the role may state, or ["*"]; required where it reveals, tokenizes, stores or crosswalks.',
       ),
       ticket: Type.Optional(
         Type.Enum(['required', 'optional'], { description: 'Whether each call names a ticket (SEC-1234).' }),

@@ -1,5 +1,5 @@
 import type { FieldSchema } from '../fields/fields.ts'
-import { type Decision, decide, every, type Policy } from './policy.ts'
+import { type Decision, decide, every, type Operation, type Policy } from './policy.ts'
 
 /** What one role by itself may do with one field for one purpose. */
 export interface MatrixRow {
@@ -11,6 +11,7 @@ export interface MatrixRow {
   /** Whether tokens may be looked up by value, and whether values may be stored. */
   readonly tokenize: boolean
   readonly store: boolean
+  readonly crosswalk: boolean
   readonly ticket: 'required' | 'optional'
   /** `always`, the number of values above which, or `never`. */
   readonly approval: 'always' | number | 'never'
@@ -31,8 +32,7 @@ export function listMatrix(policy: Policy, fields: FieldSchema): readonly Matrix
       purposes.map((purpose): MatrixRow => {
         const question = { roles: [role], field, purpose, hasTicket: true }
         const { level, needsApproval } = decide(policy, fields, { ...question, operation: 'detokenize' })
-        const may = (operation: 'tokenize' | 'store') =>
-          decide(policy, fields, { ...question, operation }).level === 'full'
+        const may = (operation: Operation) => decide(policy, fields, { ...question, operation }).level === 'full'
         const allowance = needsApproval || level === 'none' ? undefined : approval.allowance
         return {
           role,
@@ -41,6 +41,7 @@ export function listMatrix(policy: Policy, fields: FieldSchema): readonly Matrix
           detokenize: level,
           tokenize: may('tokenize'),
           store: may('store'),
+          crosswalk: may('crosswalk'),
           ticket: ticketRequired ? 'required' : 'optional',
           approval: needsApproval ? 'always' : (allowance?.values ?? 'never'),
           ...(allowance && { approvalWindowSeconds: allowance.windowSeconds }),

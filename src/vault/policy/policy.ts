@@ -1,8 +1,8 @@
 import type { ErrorCode } from '../../errors.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 
-/** `tokenize` looks tokens up; `store` also keeps the originals. */
-export const operations = ['detokenize', 'tokenize', 'store'] as const
+/** `tokenize` looks tokens up; `store` also keeps the originals; `crosswalk` gives tokens beside hashes. */
+export const operations = ['detokenize', 'tokenize', 'store', 'crosswalk'] as const
 export type Operation = (typeof operations)[number]
 
 export type RevealLevel = 'full' | 'partial' | 'none'
@@ -24,7 +24,7 @@ export interface Allowance {
 /** What one role permits. */
 export interface RolePolicy {
   readonly name: string
-  /** Lines of the policy file, from 1: '' is the role itself, `reveal.ip`, `tokenize`, `store`, `purposes` and `ticket` its parts. */
+  /** Lines of the policy file, from 1: '' is the role itself, `reveal.ip`, `tokenize`, `store`, `crosswalk`, `purposes` and `ticket` its parts. */
   readonly lines: ReadonlyMap<string, number>
   /** Level by field; `*` for those not named. */
   readonly reveal: ReadonlyMap<string, RevealLevel>
@@ -34,6 +34,8 @@ export interface RolePolicy {
   readonly store: ReadonlySet<string>
   /** Whether its calls store where they do not say; see storesByDefault. */
   readonly isStoreByDefault: boolean
+  /** Fields of which it may have every token beside a hash of its value, or `*`. */
+  readonly crosswalk: ReadonlySet<string>
   readonly purposes: ReadonlySet<string>
   readonly ticketRequired: boolean
   /** Most items of one call. */
@@ -89,12 +91,17 @@ interface Verdict {
   readonly role: RolePolicy
   readonly level: RevealLevel
   readonly needsApproval: boolean
-  readonly refusal?: 'field_not_permitted' | 'purpose_not_permitted' | 'ticket_required'
+  readonly refusal?: keyof typeof refusalRank
   readonly part: string
 }
 
 const levelRank = { none: 0, partial: 1, full: 2 } as const
-const refusalRank = { field_not_permitted: 0, purpose_not_permitted: 1, ticket_required: 2 } as const
+const refusalRank = {
+  field_not_permitted: 0,
+  purpose_not_permitted: 1,
+  ticket_required: 2,
+  approval_required: 3,
+} as const
 
 /**
  * Whether the roles together permit the operation on the field. Roles add up: what any of them permits is permitted,
@@ -128,7 +135,9 @@ export function decideCall(
   const decisions = [...byField.values()]
   if (decisions.some(({ level }) => level !== 'none')) return { byField }
   const codes = new Set(decisions.map(({ code }) => code))
-  const nearest = (['ticket_required', 'purpose_not_permitted'] as const).find(code => codes.has(code))
+  const nearest = (['approval_required', 'ticket_required', 'purpose_not_permitted'] as const).find(code =>
+    codes.has(code),
+  )
   return { byField, refusal: nearest ?? 'role_not_permitted' }
 }
 
@@ -256,9 +265,13 @@ function judge(role: RolePolicy, question: Question & { readonly field: string }
   if (!grants(role, question, field)) return refused('field_not_permitted', part)
   if (!role.purposes.has(every) && !role.purposes.has(purpose)) return refused('purpose_not_permitted', 'purposes')
   if (role.ticketRequired && !hasTicket) return refused('ticket_required', 'ticket')
-  if (operation !== 'detokenize') return { role, level: 'full', needsApproval: false, part }
+  if (operation === 'tokenize' || operation === 'store') return { role, level: 'full', needsApproval: false, part }
   const { fields: guarded } = role.approval
   const needsApproval = guarded.has(every) || guarded.has(field)
+  if (operation === 'crosswalk') {
+    // There is no list of tokens that a second person could decide about.
+    return needsApproval ? refused('approval_required', part) : { role, level: 'full', needsApproval: false, part }
+  }
   return { role, level: reveal ?? levelOf(role, field), needsApproval, part }
 }
 

@@ -1,5 +1,8 @@
 import { packBytes, unpackText } from '../../crypto/byte-column.ts'
+import type { Sealer } from '../../crypto/seal.ts'
+import type { TokenKey } from '../../crypto/token.ts'
 import type { ErrorCode } from '../../errors.ts'
+import type { Field } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import type { SealedOriginal, TokenId } from './ports.ts'
 
@@ -14,41 +17,41 @@ export interface Unopened {
 export type Opened = { readonly value: string } | { readonly code: ErrorCode }
 
 /**
- * Opens originals: the seal of the data key, then AES-SIV with the token as its SIV, which proves that value and token belong
- * together. Those of one field and key versions are opened as one column.
+ * Opens originals of one field and key versions: the seal of the data key, then AES-SIV with the token as its SIV, which proves
+ * that value and token belong together.
  *
- * @returns one answer an original, in input order: `key_unavailable` where a key of the row's versions is not held,
- *   `original_not_authentic` where the row was changed
+ * @param field of the originals, which says how its tokens are spelled
+ * @returns one answer an original, in input order; `original_not_authentic` where the row was changed
  */
-export function openOriginals(keys: FieldKeys, originals: readonly Unopened[]): Opened[] {
-  const opened = new Array<Opened>(originals.length)
-  const groups = new Map<string, number[]>()
-  for (const [index, { original }] of originals.entries()) {
-    const group = `${original.field}/${original.tokenKeyVersion}/${original.dataKeyVersion}`
-    const members = groups.get(group)
-    if (members === undefined) groups.set(group, [index])
-    else members.push(index)
-  }
-  for (const places of groups.values()) {
-    const group = openGroup(
-      keys,
-      places.map(place => originals[place]!),
-    )
-    for (const [order, place] of places.entries()) opened[place] = group[order]!
-  }
-  return opened
-}
-
-/** Originals of one field and key versions. */
-function openGroup(keys: FieldKeys, members: readonly Unopened[]): Opened[] {
-  const { field, tokenKeyVersion, dataKeyVersion } = members[0]!.original
-  const sealer = keys.sealer('data', field, dataKeyVersion)
-  const tokenKey = keys.tokenKey(field, tokenKeyVersion)
-  if (sealer === undefined || tokenKey === undefined) return members.map(() => ({ code: 'key_unavailable' }))
-  const ids = members.map(({ id }) => id)
-  const ciphertexts = sealer.open(packBytes(members.map(({ original }) => original.sealed)), ids)
-  const { plaintexts, authentic } = tokenKey.open(ids, ciphertexts.plaintexts)
+export function openColumn(
+  { format }: Pick<Field, 'format'>,
+  { sealer, tokenKey }: { readonly sealer: Sealer; readonly tokenKey: TokenKey },
+  originals: readonly Unopened[],
+): Opened[] {
+  const ids = originals.map(({ id }) => id)
+  const typed = format === 'text' ? undefined : { format, rests: originals.map(({ original }) => original.sivRest) }
+  const ciphertexts = sealer.open(packBytes(originals.map(({ original }) => original.sealed)), ids)
+  const { plaintexts, authentic } = tokenKey.open(ids, ciphertexts.plaintexts, typed)
   return unpackText(plaintexts).map((value, index) =>
     ciphertexts.authentic[index] === 0 || authentic[index] === 0 ? { code: 'original_not_authentic' } : { value },
   )
+}
+
+/** As openColumn, for originals of one field under any versions of its keys; `key_unavailable` where a key is not held. */
+export function openOriginals(keys: FieldKeys, field: Field, originals: readonly Unopened[]): Opened[] {
+  const opened = new Array<Opened>(originals.length).fill({ code: 'key_unavailable' })
+  const places = Map.groupBy(originals.keys(), index => {
+    const { tokenKeyVersion, dataKeyVersion } = originals[index]!.original
+    return `${tokenKeyVersion}/${dataKeyVersion}`
+  })
+  for (const group of places.values()) {
+    const members = group.map(place => originals[place]!)
+    const { tokenKeyVersion, dataKeyVersion } = members[0]!.original
+    const sealer = keys.sealer('data', field.name, dataKeyVersion)
+    const tokenKey = keys.tokenKey(field.name, tokenKeyVersion)
+    if (sealer === undefined || tokenKey === undefined) continue
+    for (const [order, answer] of openColumn(field, { sealer, tokenKey }, members).entries())
+      opened[group[order]!] = answer
+  }
+  return opened
 }

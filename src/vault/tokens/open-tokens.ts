@@ -1,9 +1,9 @@
-import { packBytes, unpackText } from '../../crypto/byte-column.ts'
 import type { ParsedToken } from '../../crypto/token.ts'
 import type { ErrorCode } from '../../errors.ts'
 import { type FieldSchema, revealPart } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { type FieldLevel, type FoundGroup, findTokens } from './find-tokens.ts'
+import { openColumn } from './open-originals.ts'
 import type { OriginalReader } from './ports.ts'
 
 /** A token's way through the checks: what is revealed of its value, or the first code that it fell to. */
@@ -30,23 +30,19 @@ export async function openTokens(
   return answers
 }
 
-/** Opens originals of one field and key versions: the seal of the data key, then AES-SIV with the token as its SIV. */
 function openGroup(
   { fields, keys }: { readonly fields: FieldSchema; readonly keys: FieldKeys },
   levels: ReadonlyMap<string, FieldLevel>,
   { field, tokenKeyVersion, sealer, members }: FoundGroup,
   answers: Map<string, Answer>,
 ): void {
-  const ids = members.map(({ id }) => id)
-  const ciphertexts = sealer.open(packBytes(members.map(({ original }) => original.sealed)), ids)
-  const opened = keys.tokenKey(field, tokenKeyVersion)!.open(ids, ciphertexts.plaintexts)
-  const values = unpackText(opened.plaintexts)
   const schema = fields.get(field)!
   const inPart = levels.get(field)!.level === 'partial'
-  for (const [index, { token }] of members.entries()) {
-    if (ciphertexts.authentic[index] === 0 || opened.authentic[index] === 0)
-      answers.set(token, { code: 'original_not_authentic' })
-    else if (inPart) answers.set(token, { field, value: revealPart(schema, values[index]!), partial: true })
-    else answers.set(token, { field, value: values[index]! })
+  const tokenKey = keys.tokenKey(field, tokenKeyVersion)!
+  for (const [index, opened] of openColumn(schema, { sealer, tokenKey }, members).entries()) {
+    const { token } = members[index]!
+    if ('code' in opened) answers.set(token, opened)
+    else if (inPart) answers.set(token, { field, value: revealPart(schema, opened.value), partial: true })
+    else answers.set(token, { field, value: opened.value })
   }
 }

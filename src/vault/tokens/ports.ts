@@ -36,6 +36,21 @@ export interface OriginalWriter {
   insert(originals: readonly SealedOriginal[]): Promise<InsertedOriginals>
 }
 
+/** Reads the originals of a whole field, page by page. */
+export interface FieldOriginals {
+  /**
+   * Originals of the field in descending order of token id, under every version of its keys.
+   *
+   * @param options.before only those of smaller token ids
+   * @param options.limit 1 to 10,000
+   * @throws `store_unavailable`
+   */
+  listOriginals(
+    field: string,
+    options: { readonly before?: TokenId | undefined; readonly limit: number },
+  ): Promise<readonly SealedOriginal[]>
+}
+
 export interface OriginalReader {
   /** Finds the originals of up to 10,000 token ids; absent ids are absent from the map. @throws `store_unavailable` */
   findOriginals(tokenIds: readonly TokenId[]): Promise<ReadonlyMap<TokenId, SealedOriginal>>

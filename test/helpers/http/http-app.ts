@@ -91,6 +91,7 @@ export async function startApp(
       quarantine: noQuarantine,
       evidence: { newestCheckpoint: notAsked, proveEvent: notAsked, proveGrowth: notAsked },
       searchAudit: notAsked,
+      crosswalk: notAsked,
       approvals: { list: notAsked, show: notAsked, decide: notAsked },
       suspensions: { list: notAsked, lift: notAsked },
       detokenize: async (principal, request) => {

@@ -6,8 +6,10 @@ import { FieldKeys } from '../../../src/vault/keys/field-keys.ts'
 import { generateKey, type Key, type KeyName, Keyset } from '../../../src/vault/keys/keyset.ts'
 import type { KeyWriter, WrappedKey } from '../../../src/vault/keys/ports.ts'
 import type { Policy } from '../../../src/vault/policy/policy.ts'
+import { createCrosswalk } from '../../../src/vault/tokens/crosswalk.ts'
 import { createDetokenize } from '../../../src/vault/tokens/detokenize.ts'
 import type {
+  FieldOriginals,
   OriginalReader,
   OriginalWriter,
   SealedOriginal,
@@ -49,7 +51,7 @@ export function withStatus(keys: readonly Key[], change: (key: Key) => Key['stat
 }
 
 /** Originals in a Map; `asked` is every id that anybody looked up, `told` what became of each insert. */
-export class MapOriginals implements OriginalReader, OriginalWriter {
+export class MapOriginals implements OriginalReader, OriginalWriter, FieldOriginals {
   readonly rows = new Map<TokenId, SealedOriginal>()
   readonly asked: TokenId[] = []
   readonly told: ('inserted' | 'committed' | 'abandoned')[] = []
@@ -69,6 +71,14 @@ export class MapOriginals implements OriginalReader, OriginalWriter {
   async findOriginals(tokenIds: readonly TokenId[]) {
     this.asked.push(...tokenIds)
     return new Map(tokenIds.flatMap(id => (this.rows.has(id) ? [[id, this.rows.get(id)!] as const] : [])))
+  }
+
+  async listOriginals(...[field, { before = 'g', limit }]: Parameters<FieldOriginals['listOriginals']>) {
+    const found = [...this.rows].filter(([id, original]) => original.field === field && id < before)
+    return found
+      .sort(([a], [b]) => (a < b ? 1 : -1))
+      .slice(0, limit)
+      .map(([, original]) => original)
   }
 }
 
@@ -160,6 +170,7 @@ export function createWorld(
     }),
     detokenize: createDetokenize({ fields: threeFields, keys: fieldKeys, originals, signer, openAction }),
     previewDetokenize: createPreviewDetokenize({ fields: threeFields, keys: fieldKeys, originals, signer, openAction }),
+    crosswalk: createCrosswalk({ fields: threeFields, keys: fieldKeys, originals, signer, openAction }),
     /** Tokenizes values and stores their originals; returns the tokens. */
     store(field: string, values: readonly string[]): string[] {
       return tokenizer.tokenizeValues(field, values).map(result => {

@@ -38,6 +38,7 @@ t.test('every operation has an id, examples, and an example for each of its prob
       'get /readyz',
       'post /v1/detokenize',
       'post /v1/tokenize',
+      'post /v1/crosswalk',
       'get /v1/audit/checkpoint',
       'get /v1/audit/{sequence}/proof',
       'get /v1/audit/consistency',

@@ -11,6 +11,7 @@ import {
   limitsOfCall,
   may,
   needsApproval,
+  type Operation,
   type Policy,
   type Question,
 } from '../../../src/vault/policy/policy.ts'
@@ -280,13 +281,7 @@ t.test('capabilities', async t => {
 })
 
 t.test('the policy that ships', async t => {
-  const over = (
-    roles: string[],
-    operation: 'detokenize' | 'tokenize',
-    purpose: string,
-    hasTicket: boolean,
-    of: Policy,
-  ) =>
+  const over = (roles: string[], operation: Operation, purpose: string, hasTicket: boolean, of: Policy) =>
     [...decideCall(of, fields, { roles, operation, purpose, hasTicket }).byField.values()]
       .map(({ level }) => level)
       .join()
@@ -303,11 +298,27 @@ t.test('the policy that ships', async t => {
   t.equal(over(['support'], 'detokenize', 'customer_support', false, shippedPolicy), all('none'))
   t.equal(over(['support'], 'detokenize', 'fraud_investigation', true, shippedPolicy), all('none'))
   t.equal(over(['support'], 'tokenize', 'customer_support', true, shippedPolicy), all('none'))
+  for (const role of shippedPolicy.roles.keys()) {
+    const level = role === 'migrator' ? 'full' : 'none'
+    t.equal(over([role], 'crosswalk', 'migration', true, shippedPolicy), all(level), role)
+    t.equal(over([role], 'crosswalk', 'migration', false, shippedPolicy), all('none'), role)
+    t.equal(over([role], 'crosswalk', 'fraud_investigation', true, shippedPolicy), all('none'), role)
+  }
   const holders = (capability: Capability) =>
     [...shippedPolicy.roles.keys()].filter(role => may(shippedPolicy, [role], capability))
   t.strictSame(
     [...shippedPolicy.roles.keys()],
-    ['investigator', 'support', 'analyst', 'auditor', 'operator', 'approver', 'administrator'],
+    [
+      'investigator',
+      'support',
+      'storing_service',
+      'migrator',
+      'analyst',
+      'auditor',
+      'operator',
+      'approver',
+      'administrator',
+    ],
   )
   t.strictSame(
     (['audit', 'quarantine', 'approve', 'suspensions'] as const).map(holders),

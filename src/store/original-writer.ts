@@ -90,19 +90,25 @@ async function rollBack(transaction: ControlledTransaction<Database>): Promise<v
     .catch(() => {})
 }
 
-/** Of one cluster, and one database in it; its address says little behind poolers and during failovers. */
+/** By the ids of cluster and database: addresses say little behind poolers and during failovers. */
 async function checkSameDatabase(database: TokenvaultDatabase, vault: TokenvaultDatabase): Promise<void> {
-  const [own, others] = await Promise.all([identify(database), identify(vault)])
-  if (own !== others)
+  const [own, other] = await Promise.all([identify(database), identify(vault)])
+  const isOtherCluster = own.cluster !== other.cluster && own.cluster !== undefined && other.cluster !== undefined
+  if (isOtherCluster || own.oid !== other.oid)
     throw new TokenvaultError(
       'store_misconfigured',
       'STORE_DATABASE_URL leads to another database than DATABASE_URL; originals belong where the keys and the evidence are',
     )
 }
 
-async function identify(database: TokenvaultDatabase): Promise<string> {
-  const { rows } = await sql<{ identity: string }>`
-    select system_identifier || '/' || oid as identity from pg_control_system(), pg_database
-    where datname = current_database()`.execute(database)
-  return rows[0]!.identity
+/** @returns without the cluster where an administrator does not let everybody ask for it */
+async function identify(database: TokenvaultDatabase): Promise<{ readonly oid: string; readonly cluster?: string }> {
+  const found = await sql<{ oid: string; may_ask: boolean }>`
+    select oid::text, has_function_privilege('pg_control_system()', 'execute') as may_ask
+    from pg_database where datname = current_database()`.execute(database)
+  const { oid, may_ask: mayAsk } = found.rows[0]!
+  if (!mayAsk) return { oid }
+  const { rows } = await sql<{ cluster: string }>`
+    select system_identifier::text as cluster from pg_control_system()`.execute(database)
+  return { oid, cluster: rows[0]!.cluster }
 }

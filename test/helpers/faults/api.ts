@@ -24,9 +24,13 @@ export interface FaultApi {
   output(): string
   /** Asks for the value of a token. @returns whether it was given */
   detokenize(token: string): Promise<boolean>
+  /** Stores device ids. @returns their tokens; undefined where the call was refused, and then no reply named a token */
+  store(values: readonly string[]): Promise<readonly string[] | undefined>
   /** From now on tokens are detokenized all the time, one after the other; returns what ends it. */
   callWith(token: string): () => Promise<void>
   isRunning(): boolean
+  /** SIGKILL; resolves once it has ended. */
+  kill(): Promise<unknown>
   /** SIGTERM. */
   end(): Promise<{ readonly code: number | null }>
 }
@@ -38,8 +42,9 @@ const policy = `version: 1
 roles:
   investigator:
     reveal: { "*": full }
+    store: ["*"]
     purposes: ["*"]
-    batch_limit: 10
+    batch_limit: 100
     budget: { per_minute: 1000000, per_day: 10000000 }
 `
 
@@ -81,29 +86,38 @@ export async function startApi(
   const calls: Calls = { sequences: [], refused: new Map() }
   const refuse = (code: string) => {
     calls.refused.set(code, (calls.refused.get(code) ?? 0) + 1)
-    return false
   }
-  const detokenize = async (token: string) => {
+  const call = async (path: string, asked: object) => {
     try {
-      const reply = await fetch(`http://127.0.0.1:${port}/v1/detokenize`, {
+      const reply = await fetch(`http://127.0.0.1:${port}${path}`, {
         method: 'POST',
         headers: { authorization: `Bearer ${jwt}`, 'content-type': 'application/json' },
-        body: JSON.stringify({ purpose: 'fault_test', tokens: [token] }),
+        body: JSON.stringify({ purpose: 'fault_test', ...asked }),
       })
+      const text = await reply.text()
+      if (reply.status !== 200 && /_v1_/.test(text)) throw new Error('a refusal tells a token')
       // biome-ignore lint/suspicious/noExplicitAny: what it says is looked at below
-      const body = (await reply.json()) as any
-      if (reply.status !== 200) return refuse(String(body.code ?? reply.status))
-      calls.sequences.push(body.receipt.sequence)
-      return body.results[0].value !== undefined
-    } catch {
-      return refuse('unreachable')
+      const body = JSON.parse(text) as any
+      if (reply.status === 200) calls.sequences.push(body.receipt.sequence)
+      else refuse(String(body.code ?? reply.status))
+      return reply.status === 200 ? body.results : undefined
+    } catch (error) {
+      if (error instanceof Error && error.message === 'a refusal tells a token') throw error
+      refuse('unreachable')
+      return undefined
     }
   }
+  const detokenize = async (token: string) =>
+    (await call('/v1/detokenize', { tokens: [token] }))?.[0].value !== undefined
   return {
     published,
     calls,
     output,
     detokenize,
+    async store(values) {
+      const asked = { store: true, values: values.map(value => ({ field: 'device_id', value })) }
+      return (await call('/v1/tokenize', asked))?.map(({ token }: { token: string }) => token)
+    },
     callWith(token) {
       let isOver = false
       const calling = (async () => {
@@ -115,6 +129,10 @@ export async function startApi(
       }
     },
     isRunning,
+    kill() {
+      command.process.kill('SIGKILL')
+      return command.ended
+    },
     async end() {
       command.process.kill('SIGTERM')
       return command.ended

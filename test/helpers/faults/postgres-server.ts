@@ -23,7 +23,7 @@ export interface PostgresServer {
   recoveries(): number
 }
 
-const roles = ['tokenvault_worker', 'tokenvault_auditor', 'tokenvault_api'] as const
+const roles = ['tokenvault_worker', 'tokenvault_auditor', 'tokenvault_api', 'tokenvault_store'] as const
 
 /** A migrated cluster that does not run, to start servers from copies of it. */
 export async function makeMigrated(t: Pick<Test, 'teardown'>): Promise<string> {

@@ -12,7 +12,7 @@ import { startWorker, type WorkerProcess } from './worker.ts'
 export interface FaultDatabase {
   readonly adminUrl: string
   readonly kekFile: string
-  readonly urlFor: (role: 'tokenvault_worker' | 'tokenvault_auditor' | 'tokenvault_api') => string
+  readonly urlFor: (role: 'tokenvault_worker' | 'tokenvault_auditor' | 'tokenvault_api' | 'tokenvault_store') => string
 }
 
 export interface FaultWorldOptions {

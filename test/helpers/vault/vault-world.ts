@@ -10,6 +10,7 @@ import { createCrosswalk } from '../../../src/vault/tokens/crosswalk.ts'
 import { createDetokenize } from '../../../src/vault/tokens/detokenize.ts'
 import type {
   FieldOriginals,
+  InsertedOriginals,
   OriginalReader,
   OriginalWriter,
   SealedOriginal,
@@ -56,7 +57,7 @@ export class MapOriginals implements OriginalReader, OriginalWriter, FieldOrigin
   readonly asked: TokenId[] = []
   readonly told: ('inserted' | 'committed' | 'abandoned')[] = []
 
-  async insert(originals: readonly SealedOriginal[]) {
+  async insert(originals: readonly SealedOriginal[]): Promise<InsertedOriginals> {
     this.told.push('inserted')
     return {
       commit: async () => {
@@ -64,7 +65,9 @@ export class MapOriginals implements OriginalReader, OriginalWriter, FieldOrigin
         for (const original of originals)
           if (!this.rows.has(original.tokenId)) this.rows.set(original.tokenId, original)
       },
-      abandon: async () => void this.told.push('abandoned'),
+      abandon: async () => {
+        this.told.push('abandoned')
+      },
     }
   }
 

@@ -105,7 +105,7 @@ t.test('health: up without its dependencies, ready only with them', async t => {
   }
   const running = await startApp(t, { health: [{ check }] })
   const get = (path: string) => fetch(`${running.origin}${path}`)
-  t.strictSame(await (await get('/readyz')).json(), { status: 'ready' })
+  t.strictSame(await (await get('/readyz')).json(), { status: 'ready', storing: { status: 'off' } })
   failure = new TokenvaultError('store_unavailable', 'SQLSTATE 08006')
   const unready = await get('/readyz')
   t.equal(unready.status, 503)
@@ -116,6 +116,46 @@ t.test('health: up without its dependencies, ready only with them', async t => {
   t.equal(checks, 2, '/healthz asks nobody')
   failure = undefined
   t.equal((await get('/readyz')).status, 200)
+})
+
+t.test('that values cannot be stored is told, at once, and makes no API unready', async t => {
+  let answer: () => Promise<void> = async () => {}
+  let asked = 0
+  const running = await startApp(t, {
+    health: [{ check: async () => {} }],
+    storing: {
+      check: () => {
+        asked += 1
+        return answer()
+      },
+    },
+  })
+  const storing = async () => {
+    const reply = await fetch(`${running.origin}/readyz`)
+    const { status, storing: told } = (await reply.json()) as { status: string; storing: object }
+    t.strictSame([reply.status, status], [200, 'ready'])
+    return told
+  }
+  t.strictSame(await storing(), { status: 'ready' })
+  answer = () => Promise.reject(new TokenvaultError('store_misconfigured', 'a grant is missing'))
+  t.strictSame(await storing(), {
+    status: 'unavailable',
+    code: 'store_misconfigured',
+    detail: 'a grant is missing',
+  })
+  answer = () => Promise.reject(new TypeError('canary-text'))
+  t.strictSame(await storing(), { status: 'unavailable', code: 'internal' })
+  const late = Promise.withResolvers<void>()
+  answer = () => late.promise
+  const before = asked
+  for (let probe = 0; probe < 2; probe++)
+    t.match(
+      await storing(),
+      { status: 'unavailable', code: 'store_unavailable' },
+      'a server that hangs is not waited for',
+    )
+  t.equal(asked, before + 1, 'nor asked again while it hangs')
+  late.resolve()
 })
 
 t.test('probes at the same time share one check', async t => {

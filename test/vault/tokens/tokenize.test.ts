@@ -1,8 +1,9 @@
 import t from 'tap'
+import { TokenvaultError } from '../../../src/errors.ts'
 import type { Principal } from '../../../src/vault/admission/ports.ts'
 import { generateKey } from '../../../src/vault/keys/keyset.ts'
 import type { TokenizeResult } from '../../../src/vault/tokens/tokenize.ts'
-import { createWorld, freshKeys, investigator, withStatus } from '../../helpers/vault/vault-world.ts'
+import { createWorld, freshKeys, investigator, parsePolicy, withStatus } from '../../helpers/vault/vault-world.ts'
 
 const request = { requestId: 'request-1', purpose: 'fraud_investigation' }
 const ip = (value: string) => ({ field: 'ip', value })
@@ -121,4 +122,85 @@ t.test('no audit event, no tokens', async t => {
   await t.rejects(tokenize(investigator, { ...request, values }), { code: 'audit_unavailable' })
   const analyst = { ...investigator, roles: ['analyst'] }
   await t.rejects(tokenize(analyst, { ...request, values }), { code: 'audit_unavailable' }, 'nor a refusal without one')
+})
+
+const service: Principal = { ...investigator, roles: ['service'] }
+const storing = parsePolicy(`
+version: 1
+roles:
+  service: { store: [ip, device_id], purposes: ["*"], budget: { per_minute: 3 } }
+`)
+
+t.test('originals are committed after their event, and never without it', async t => {
+  const { tokenize, audit, originals } = createWorld(undefined, { policy: storing })
+  const order: string[] = []
+  const { commit } = audit
+  audit.commit = async action => {
+    order.push(`event while ${originals.told.at(-1)}`)
+    return commit(action)
+  }
+  const result = await tokenize(service, { ...request, values: [ip('203.0.113.7'), ip('203.0.113.7')], store: true })
+  t.match(result, { outcome: 'complete', stored: true, items: [{ token: /^ip_v1_/ }, { token: /^ip_v1_/ }] })
+  t.strictSame(order, ['event while inserted'])
+  t.strictSame(originals.told, ['inserted', 'committed'])
+  t.equal(originals.rows.size, 1)
+  t.match(audit.actions, [{ charge: { values: 1, perMinute: 3 } }], 'charged as a look-up is')
+})
+
+t.test('an event that is refused, or fails, stores nothing', async t => {
+  const { tokenize, audit, originals } = createWorld(undefined, { policy: storing })
+  const call = { ...request, values: [ip('203.0.113.7')], store: true }
+  audit.admission = { allowed: false, code: 'budget_exceeded', window: 'minute', retryAfterSeconds: 5 }
+  await t.rejects(tokenize(service, call), { code: 'budget_exceeded' })
+  audit.commit = () => Promise.reject(new Error('disk full'))
+  await t.rejects(tokenize(service, call), { code: 'audit_unavailable' })
+  t.strictSame(originals.told, ['inserted', 'abandoned', 'inserted', 'abandoned'])
+  t.equal(originals.rows.size, 0)
+})
+
+t.test('originals that cannot be inserted leave no event, and those that cannot be committed no reply', async t => {
+  const { tokenize, audit, originals } = createWorld(undefined, { policy: storing })
+  const call = { ...request, values: [ip('203.0.113.7')], store: true }
+  const unavailable = new TokenvaultError('store_unavailable')
+  const { insert } = originals
+  originals.insert = () => Promise.reject(unavailable)
+  await t.rejects(tokenize(service, call), { code: 'store_unavailable' })
+  t.strictSame(audit.events, [])
+  originals.insert = async () => ({ commit: () => Promise.reject(unavailable), abandon: async () => {} })
+  await t.rejects(tokenize(service, call), { code: 'store_unavailable' })
+  t.match(audit.events, [{ mode: 'store', decision: 'permitted', granted: 1 }])
+  originals.insert = insert
+  t.match(await tokenize(service, call), { stored: true }, 'the same call heals it')
+  t.equal(originals.rows.size, 1)
+})
+
+t.test('a call of which no item can be stored asks the store for nothing, and is an event', async t => {
+  const { tokenize, audit, originals } = createWorld(undefined, { policy: storing })
+  const values = [ip('nowhere'), { field: 'email', value: 'a@example.org' }]
+  t.match(await tokenize(service, { ...request, values, store: true }), { outcome: 'complete', stored: true })
+  await tokenize(service, { ...request, values: [...values, ip('203.0.113.7')], store: true, atomic: true })
+  t.strictSame(originals.told, [])
+  t.match(audit.events, [
+    { mode: 'store', decision: 'permitted', granted: 0, withheld: { value_invalid: 1, field_not_permitted: 1 } },
+    { mode: 'store', decision: 'refused', code: 'batch_refused', granted: 0, tokens: [] },
+  ])
+})
+
+t.test('an original that was stored opens as the value that was stored', async t => {
+  const policy = parsePolicy(`
+version: 1
+roles:
+  service: { store: ["*"], store_by_default: true, purposes: ["*"] }
+  investigator: { reveal: { "*": full }, purposes: ["*"] }
+`)
+  const { tokenize, detokenize } = createWorld(undefined, { policy })
+  const values = [
+    ip('2001:DB8::1'),
+    { field: 'device_id', value: ' Pixel 9 ' },
+    { field: 'email', value: 'ä@example.org' },
+  ]
+  const items = itemsOf(await tokenize(service, { ...request, values }))
+  const tokens = items.map(item => ('token' in item ? item.token : ''))
+  const found = await detokenize(investigator, { ...request, tokens, atomic: true })
+  t.match(found, { items: [{ value: '2001:db8::1' }, { value: 'Pixel 9' }, { value: 'ä@example.org' }] })
 })

@@ -106,16 +106,19 @@ export async function callAs(
   return { status: response.status, headers: response.headers, json: (await response.json()) as Reply['json'] }
 }
 
-/** The API as `tokenvault api` composes it, in this process, over a world of its own. */
-export async function startVaultApi(t: Test, options: Parameters<typeof createVaultWorld>[1]) {
-  const world = await createVaultWorld(t, options)
+/** The API as `tokenvault api` composes it, in this process, over a world of its own or one that is there. */
+export async function startVaultApi(
+  t: Test,
+  options: Parameters<typeof createVaultWorld>[1] | { readonly world: VaultWorld; readonly environment?: Environment },
+) {
+  const world = 'world' in options ? options.world : await createVaultWorld(t, options)
   let logged = ''
   const log = createLog('debug', {
     write: line => {
       logged += line
     },
   })
-  const config = loadConfig('api', world.environment)
+  const config = loadConfig('api', { ...world.environment, ...options.environment })
   const { app, close } = await composeApi(config, log, {})
   t.teardown(close)
   const origin = `http://127.0.0.1:${await listen(app, { host: '127.0.0.1', port: 0 })}`

@@ -1,6 +1,10 @@
 import { randomBytes, randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import t from 'tap'
-import { startVaultApi } from '../../helpers/http/vault-api.ts'
+import { createVaultWorld, startVaultApi } from '../../helpers/http/vault-api.ts'
+import { startDatabaseProxy } from '../../helpers/postgres/database-proxy.ts'
+import { createVaultDatabase } from '../../helpers/postgres/vault-database.ts'
 
 const purpose = 'enrollment'
 const policy = `
@@ -201,4 +205,91 @@ t.test('without STORE_DATABASE_URL nothing is stored, and the answer says how to
   t.equal(other.json['code'], 'role_not_permitted', 'who may not store does not learn whether anybody can')
   const ready = await fetch(`${api.origin}/readyz`)
   t.strictSame(await ready.json(), { status: 'ready', storing: { status: 'off' } })
+})
+
+t.test('a server for storing that is away stops nothing else, and its return is noticed', async t => {
+  const world = await createVaultWorld(t, { policy, originals: 1 })
+  let target: string | undefined
+  const relay = createServer(client => {
+    if (target === undefined) return client.destroy()
+    const { hostname, port } = new URL(target)
+    const upstream = connect(Number(port), hostname)
+    for (const [from, to] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const)
+      from
+        .on('error', () => to.destroy())
+        .on('close', () => to.destroy())
+        .pipe(to)
+  })
+  await once(relay.listen(0, '127.0.0.1'), 'listening')
+  t.teardown(() => relay.close())
+  const url = new URL(world.vault.urlFor('tokenvault_store'))
+  url.port = String((relay.address() as AddressInfo).port)
+  const api = await startVaultApi(t, { world, environment: { STORE_DATABASE_URL: url.href } })
+  t.match(api.logged(), /"level":"warn".*"event":"storing_unavailable".*"code":"store_unavailable"/)
+  const values = [ip('203.0.113.7')]
+  const away = await api.call(fred, 'POST', '/v1/tokenize', { purpose, values })
+  t.match(away, { status: 503, json: { code: 'store_unavailable' } })
+  t.ok(away.headers.get('retry-after'))
+  const { json } = await api.call(revealer, 'POST', '/v1/detokenize', { purpose, tokens: [world.tokens[0]] })
+  t.match(json, { results: [{ value: '10.0.0.0' }] })
+  const ready = async () => ((await (await fetch(`${api.origin}/readyz`)).json()) as { storing: object }).storing
+  t.match(await ready(), { status: 'unavailable', code: 'store_unavailable' })
+  target = world.vault.urlFor('tokenvault_store')
+  t.match(await api.call(fred, 'POST', '/v1/tokenize', { purpose, values }), { status: 200, json: { stored: true } })
+  t.strictSame(await ready(), { status: 'ready' })
+})
+
+t.test('a login for storing that is wrong is refused at start, and named without its password', async t => {
+  const world = await createVaultWorld(t, { policy, originals: 0 })
+  const { vault } = world
+  const wrong = new URL(vault.urlFor('tokenvault_store'))
+  wrong.password = 'canary-password'
+  const other = await createVaultDatabase(t)
+  for (const [url, message] of [
+    [wrong.href, /SQLSTATE 28P01/],
+    [vault.urlFor('tokenvault_analyst'), /not granted to the role: schema pii_vault/],
+    [vault.urlFor('tokenvault_api'), /not granted to the role: table pii_vault.originals/],
+    [other.urlFor('tokenvault_store'), /STORE_DATABASE_URL leads to another database/],
+  ] as const) {
+    const starting = startVaultApi(t, { world, environment: { STORE_DATABASE_URL: url } })
+    const error = await t.rejects(starting, { code: 'store_misconfigured', message })
+    t.notMatch(String(error), /canary|password-of/)
+  }
+})
+
+t.test('a stored value is in no table, no log line, no reply and no statement', async t => {
+  const world = await createVaultWorld(t, { policy, originals: 0 })
+  const proxy = await startDatabaseProxy(t, world.vault.urlFor('tokenvault_store'))
+  const api = await startVaultApi(t, { world, environment: { STORE_DATABASE_URL: proxy.url } })
+  const canary = 'canary-7f3a9c-ä'
+  const replies: unknown[] = []
+  const store = async (body: object, status: number) => {
+    const reply = await api.call(fred, 'POST', '/v1/tokenize', { purpose, ...body })
+    t.equal(reply.status, status)
+    replies.push(reply.json)
+  }
+  const values = [device(canary), ip(canary), { field: 'phone', value: canary }]
+  await store({ values }, 200)
+  await store({ values, atomic: true }, 422)
+  proxy.cutAnswerTo('commit')
+  await store({ values }, 503)
+  const admin = await world.vault.connect()
+  await admin.query(`ALTER TABLE pii_vault.originals ADD CONSTRAINT never CHECK (false) NOT VALID`)
+  await store({ values: [device(`${canary}-2`)] }, 500)
+  await store({ values: [device(canary)], store: 'yes' }, 400)
+  const { rows: tables } = await admin.query(
+    `SELECT format('SELECT t::text FROM %I.%I AS t', schemaname, tablename) AS ask FROM pg_tables
+     WHERE schemaname IN ('pii_vault', 'ingest', 'public', 'analyst')`,
+  )
+  const found: unknown[] = []
+  for (const { ask } of tables) found.push(...(await admin.query(ask)).rows)
+  found.push(...(await admin.query('SELECT query FROM pg_stat_activity WHERE datname = current_database()')).rows)
+  t.ok(found.length > 5)
+  const everything = JSON.stringify([found, replies, await api.events()]) + api.logged()
+  t.notMatch(everything, /canary|7f3a9c/)
+  t.notOk(everything.includes(Buffer.from('7f3a9c').toString('hex')))
+  t.notOk(everything.includes(Buffer.from('7f3a9c').toString('base64').slice(0, 6)))
 })

@@ -1,6 +1,7 @@
-import { inspectRole } from '../../store/postgres/inspect.ts'
+import { inspectRole, type RoleFacts, type ServerFacts } from '../../store/postgres/inspect.ts'
 import { inspectDatabase } from '../../store/setup/inspect.ts'
 import { checkLoginColumns } from '../../store/setup/login-columns.ts'
+import type { LoginRole } from '../../store/setup/role-passwords.ts'
 import { readFields } from '../fields.ts'
 import { judgeClock } from './clocks.ts'
 import { type Check, type Finding, fail, ok, skip, warn } from './findings.ts'
@@ -21,13 +22,7 @@ export function checkServer(subject: Subject): Check {
             'Name the primary in DATABASE_URL, or reset the setting.',
           ),
         )
-      if (!server.hasTls && !server.isOnThisHost)
-        findings.push(
-          warn(
-            'the connection to another host is not encrypted',
-            'Turn on ssl at the server, and put sslmode=verify-full into DATABASE_URL.',
-          ),
-        )
+      findings.push(...judgeTls(server, 'DATABASE_URL'))
       const way = server.hasTls ? 'over TLS' : server.isOnThisHost ? 'on this host' : 'without TLS'
       return findings.length > 0 ? findings : [ok(`Postgres ${server.version} answers ${way} and takes writes`)]
     },
@@ -42,21 +37,37 @@ export function checkRole(subject: Subject): Check {
     run: () =>
       whenConnected(subject, async ({ database }) => {
         if (role === undefined) return []
-        const { name, isMember, attributes, memberships } = await inspectRole(database, role)
-        const login = `Put the login ${role} into DATABASE_URL.`
-        if (attributes.length > 0)
-          return [fail(`the login may do more than ${role}: it has ${attributes.join(', ')}`, login)]
-        if (!isMember) return [fail(`the login is not ${role}`, login)]
-        if (memberships.length > 0)
-          return [
-            fail(
-              `the login has the rights of other roles, too: ${memberships.map(other => describeRole(other)).join(', ')}`,
-              `Revoke these memberships from ${role}.`,
-            ),
-          ]
-        return [ok(name === role ? `the login is ${role}, without further rights` : `the login is a member of ${role}`)]
+        return [judgeRole(await inspectRole(database, role), role, 'DATABASE_URL')]
       }),
   }
+}
+
+/** @param variable in which the URL of the session stands */
+export function judgeRole(
+  { name, isMember, attributes, memberships }: RoleFacts,
+  role: LoginRole,
+  variable: string,
+): Finding {
+  const login = `Put the login ${role} into ${variable}.`
+  if (attributes.length > 0) return fail(`the login may do more than ${role}: it has ${attributes.join(', ')}`, login)
+  if (!isMember) return fail(`the login is not ${role}`, login)
+  if (memberships.length > 0)
+    return fail(
+      `the login has the rights of other roles, too: ${memberships.map(other => describeRole(other)).join(', ')}`,
+      `Revoke these memberships from ${role}.`,
+    )
+  return ok(name === role ? `the login is ${role}, without further rights` : `the login is a member of ${role}`)
+}
+
+/** @param variable in which the URL of the session stands */
+export function judgeTls({ hasTls, isOnThisHost }: ServerFacts, variable: string): readonly Finding[] {
+  if (hasTls || isOnThisHost) return []
+  return [
+    warn(
+      'the connection to another host is not encrypted',
+      `Turn on ssl at the server, and put sslmode=verify-full into ${variable}.`,
+    ),
+  ]
 }
 
 /** What `migrate` compares: settings of the server, schema, functions, owners and grants; whether what is committed stays. */

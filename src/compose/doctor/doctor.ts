@@ -5,6 +5,7 @@ import { type Check, type Examined, type FindingStatus, runChecks } from './find
 import { checkIssuers } from './issuer.ts'
 import { checkFieldRecord, checkKek, checkKeys } from './keys.ts'
 import { checkQueue } from './queue.ts'
+import { checkStoring } from './storing.ts'
 import { type Given, openSubject, type Subject, type SubjectName } from './subjects.ts'
 
 const longestMilliseconds = 10_000
@@ -47,6 +48,7 @@ const checkers: readonly (readonly [names: readonly SubjectName[], checks: (subj
     [['worker', 'api', 'lambda', 'auditor', 'analyst'], subject => [checkRole(subject)]],
     [['worker', 'api', 'lambda'], subject => [checkKeys(subject)]],
     [['worker', 'api', 'lambda', 'auditor'], subject => [checkFieldRecord(subject)]],
+    [['api'], subject => [checkStoring(subject)]],
     [['worker', 'lambda'], subject => [checkColumns(subject)]],
     [['worker', 'dlq'], checkQueue],
     [['api'], checkIssuers],

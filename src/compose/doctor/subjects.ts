@@ -92,7 +92,7 @@ export interface Connected {
 }
 
 /** Every statement is small; a server that takes longer has a fault of its own. */
-const statementTimeoutMilliseconds = 5_000
+export const statementTimeoutMilliseconds = 5_000
 
 export function openSubject({ name, environment }: Given): Subject {
   const kind = kinds[name]

@@ -67,6 +67,7 @@ async function startParts(t: Test) {
   const api = {
     CHECKPOINT_URL: `${pathToFileURL(directory)}/`,
     DATABASE_URL: vault.urlFor('tokenvault_api'),
+    STORE_DATABASE_URL: vault.urlFor('tokenvault_store'),
     KEK_FILE: vault.kekFile,
     JWT_ISSUER: issuer,
     JWT_AUDIENCE: 'tokenvault',
@@ -225,6 +226,40 @@ t.test('each thing that is wrong has a line of its own, and the other checks go 
       environment: { ...worker, DATABASE_URL: vault.urlFor('tokenvault_api') },
       code: 1,
       says: [/^fail database role: the login is not tokenvault_worker$/],
+    },
+    'no login for storing': { environment: { ...api, STORE_DATABASE_URL: undefined }, code: 0, says: [] },
+    'a wrong password for storing': {
+      environment: {
+        ...api,
+        STORE_DATABASE_URL: withLogin(vault.adminUrl, 'tokenvault_store', 'wrong-password'),
+      },
+      code: 1,
+      says: [/^fail storing: the server does not let the role in/],
+    },
+    'the superuser for storing': {
+      environment: { ...api, STORE_DATABASE_URL: vault.adminUrl },
+      code: 1,
+      says: [/^fail storing: the login may do more than tokenvault_store: it has SUPERUSER, /],
+    },
+    'the role that reads for storing': {
+      environment: { ...api, STORE_DATABASE_URL: vault.urlFor('tokenvault_api') },
+      code: 1,
+      says: [/^fail storing: missing, or not granted to the role: table pii_vault.originals/],
+    },
+    'the role of another process for storing': {
+      environment: { ...api, STORE_DATABASE_URL: vault.urlFor('tokenvault_worker') },
+      code: 1,
+      says: [/^fail storing: the login is not tokenvault_store$/],
+    },
+    'a database for storing that is not the vault’s': {
+      environment: { ...api, STORE_DATABASE_URL: (await createVaultDatabase(t)).urlFor('tokenvault_store') },
+      code: 1,
+      says: [/^fail storing: STORE_DATABASE_URL leads to another database/],
+    },
+    'a URL for storing that is none': {
+      environment: { ...api, STORE_DATABASE_URL: 'nowhere' },
+      code: 1,
+      says: [/^fail configuration: STORE_DATABASE_URL must match/, /^skip storing: STORE_DATABASE_URL is wrong$/],
     },
     'a standby': {
       environment: worker,

@@ -155,6 +155,19 @@ const cases: Record<string, Case> = {
     body: tokenize({ values: [{ field: 'ip', value: 7 }] }),
     code: 'request_invalid',
   },
+  ...Object.fromEntries(
+    ['store', 'atomic'].flatMap(name =>
+      ['true', 1, null, [], {}].map(value => [
+        `tokenize: ${name} that is ${JSON.stringify(value)}`,
+        { path: '/v1/tokenize', body: tokenize({ [name]: value }), code: 'request_invalid' },
+      ]),
+    ),
+  ),
+  'tokenize: a word for store that there is not': {
+    path: '/v1/tokenize',
+    body: tokenize({ Store: true }),
+    code: 'property_unknown',
+  },
   'tokenize: a property too many in an item': {
     path: '/v1/tokenize',
     body: tokenize({ values: [{ field: 'ip', value: canary, [canary]: 1 }] }),

@@ -54,6 +54,14 @@ export const errorCatalogue = {
     remedy:
       'Set STORE_DATABASE_URL to the login of role tokenvault_store and start the API again. To look a token up without storing, send "store": false.',
   },
+  table_unsuitable: {
+    meaning: 'The table or column cannot be backfilled as it is.',
+    remedy: 'Correct what is named, then run the command again. No row was changed.',
+  },
+  backfill_running: {
+    meaning: 'Another backfill of the column is running.',
+    remedy: 'Let it end, or stop it and run the command again: it goes on where the other one ended.',
+  },
   queue_unavailable: {
     meaning: 'The queue cannot be reached, or it refused the call.',
     remedy: 'Check SQS_QUEUE_URL, AWS_ENDPOINT_URL_SQS, the region and the credentials, then try again.',

@@ -378,6 +378,8 @@ table pii_vault.originals owner tokenvault_owner
     -- When the value was stored for the first time.
   column siv_rest smallint
     -- Of a uuid or inet token the bits of the SIV that are not in its id; null for tokens that are text.
+  column kept_elsewhere boolean not null default false
+    -- Whether the value was first stored over HTTP, so that its token need not be in user_logins.
   constraint originals_pkey PRIMARY KEY (token_id)
   constraint originals_siv_rest_check CHECK (((siv_rest >= 0) AND (siv_rest <= 255)))
   CREATE UNIQUE INDEX originals_pkey ON pii_vault.originals USING btree (token_id)
@@ -477,6 +479,22 @@ table pii_vault.taken_without_approval owner tokenvault_owner
   constraint taken_without_approval_pkey PRIMARY KEY (principal, slot)
   CREATE INDEX taken_without_approval_by_slot ON pii_vault.taken_without_approval USING btree (slot)
   CREATE UNIQUE INDEX taken_without_approval_pkey ON pii_vault.taken_without_approval USING btree (principal, slot)
+
+table pii_vault.token_columns owner tokenvault_owner
+  -- Columns outside of this product that hold tokens: `tokenvault backfill` enters them, and `tokenvault reconcile` proves that each token in them has its original.
+  column table_schema text not null
+    -- Schema of the table.
+  column table_name text not null
+    -- Name of the table.
+  column column_name text not null
+    -- Name of the column.
+  column field text not null
+    -- Field whose tokens the column holds, for example ip.
+  column registered_at timestamp with time zone not null default now()
+    -- When the column was entered here.
+  constraint token_columns_pkey PRIMARY KEY (table_schema, table_name, column_name)
+  CREATE UNIQUE INDEX token_columns_pkey ON pii_vault.token_columns USING btree (table_schema, table_name, column_name)
+  grant SELECT to tokenvault_auditor
 
 view public.duplicate_devices owner tokenvault_owner
   -- Devices, as tokens, from which there was more than one login. Those that several users share have users > 1.
@@ -1202,6 +1220,24 @@ AS $function$
 $function$
   grant EXECUTE to tokenvault_api
 
+function pii_vault.count_without_original(text,uuid[]) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.count_without_original(field_name text, token_ids uuid[])
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  PERFORM pii_vault.require(coalesce(cardinality(token_ids) BETWEEN 1 AND 100000, false), '1 to 100,000 token ids');
+  PERFORM pii_vault.require(field_name IS NOT NULL, 'a field');
+  RETURN cardinality(token_ids) - (
+    SELECT count(*) FROM unnest(token_ids) AS asked (token_id)
+    JOIN pii_vault.originals AS original ON original.token_id = asked.token_id
+    WHERE original.field = field_name);
+END
+$function$
+  grant EXECUTE to tokenvault_auditor
+
 function pii_vault.discard_quarantined(uuid[]) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.discard_quarantined(ids uuid[])
  RETURNS SETOF uuid
@@ -1500,7 +1536,7 @@ BEGIN
      GROUP BY token.field, token.day ORDER BY 2, 3', stored);
   RETURN QUERY EXECUTE format(
     'SELECT ''original_without_token'', original.field, original.created_at::date, count(*) FROM pii_vault.originals AS original
-     WHERE NOT EXISTS (SELECT FROM (%s) AS token
+     WHERE NOT original.kept_elsewhere AND NOT EXISTS (SELECT FROM (%s) AS token
        WHERE token.token_id = original.token_id AND token.field = original.field)
      GROUP BY original.field, original.created_at::date ORDER BY 2, 3', stored);
 END

@@ -25,13 +25,22 @@ export interface ApiCall {
   readonly roles: readonly string[]
 }
 
-/** Adds the options of ApiOptions. @param who whose JWT is used by default, e.g. `an investigator` */
-export function addApiOptions(command: Command, who: string): Command {
+/**
+ * Adds the options of ApiOptions.
+ *
+ * @param who whose JWT is used by default, e.g. `an investigator`
+ * @param json what --json does
+ */
+export function addApiOptions(
+  command: Command,
+  who: string,
+  json = 'print the API’s answer as one JSON line',
+): Command {
   return command
     .option('--url <url>', 'where the API is (default: the one that `tokenvault up` runs)')
     .option('--jwt-file <file>', `file that holds your JWT (default: ${who} of the development issuer)`)
     .addOption(dataDirOption())
-    .option('--json', 'print the API’s answer as one JSON line', false)
+    .option('--json', json, false)
 }
 
 /**

@@ -93,6 +93,13 @@ const commands: readonly ListedCommand[] = [
     load: () => import('./commands/tokenize.ts'),
   },
   {
+    name: 'backfill',
+    usage: options,
+    description:
+      'give a Postgres column of clear values its tokens in another column, in batches; run it again to go on',
+    load: () => import('./commands/backfill.ts'),
+  },
+  {
     name: 'approval',
     description: 'list requests for approval, and decide about those of others',
     load: () => import('./commands/approval.ts'),

@@ -2,7 +2,17 @@ import { isIP } from 'node:net'
 import Type, { type Static, type TObject, type TSchema } from 'typebox'
 
 /** Who reads variables: the commands of the same names, and the function on AWS Lambda. */
-export const processNames = ['migrate', 'worker', 'api', 'lambda', 'dlq', 'reconcile', 'policy', 'audit'] as const
+export const processNames = [
+  'migrate',
+  'worker',
+  'api',
+  'lambda',
+  'dlq',
+  'reconcile',
+  'policy',
+  'audit',
+  'backfill',
+] as const
 export type ProcessName = (typeof processNames)[number]
 
 /** Checks what a schema cannot express. Without it the reader of the text would throw later, at worst with the text in its message. */
@@ -31,7 +41,7 @@ const vaultProcesses = ['migrate', 'worker', 'api', 'lambda'] as const
 const declared = {
   // A socket's directory is given as ?host=, and its URL then has a user and no host.
   DATABASE_URL: variable(
-    ['migrate', 'worker', 'api', 'lambda', 'reconcile', 'audit'],
+    ['migrate', 'worker', 'api', 'lambda', 'reconcile', 'audit', 'backfill'],
     Type.String({
       pattern: '^postgres(ql)?://',
       description:
@@ -123,7 +133,7 @@ const declared = {
     ),
   ),
   FIELDS_FILE: variable(
-    [...vaultProcesses, 'reconcile', 'policy'],
+    [...vaultProcesses, 'reconcile', 'policy', 'backfill'],
     Type.Optional(
       Type.String({
         minLength: 1,

@@ -15,11 +15,13 @@ const comparedAtOnce = 50_000
  * back as that value, and this one would be lost without a word: so nothing of the transaction may stay.
  *
  * @param originals repeats are one
+ * @param options.keptElsewhere whether their tokens are kept where reconciliation does not look; false where absent
  * @throws TokenvaultError `token_collision`
  */
 export async function insertOriginals(
   transaction: TokenvaultDatabase,
   originals: Iterable<SealedOriginal>,
+  { keptElsewhere = false }: { readonly keptElsewhere?: boolean } = {},
 ): Promise<void> {
   const byId = distinctOriginals(originals)
   if (byId.size === 0) return
@@ -30,8 +32,8 @@ export async function insertOriginals(
   const restColumn = typed.length === 0 ? sql`` : sql`, siv_rest`
   const rests = typed.length === 0 ? sql`` : sql`, ${restsOf(sorted)}`
   await sql`
-    insert into pii_vault.originals (token_id, field, token_key_version, data_key_version, sealed${restColumn})
-    select * from unnest(
+    insert into pii_vault.originals (token_id, field, token_key_version, data_key_version, sealed${restColumn}, kept_elsewhere)
+    select *, ${keptElsewhere} from unnest(
       ${plainArray(tokenIds)}::uuid[], ${fieldsOf(sorted)}, ${tokenKeyVersionsOf(sorted)},
       ${plainArray(sorted.map(({ dataKeyVersion }) => dataKeyVersion))}::int[],
       ${bytesArray(sorted.map(({ sealed }) => sealed))}::bytea[]${rests})

@@ -1,5 +1,7 @@
 import { sql } from 'kysely'
-import type { Ledger, Unmatched } from '../vault/ledger/ports.ts'
+import type { ColumnCounts, Ledger, Unmatched } from '../vault/ledger/ports.ts'
+import { countColumn } from './columns/count.ts'
+import { readTokenColumns } from './columns/registry.ts'
 import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 import { classifyFailure } from './postgres/failures.ts'
 
@@ -50,6 +52,12 @@ export function createLedger(database: TokenvaultDatabase): Ledger {
             }
           }),
       ),
+    readColumns: () =>
+      namingFailures(async () => {
+        const counts: ColumnCounts[] = []
+        for (const column of await readTokenColumns(database)) counts.push(await countColumn(database, column))
+        return counts
+      }),
   }
 }
 

@@ -58,7 +58,7 @@ async function openInsert(
   const transaction = await retryingConflicts(async () => {
     const opened = await database.startTransaction().setIsolationLevel('read committed').execute()
     try {
-      await insertOriginals(opened, originals)
+      await insertOriginals(opened, originals, { keptElsewhere: true })
       return opened
     } catch (error) {
       await rollBack(opened)

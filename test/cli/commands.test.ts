@@ -19,6 +19,7 @@ const commands = [
   'jwt',
   'detokenize',
   'tokenize',
+  'backfill',
   'openapi',
   'reconcile',
   'policy',

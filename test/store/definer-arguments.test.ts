@@ -64,6 +64,10 @@ const tested: Readonly<Record<string, Tested>> = {
       `${issuerAndSubject}, 'k', 200, repeat('x', 4194305)`,
     ],
   },
+  'pii_vault.count_without_original(text,uuid[])': {
+    role: 'tokenvault_auditor',
+    refused: [`'ip', NULL`, `'ip', '{}'`, `NULL, ARRAY[NULL::uuid]`, `'ip', ${huge('uuid')}`],
+  },
   'pii_vault.discard_quarantined(uuid[])': { role: 'tokenvault_api', refused: ['NULL', huge('uuid')] },
   // One answer or the other, and at most 500 rows.
   'pii_vault.fold_refusals(boolean)': { role: 'tokenvault_api', refused: [] },

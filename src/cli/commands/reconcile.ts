@@ -3,6 +3,7 @@ import { readFields } from '../../compose/fields.ts'
 import { loadConfig } from '../../config/load.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { createAuditReader } from '../../store/audit-reader.ts'
+import { quote } from '../../store/columns/find-table.ts'
 import { createFieldRecordReader } from '../../store/fields.ts'
 import { createLedger } from '../../store/ledger.ts'
 import { openCheckpoint } from '../../tlog/checkpoint.ts'
@@ -12,10 +13,11 @@ import type { AuditReader } from '../../vault/evidence/ports.ts'
 import type { ExternalCheckpoint } from '../../vault/evidence/verify/expected-roots.ts'
 import { checkRecordedFields } from '../../vault/fields/recorded-fields.ts'
 import type { Unmatched } from '../../vault/ledger/ports.ts'
-import { type Reconciliation, reconcile } from '../../vault/ledger/reconcile.ts'
+import { type ReconciledColumn, type Reconciliation, reconcile } from '../../vault/ledger/reconcile.ts'
 import { withAuditorDatabase } from '../local/auditor-database.ts'
 import { readKeptCheckpoints, readVerifierKey } from '../local/evidence-files.ts'
 import { dataDirOption, environmentHelp } from '../terminal/options.ts'
+import { printable } from '../terminal/print.ts'
 import { formatTextTable } from '../terminal/text-table.ts'
 
 /** Options and action of `tokenvault reconcile`. */
@@ -92,7 +94,7 @@ async function compareNewest(
 }
 
 function describe(result: Reconciliation & { readonly checkpoint?: HeldCheckpoint }): string {
-  const { days, unmatched, checkpoint } = result
+  const { days, unmatched, columns, checkpoint } = result
   const header = ['day', 'delivery records', 'rows recorded', 'stored', 'quarantine recorded', 'stored', 'verdict']
   const rows = days.map(({ day, deliveryRecords, rows, quarantined, verdict }) => [
     day ?? 'no day',
@@ -101,7 +103,8 @@ function describe(result: Reconciliation & { readonly checkpoint?: HeldCheckpoin
   ])
   const table = formatTextTable(header, rows)
   const lost = checkpoint?.isHeld === false ? [`a checkpoint kept elsewhere is not held: ${checkpoint.detail}`] : []
-  return [table, ...unmatched.map(describeUnmatched), ...lost, describeVerdict(result), ''].join('\n')
+  const found = [...unmatched.map(describeUnmatched), ...columns.map(describeColumn)]
+  return [table, ...found, ...lost, describeVerdict(result), ''].join('\n')
 }
 
 function describeVerdict({ isConsistent, timeline }: Reconciliation): string {
@@ -113,4 +116,11 @@ function describeVerdict({ isConsistent, timeline }: Reconciliation): string {
 
 function describeUnmatched({ finding, field, day, count }: Unmatched): string {
   return `${day ?? 'no day'}  ${count} ${field}: ${finding.replaceAll('_', ' ')}`
+}
+
+function describeColumn({ schema, table, column, field, tokens, withoutOriginal, problem }: ReconciledColumn): string {
+  const name = `column ${quote(column)} of ${quote(schema)}.${quote(table)}`
+  if (problem !== undefined) return printable(`${name}: ${problem}`)
+  const without = withoutOriginal === 0 ? 'each with its original' : `${withoutOriginal} of them without original`
+  return printable(`${name}: ${tokens} tokens of ${field}, ${without}`)
 }

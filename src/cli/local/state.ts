@@ -1,6 +1,7 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Environment } from '../../config/load.ts'
+import { adminRole } from '../../embedded/postgres-cluster.ts'
 import type { LoginRole } from '../../store/setup/role-passwords.ts'
 
 /** Where `tokenvault up` keeps its state unless told otherwise. */
@@ -53,6 +54,16 @@ export function writeWhole(path: string, text: string): void {
 export function embeddedDatabaseUrl(dataDir: string, role: LoginRole): string | undefined {
   const { databaseUrl } = readRunning(dataDir) ?? {}
   return databaseUrl === undefined ? undefined : withLogin(databaseUrl, dataDir, role)
+}
+
+/** The same with the login of the superuser, who owns what people make there; undefined where none ever ran there. */
+export function embeddedAdminUrl(dataDir: string): string | undefined {
+  const { databaseUrl } = readRunning(dataDir) ?? {}
+  if (databaseUrl === undefined) return undefined
+  const url = new URL(databaseUrl)
+  url.username = adminRole
+  url.password = readFileSync(join(dataDir, 'postgres-password'), 'utf8').trim()
+  return url.href
 }
 
 /** The URL with the login of a role, whose password the directory holds. */

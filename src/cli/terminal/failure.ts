@@ -10,6 +10,7 @@ const mendableCodes = new Set<ErrorCode>([
   'port_unavailable',
   'already_running',
   'input_invalid',
+  'table_unsuitable',
   'usage',
 ])
 

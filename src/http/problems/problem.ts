@@ -18,6 +18,8 @@ export const appearance = {
   store_misconfigured: 503,
   store_refused: 'never',
   storing_off: 501,
+  table_unsuitable: 'never',
+  backfill_running: 'never',
   queue_unavailable: 503,
   event_invalid: 'never',
   worker_failed: 'never',

@@ -54,6 +54,7 @@ export interface OriginalsTable {
   sealed: Uint8Array
   created_at: CreatedAt
   siv_rest: number | null
+  kept_elsewhere: boolean
 }
 
 export interface FieldsTable {

@@ -4,6 +4,7 @@ import { checkDurability } from './durability.ts'
 import type { SetupFinding } from './findings.ts'
 import { checkRoleLimits } from './role-limits.ts'
 import { checkServer } from './server.ts'
+import { checkTokenColumns } from './token-columns.ts'
 
 /**
  * Looks at everything that the product needs of server and database and changes nothing: version, encoding and settings
@@ -20,7 +21,8 @@ export function inspectDatabase(database: TokenvaultDatabase): Promise<readonly 
       const server = await checkServer(transaction)
       if (server.some(({ code }) => code === 'server_version')) return server
       const limits = await checkRoleLimits(transaction)
-      return [...server, ...(await checkAccess(transaction)), ...limits, ...(await checkDurability(transaction))]
+      const access = [...(await checkAccess(transaction)), ...limits, ...(await checkTokenColumns(transaction))]
+      return [...server, ...access, ...(await checkDurability(transaction))]
     }),
   )
 }

@@ -3,11 +3,12 @@ import { type Kysely, sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import { TokenvaultError } from '../../errors.ts'
 import { namingFailures, type TokenvaultDatabase } from '../postgres/database.ts'
-import { isRestored, joinOwner, mendAccess } from './access.ts'
+import { isRestored, joinOwner, type Mended, mendAccess } from './access.ts'
 import { checkDurability } from './durability.ts'
 import { describeFindings, type SetupFinding } from './findings.ts'
 import { checkRoleLimits } from './role-limits.ts'
 import { checkServer } from './server.ts'
+import { mendTokenColumns } from './token-columns.ts'
 
 const migrationsDirectory = new URL('../../../migrations/', import.meta.url)
 
@@ -130,17 +131,27 @@ export async function migrate(database: TokenvaultDatabase, directory: URL = mig
           if (error instanceof Error && error.message.startsWith('corrupted migrations'))
             throw new TokenvaultError('migration_failed', await explainNames(transaction, Object.keys(migrations)))
           if (error !== undefined) throw error
-          const access = isOurs ? await mendAccess(transaction) : { statements: [], findings: [] }
+          const access = isOurs ? await mendAll(transaction) : { statements: [], findings: [] }
           return {
             migrations: results.map(({ migrationName }) => migrationName),
             mended: [...before, ...access.statements],
-            findings: [...warnings, ...access.findings, ...(isOurs ? await checkRoleLimits(transaction) : [])],
+            findings: [...warnings, ...access.findings],
           }
         }),
     )
   } catch (error) {
     if (failed === undefined || !(error instanceof TokenvaultError)) throw error
     throw new TokenvaultError('migration_failed', `migration ${failed}: ${error.message}`)
+  }
+}
+
+/** Of our objects and of the columns of others that hold tokens. */
+async function mendAll(transaction: TokenvaultDatabase): Promise<Mended> {
+  const access = await mendAccess(transaction)
+  const columns = await mendTokenColumns(transaction)
+  return {
+    statements: [...access.statements, ...columns.statements],
+    findings: [...access.findings, ...(await checkRoleLimits(transaction)), ...columns.findings],
   }
 }
 

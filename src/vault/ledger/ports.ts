@@ -27,6 +27,23 @@ export interface Unmatched {
   readonly count: number
 }
 
+/** A column of a table outside of the product that holds tokens. */
+export interface TokenColumn {
+  readonly schema: string
+  readonly table: string
+  readonly column: string
+  readonly field: string
+}
+
+/** What such a column holds, by rows. */
+export interface ColumnCounts extends TokenColumn {
+  /** Why it could not be counted, in words that name nothing; all counts are zero then. */
+  readonly problem?: string
+  readonly tokens: number
+  /** Tokens of the field without an original, and whatever is not a token of the field. */
+  readonly withoutOriginal: number
+}
+
 export interface Ledger {
   /**
    * The server's timeline: 1 until it is promoted or restored for the first time, and more from then on. Undefined where the
@@ -41,4 +58,6 @@ export interface Ledger {
     readonly days: readonly DayCounts[]
     readonly unmatched: readonly Unmatched[]
   }>
+  /** Counts of each column that `tokenvault backfill` entered, one after the other. @throws `store_unavailable` */
+  readColumns(): Promise<readonly ColumnCounts[]>
 }

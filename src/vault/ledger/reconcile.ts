@@ -1,16 +1,22 @@
 import type { FieldSchema } from '../fields/fields.ts'
-import type { DayCounts, Ledger, Unmatched } from './ports.ts'
+import type { ColumnCounts, DayCounts, Ledger, Unmatched } from './ports.ts'
 
 export interface ReconciledDay extends DayCounts {
   readonly verdict: 'equal' | 'different' | 'not_provable'
 }
 
+export interface ReconciledColumn extends ColumnCounts {
+  readonly verdict: 'equal' | 'different' | 'unreadable'
+}
+
 export interface Reconciliation {
-  /** Nothing is different or unmatched. Days that cannot be proven do not count against it. */
+  /** Nothing is different, unmatched or unreadable. Days that cannot be proven do not count against it. */
   readonly isConsistent: boolean
   /** In order; only days on which anything was stored. */
   readonly days: readonly ReconciledDay[]
   readonly unmatched: readonly Unmatched[]
+  /** Columns of other tables, each beside its originals. */
+  readonly columns: readonly ReconciledColumn[]
   /**
    * The server's timeline, where it was promoted or restored: what vanished together with its delivery record left no trace
    * here, so that consistent means consistent in itself.
@@ -28,13 +34,23 @@ export async function reconcile(ledger: Ledger, fields: FieldSchema): Promise<Re
   const timeline = await ledger.readTimeline()
   const { days, unmatched } = await ledger.readCounts(fields)
   const reconciled = days.map(day => ({ ...day, verdict: judge(day) }))
-  const isConsistent = unmatched.length === 0 && reconciled.every(({ verdict }) => verdict !== 'different')
+  const columns = (await ledger.readColumns()).map(column => ({ ...column, verdict: judgeColumn(column) }))
+  const isConsistent =
+    unmatched.length === 0 &&
+    reconciled.every(({ verdict }) => verdict !== 'different') &&
+    columns.every(({ verdict }) => verdict === 'equal')
   const history = timeline === undefined || timeline === 1 ? {} : { timeline }
-  return { isConsistent, days: reconciled, unmatched, ...history }
+  return { isConsistent, days: reconciled, unmatched, columns, ...history }
 }
 
 function judge({ isProvable, rows, quarantined }: DayCounts): ReconciledDay['verdict'] {
   if (!isProvable) return 'not_provable'
   const isEqual = rows.recorded === rows.stored && quarantined.recorded === quarantined.stored
   return isEqual ? 'equal' : 'different'
+}
+
+/** What nobody can read proves nothing. */
+function judgeColumn({ problem, withoutOriginal }: ColumnCounts): ReconciledColumn['verdict'] {
+  if (problem !== undefined) return 'unreadable'
+  return withoutOriginal === 0 ? 'equal' : 'different'
 }

@@ -58,6 +58,7 @@ t.test('what the worker stored reconciles, and the auditor needs nothing but cou
       { day: dayBefore(0), ...counts },
     ],
     unmatched: [],
+    columns: [],
   })
   const forPeople = await runCommand(t, ['reconcile'], environment)
   t.equal(forPeople.code, 0)

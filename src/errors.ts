@@ -95,6 +95,34 @@ export const errorCatalogue = {
     meaning: 'The input file is not a JSON array of events.',
     remedy: 'Pass --input a readable file that holds one JSON array.',
   },
+  import_file_invalid: {
+    meaning: 'The file cannot be imported as it is.',
+    remedy: 'Correct what is named, and run the command again. Nothing was stored.',
+  },
+  import_refused: {
+    meaning: 'The API does not permit the import.',
+    remedy: 'Nothing was stored.',
+  },
+  import_running: {
+    meaning: 'Another import is writing this result.',
+    remedy: 'Wait until it has ended, or name another result with --out.',
+  },
+  import_changed: {
+    meaning: 'The import began with another file, field or column.',
+    remedy: 'Run the command with --restart to begin anew; values that are stored already are not stored twice.',
+  },
+  import_interrupted: {
+    meaning: 'The API did not answer for too long.',
+    remedy: 'Run the same command again to continue where it stopped.',
+  },
+  import_values_invalid: {
+    meaning: 'Values of the column were refused, so no result was written.',
+    remedy: 'Correct these cells and run with --restart, or run with --on-invalid null to leave them empty.',
+  },
+  import_unproven: {
+    meaning: 'It is not proven that the result holds no value of the column.',
+    remedy: 'Look at the places that are named, and keep the result from everybody who may not see values.',
+  },
   api_unavailable: {
     meaning: 'The API does not answer.',
     remedy: 'Check --url, and check that the API or `tokenvault up` is running.',

@@ -93,6 +93,12 @@ const commands: readonly ListedCommand[] = [
     load: () => import('./commands/tokenize.ts'),
   },
   {
+    name: 'import',
+    usage: `${options} <file>`,
+    description: 'store a column of a CSV, JSONL or Parquet file, and write the file with tokens in its place',
+    load: () => import('./commands/import.ts'),
+  },
+  {
     name: 'backfill',
     usage: options,
     description:

@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, readdirSync, readFileSync, type Stats, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { TokenvaultError } from '../errors.ts'
+import { type FileLock, takeFileLock } from './file-lock.ts'
 
 /** The directory that holds one embedded tokenvault, locked for this process. */
 export interface DataDir {
@@ -16,10 +16,6 @@ export interface DataDir {
 /**
  * Creates the data directory where it is missing (mode 0700) and locks it.
  *
- * The lock is the kernel's own on `lock`, taken through SQLite, because Node has no flock: the kernel drops it however
- * the holder ends, so there is no stale lock, no recycled process id and no second holder in another container.
- * Nobody else may open and close that file in this process: POSIX would drop the lock.
- *
  * @throws TokenvaultError `already_running` when another holder has it; `config_invalid` when the path is not a directory,
  *   may be written by other users, or cannot be used by this one
  */
@@ -29,7 +25,7 @@ export function openDataDir(path: string): DataDir {
     mkdirSync(root, { recursive: true, mode: 0o700 })
     makePrivate(root, statSync(root))
     const lock = takeLock(join(root, 'lock'), join(root, 'pid'))
-    return { path: root, file: name => join(root, name), release: () => lock.close() }
+    return { path: root, file: name => join(root, name), release: lock.release }
   } catch (error) {
     if (error instanceof TokenvaultError) throw error
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
@@ -51,17 +47,10 @@ function makePrivate(root: string, { mode, uid }: Stats): void {
   }
 }
 
-function takeLock(path: string, pidPath: string): DatabaseSync {
-  const lock = new DatabaseSync(path)
-  try {
-    // In memory, because a journal on disk would outlive a killed holder.
-    lock.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
-  } catch (error) {
-    lock.close()
-    const isBusy = error instanceof Error && 'errcode' in error && error.errcode === 5
-    if (!isBusy) throw error
+function takeLock(path: string, pidPath: string): FileLock {
+  const lock = takeFileLock(path)
+  if (lock === undefined)
     throw new TokenvaultError('already_running', `Another tokenvault${holder(pidPath)} uses this data directory`)
-  }
   writeFileSync(pidPath, `${process.pid}\n`, { mode: 0o600 })
   return lock
 }

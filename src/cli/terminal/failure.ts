@@ -11,6 +11,10 @@ const mendableCodes = new Set<ErrorCode>([
   'already_running',
   'input_invalid',
   'table_unsuitable',
+  'import_file_invalid',
+  'import_refused',
+  'import_running',
+  'import_changed',
   'usage',
 ])
 

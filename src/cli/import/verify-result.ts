@@ -1,0 +1,100 @@
+import { isIPv6 } from 'node:net'
+import { parseToken } from '../../crypto/token.ts'
+import type { Cell, ColumnFile } from './column-file.ts'
+import { ValueSet } from './value-set.ts'
+
+/** What a verification found; proven where there is no problem. */
+export interface Verification {
+  readonly rows: number
+  readonly tokens: number
+  readonly empty: number
+  /** Places and what is wrong there; the first ones. Never a value. */
+  readonly problems: readonly string[]
+  readonly problemCount: number
+}
+
+const mostProblems = 20
+
+type Form = 'text' | 'uuid' | 'inet' | 'none'
+
+/**
+ * Compares the result of an import with its input. Proven is, for the files as they are: both have the same rows; all that is
+ * not of the column is the same; every cell of the column is empty, or a token; no cell of the column that had a value has
+ * it still; and no value that was replaced stands anywhere in the result as a whole cell, as another reader sees them.
+ * What it cannot prove is that a token is the one of the value that stood there, and that no value is a part of a longer text.
+ *
+ * @param field of which the tokens are
+ */
+export async function verifyResult(
+  input: ColumnFile,
+  result: ColumnFile,
+  field: string,
+  advance: (rows: number) => void,
+): Promise<Verification> {
+  const problems: string[] = []
+  let problemCount = 0
+  const complain = (problem: string) => {
+    problemCount++
+    if (problems.length < mostProblems) problems.push(problem)
+  }
+  const checkCell = createCellCheck(field)
+  const replaced = new ValueSet()
+  let [rows, tokens, empty] = [0, 0, 0]
+  for await (const [before, after] of pairs(input.cells(0), result.cells(0))) {
+    rows++
+    if (rows % 10_000 === 0) advance(rows)
+    if (before === undefined || after === undefined) {
+      complain(`the result has ${before === undefined ? 'more' : 'fewer'} rows`)
+      break
+    }
+    const problem = checkCell(before.text, after.text)
+    if (problem !== undefined) complain(`${result.placeName} ${after.place}: ${problem}`)
+    if (after.text === undefined) empty++
+    else tokens++
+    if (before.text !== undefined && after.text !== undefined && before.text !== after.text)
+      replaced.add(before.text.trim())
+  }
+  const difference = await input.compareRest(result)
+  if (difference !== undefined) complain(difference)
+  for await (const cells of result.everyCell())
+    for (const { text, row, column } of cells)
+      if (replaced.has(text.trim())) complain(`row ${row}: a value of the column stands in ${JSON.stringify(column)}`)
+  return { rows, tokens, empty, problems, problemCount }
+}
+
+/** What is wrong with a cell, by what stood there before. Tokens of one column all have the form of the first. */
+function createCellCheck(field: string) {
+  let expected: Form | undefined
+  return (before: string | undefined, after: string | undefined): string | undefined => {
+    if (after === undefined) return undefined
+    if (before === undefined) return 'the column holds something where the input holds nothing'
+    const form = formOf(after, field)
+    if (form === 'none') return 'the column holds something that is not a token of the field'
+    expected ??= form
+    if (form !== expected) return 'the column holds something that is not of the form of its other tokens'
+    return before === after && form !== 'text' ? 'the column holds what the input holds' : undefined
+  }
+}
+
+function formOf(text: string, field: string): Form {
+  if (parseToken(text.trim())?.field === field) return 'text'
+  if (/^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(text)) return 'uuid'
+  return isIPv6(text) ? 'inet' : 'none'
+}
+
+/** Cells of both files side by side, undefined where one has ended. */
+async function* pairs(
+  left: AsyncIterable<readonly Cell[]>,
+  right: AsyncIterable<readonly Cell[]>,
+): AsyncGenerator<readonly [Cell | undefined, Cell | undefined]> {
+  const [one, two] = [flatten(left), flatten(right)]
+  for (;;) {
+    const [a, b] = [await one.next(), await two.next()]
+    if (a.done && b.done) return
+    yield [a.done ? undefined : a.value, b.done ? undefined : b.value]
+  }
+}
+
+async function* flatten(portions: AsyncIterable<readonly Cell[]>): AsyncGenerator<Cell> {
+  for await (const cells of portions) yield* cells
+}

@@ -33,8 +33,12 @@ export async function callPatiently<T>(
   }
 }
 
+/** With a status of 5xx, and there until an operator does something. */
+const operatorCodes = new Set(['storing_off', 'store_misconfigured'])
+
 /** A budget of a day is no matter of waiting: a call beyond it suspends its caller. */
 function mayHelpToWait(error: TokenvaultError): boolean {
   if (!(error instanceof ApiRefused)) return error.code === 'api_unavailable'
+  if (operatorCodes.has(String(error.problem.code))) return false
   return error.status >= 500 || (error.status === 429 && error.problem.window !== 'day')
 }

@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { addApiOptions } from '../api-client.ts'
 import { formats } from '../import/open-file.ts'
 import { type ImportOptions, type ImportReport, type ImportWatcher, runImport } from '../import/run-import.ts'
+import { tokenFormats } from '../import/verify-result.ts'
 import { batchLimits } from '../local/read-values.ts'
 import { wholeNumber } from '../terminal/options.ts'
 import { print, printable } from '../terminal/print.ts'
@@ -28,6 +29,11 @@ export function configure(command: Command): void {
     .option('--ticket <ticket>', 'under which you act, e.g. SEC-1234; it goes into the evidence')
     .option('--out <file>', 'write the file with tokens in place of the values there')
     .option('--verify', 'prove that no value of the column is left in the result', false)
+    .addOption(
+      new Option('--token-format <format>', 'of the tokens of the field, for --verify')
+        .choices(tokenFormats)
+        .default('text'),
+    )
     .addOption(
       new Option('--on-invalid <way>', 'refuse the import, or empty the cell')
         .choices(['refuse', 'null'])

@@ -8,8 +8,8 @@ export interface Fingerprint {
   readonly digest: string
 }
 
-/** Of scrypt: 64 MiB and a fifth of a second for each guess. */
-const cost = { N: 2 ** 16, r: 8, p: 1, maxmem: 128 * 1024 * 1024 } as const
+/** Of scrypt: 32 MiB and a tenth of a second for each guess. */
+const cost = { N: 2 ** 15, r: 8, p: 1, maxmem: 64 * 1024 * 1024 } as const
 
 /**
  * What is kept of a file to know it again. A plain hash of a file with one address would tell the address to whoever tries

@@ -7,7 +7,7 @@ import { versionOf } from './fingerprint.ts'
 import { type FileOptions, findPlaces, type OpenedFile, openFile } from './open-file.ts'
 import { type Counts, hasProgress, openProgress, type Progress } from './progress.ts'
 import { type StoreOptions, storeCells } from './store-values.ts'
-import { type Verification, verifyResult } from './verify-result.ts'
+import { type TokenFormat, type Verification, verifyResult } from './verify-result.ts'
 
 export interface ImportOptions extends FileOptions, StoreOptions {
   readonly out?: string
@@ -16,6 +16,7 @@ export interface ImportOptions extends FileOptions, StoreOptions {
   readonly onInvalid: 'refuse' | 'null'
   readonly restart: boolean
   readonly verify: boolean
+  readonly tokenFormat: TokenFormat
 }
 
 export interface ImportReport {
@@ -157,10 +158,10 @@ async function verify(
   input: ColumnFile,
   result: ColumnFile,
   rows: number,
-  { field }: ImportOptions,
+  options: ImportOptions,
   watcher: ImportWatcher,
 ): Promise<Verification> {
-  const found = await verifyResult(input, result, field, done => watcher.progress(done, rows, 'rows verified'))
+  const found = await verifyResult(input, result, options, done => watcher.progress(done, rows, 'rows verified'))
   if (found.problemCount === 0) return found
   const more = found.problemCount - found.problems.length
   for (const problem of found.problems) watcher.tell(problem)

@@ -1,4 +1,5 @@
 import { parseToken } from '../../crypto/token.ts'
+import { parseTypedToken } from '../../crypto/typed-token.ts'
 import { type ErrorCode, errorCatalogue, TokenvaultError } from '../../errors.ts'
 import { type ApiOptions, ApiRefused } from '../api-client.ts'
 import { callPatiently } from '../call-patiently.ts'
@@ -24,7 +25,7 @@ export const longestValueBytes = 16 * 1024
 const valueCodes = new Set<string>(['value_invalid', 'value_too_long', 'value_is_token', 'value_is_placeholder'])
 
 /** Refusals of a whole call that are about what is imported and by whom, and not about the moment. */
-const lastingStatuses = new Set([400, 401, 403, 404, 413, 422])
+const lastingStatuses = new Set([400, 401, 403, 404, 409, 413, 422, 501])
 
 /**
  * Stores the values of some cells in one call and tells what became of each.
@@ -48,10 +49,14 @@ export async function storeCells(
     if (item.token !== undefined) return { token: item.token }
     const code = item.error?.code ?? 'internal'
     if (code === 'value_is_placeholder') return { none: 'placeholder' }
-    // A token of another field would say of itself what is not so.
-    if (code === 'value_is_token' && parseToken(text.trim())?.field === options.field) return { kept: 'token' }
+    if (code === 'value_is_token' && isTokenOf(text.trim(), options.field)) return { kept: 'token' }
     return { invalid: code, place }
   })
+}
+
+/** Of what the API takes for a token: one of another field would stand in the result and mean something else. */
+function isTokenOf(text: string, field: string): boolean {
+  return parseToken(text)?.field === field || parseTypedToken(text)?.format === 'uuid'
 }
 
 function isTooLong(text: string): boolean {
@@ -71,14 +76,15 @@ async function askApi(
     body: { purpose, values: values.map(value => ({ field, value })), ticket, store: true },
     roles: ['storing_service'],
   } as const
-  let answer: { results?: readonly Item[] }
+  let answer: { readonly results?: readonly Item[]; readonly stored?: boolean }
   try {
     answer = await callPatiently(options, call, { seconds: retrySeconds, tell })
   } catch (error) {
     if (!isFirst || !(error instanceof ApiRefused) || !lastingStatuses.has(error.status)) throw error
     throw new TokenvaultError('import_refused', `${error.message} ${error.remedy}`, { cause: error })
   }
-  const { results } = answer
+  const { results, stored } = answer
+  if (stored !== true) throw new TokenvaultError('api_unavailable', 'the API did not say that it stored the values')
   if (results?.length !== values.length)
     throw new TokenvaultError('api_unavailable', 'the API answered something else than one result for each value')
   for (const [index, item] of results.entries()) checkItem(item, values[index]!)

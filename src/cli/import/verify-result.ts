@@ -1,5 +1,5 @@
-import { isIPv6 } from 'node:net'
 import { parseToken } from '../../crypto/token.ts'
+import { parseTypedToken } from '../../crypto/typed-token.ts'
 import type { Cell, ColumnFile } from './column-file.ts'
 import { ValueSet } from './value-set.ts'
 
@@ -15,7 +15,9 @@ export interface Verification {
 
 const mostProblems = 20
 
-type Form = 'text' | 'uuid' | 'inet' | 'none'
+/** Of the tokens of a field, as FIELDS_FILE says. */
+export const tokenFormats = ['text', 'uuid', 'inet'] as const
+export type TokenFormat = (typeof tokenFormats)[number]
 
 /**
  * Compares the result of an import with its input. Proven is, for the files as they are: both have the same rows; all that is
@@ -23,12 +25,12 @@ type Form = 'text' | 'uuid' | 'inet' | 'none'
  * it still; and no value that was replaced stands anywhere in the result as a whole cell, as another reader sees them.
  * What it cannot prove is that a token is the one of the value that stood there, and that no value is a part of a longer text.
  *
- * @param field of which the tokens are
+ * @param expected.field of which the tokens are
  */
 export async function verifyResult(
   input: ColumnFile,
   result: ColumnFile,
-  field: string,
+  { field, tokenFormat }: { readonly field: string; readonly tokenFormat: TokenFormat },
   advance: (rows: number) => void,
 ): Promise<Verification> {
   const problems: string[] = []
@@ -37,7 +39,6 @@ export async function verifyResult(
     problemCount++
     if (problems.length < mostProblems) problems.push(problem)
   }
-  const checkCell = createCellCheck(field)
   const replaced = new ValueSet()
   let [rows, tokens, empty] = [0, 0, 0]
   for await (const [before, after] of pairs(input.cells(0), result.cells(0))) {
@@ -47,7 +48,7 @@ export async function verifyResult(
       complain(`the result has ${before === undefined ? 'more' : 'fewer'} rows`)
       break
     }
-    const problem = checkCell(before.text, after.text)
+    const problem = problemOf(before.text, after.text, field, tokenFormat)
     if (problem !== undefined) complain(`${result.placeName} ${after.place}: ${problem}`)
     if (after.text === undefined) empty++
     else tokens++
@@ -62,24 +63,17 @@ export async function verifyResult(
   return { rows, tokens, empty, problems, problemCount }
 }
 
-/** What is wrong with a cell, by what stood there before. Tokens of one column all have the form of the first. */
-function createCellCheck(field: string) {
-  let expected: Form | undefined
-  return (before: string | undefined, after: string | undefined): string | undefined => {
-    if (after === undefined) return undefined
-    if (before === undefined) return 'the column holds something where the input holds nothing'
-    const form = formOf(after, field)
-    if (form === 'none') return 'the column holds something that is not a token of the field'
-    expected ??= form
-    if (form !== expected) return 'the column holds something that is not of the form of its other tokens'
-    return before === after && form !== 'text' ? 'the column holds what the input holds' : undefined
-  }
+/** What is wrong with a cell, by what stood there before. */
+function problemOf(before: string | undefined, after: string | undefined, field: string, form: TokenFormat) {
+  if (after === undefined) return undefined
+  if (before === undefined) return 'the column holds something where the input holds nothing'
+  if (!hasForm(after.trim(), field, form)) return 'the column holds something that is not a token of the field'
+  // Hosts have addresses of this form, too, so that one that stayed may be a value.
+  return before === after && form === 'inet' ? 'the column holds what the input holds' : undefined
 }
 
-function formOf(text: string, field: string): Form {
-  if (parseToken(text.trim())?.field === field) return 'text'
-  if (/^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(text)) return 'uuid'
-  return isIPv6(text) ? 'inet' : 'none'
+function hasForm(text: string, field: string, form: TokenFormat): boolean {
+  return form === 'text' ? parseToken(text)?.field === field : parseTypedToken(text)?.format === form
 }
 
 /** Cells of both files side by side, undefined where one has ended. */

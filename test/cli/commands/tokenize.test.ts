@@ -65,7 +65,13 @@ t.test(
     })
     t.notMatch(mixed.stdout + mixed.stderr, 'no address', 'no value is repeated')
     const json = JSON.parse((await runCommand(t, [...tokenize, '--json'], {}, input)).stdout)
-    t.strictSame(json, { results: tokens.map(token => ({ field: 'ip', token })) })
+    t.strictSame(
+      json.results,
+      tokens.map(token => ({ field: 'ip', token })),
+    )
+    t.equal(json.stored, false)
+    const stored = JSON.parse((await runCommand(t, [...tokenize, '--store', '--json'], {}, input)).stdout)
+    t.match(stored, { results: json.results, stored: true })
 
     const search = ['audit', 'search', ...here]
     const byValue = await runCommand(t, [...search, '--field', 'ip'], {}, values[1])

@@ -33,7 +33,8 @@ export async function startTokenizeServer(
   const server = createServer(async (request, reply) => {
     const call = (await json(request)) as TokenizeCall
     calls.push(call)
-    if (!(await answer(reply, call, calls.length))) reply.end(JSON.stringify({ results: call.values.map(item) }))
+    if (!(await answer(reply, call, calls.length)))
+      reply.end(JSON.stringify({ results: call.values.map(item), stored: call.store === true }))
   }).listen(0, '127.0.0.1')
   t.teardown(() => {
     server.close()

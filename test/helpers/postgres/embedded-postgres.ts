@@ -35,12 +35,21 @@ export function testCluster(): Promise<string> {
   return cluster
 }
 
-/** Creates an empty database; it is dropped when the test ends. */
-export async function createTestDatabase(t: Pick<Test, 'teardown'>): Promise<TestDatabase> {
+/**
+ * Creates an empty database; it is dropped when the test ends.
+ *
+ * @param options.findTemplate finds or makes the database of which it is to be a copy, instead
+ */
+export async function createTestDatabase(
+  t: Pick<Test, 'teardown'>,
+  { findTemplate = async () => 'template1' }: { readonly findTemplate?: (admin: pg.Client) => Promise<string> } = {},
+): Promise<TestDatabase> {
   const url = new URL(await testCluster())
   const name = `test_${randomBytes(8).toString('hex')}`
-  await runAsAdmin(url.href, `CREATE DATABASE ${name}`)
-  t.teardown(() => runAsAdmin(url.href, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`))
+  await runAsAdmin(url.href, async admin => {
+    await admin.query(`CREATE DATABASE ${name} TEMPLATE ${await findTemplate(admin)}`)
+  })
+  t.teardown(() => runAsAdmin(url.href, admin => admin.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)))
   const adminUrl = new URL(url)
   adminUrl.pathname = `/${name}`
   return { adminUrl: adminUrl.href, name }
@@ -101,11 +110,12 @@ async function connectToKeeper(): Promise<{ adminUrl: string; socket: Socket } |
   return undefined
 }
 
-async function runAsAdmin(connectionString: string, statement: string): Promise<void> {
+/** Runs something over a connection of its own. */
+export async function runAsAdmin(connectionString: string, run: (admin: pg.Client) => Promise<unknown>): Promise<void> {
   const client = new pg.Client({ connectionString })
   await client.connect()
   try {
-    await client.query(statement)
+    await run(client)
   } finally {
     await client.end()
   }

@@ -7,7 +7,6 @@ import { openLocalKek } from '../../../src/kms/local.ts'
 import { createFieldRecordWriter } from '../../../src/store/fields.ts'
 import { createKeyWriter } from '../../../src/store/keys.ts'
 import { createDatabase, type TokenvaultDatabase } from '../../../src/store/postgres/database.ts'
-import { migrate } from '../../../src/store/setup/migrate.ts'
 import { type LoginRole, loginRoles, scramVerifier } from '../../../src/store/setup/role-passwords.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
 import { describeField } from '../../../src/vault/fields/recorded-fields.ts'
@@ -17,7 +16,8 @@ import { createMissingKeys } from '../../../src/vault/keys/wrapped-keys.ts'
 import { createSealQuarantined, type SealQuarantined } from '../../../src/vault/quarantine/sealed-bodies.ts'
 import { createTokenizer, type Tokenizer } from '../../../src/vault/tokens/tokenizer.ts'
 import { temporaryDirectory } from '../embedded/embedded-directory.ts'
-import { createTestDatabase, testCluster } from './embedded-postgres.ts'
+import { testCluster } from './embedded-postgres.ts'
+import { createMigratedDatabase } from './migrated-database.ts'
 
 export const testTenant = 'default'
 
@@ -43,17 +43,17 @@ export interface VaultDatabase {
   connect(role?: LoginRole): Promise<pg.Client>
 }
 
-/** An empty database is migrated, the login roles get their passwords, and the first keys are made. */
+/** The database is migrated, the login roles get their passwords, and the first keys are made. */
 export async function createVaultDatabase(t: Pick<Test, 'teardown'>): Promise<VaultDatabase> {
-  const { name, adminUrl } = await createTestDatabase(t)
+  const { name, adminUrl } = await createMigratedDatabase(t)
   const kekFile = join(temporaryDirectory(t), 'kek')
   writeFileSync(kekFile, randomBytes(32), { mode: 0o600 })
   const database = (role?: LoginRole, poolMax = 4) =>
     openDatabase(t, role === undefined ? adminUrl : urlFor(role), poolMax)
   const urlFor = (role: LoginRole) => withLogin(adminUrl, role, passwordOf(role))
   const admin = database(undefined, 1)
-  await migrate(admin)
-  await setTestPasswords()
+  passwords ??= setTestPasswords()
+  await passwords
   const { keyset } = await createMissingKeys(createKeyWriter(admin), openLocalKek(kekFile), {
     tenant: testTenant,
     fields: loginFields,
@@ -90,6 +90,8 @@ export function withLogin(url: string, user: string, password: string): string {
   other.password = password
   return other.href
 }
+
+let passwords: Promise<void> | undefined
 
 /** A fixed salt makes the verifier known, so that only the first process of a cluster writes: writing at once collides. */
 async function setTestPasswords(): Promise<void> {

@@ -64,6 +64,7 @@ const declared: Record<string, Record<string, string>> = {
   'function pii_vault.fold_refusals(boolean)': { api: 'EXECUTE' },
   'function pii_vault.index_audit(integer)': { api: 'EXECUTE' },
   'function pii_vault.insert_checkpoint(bigint,text)': { api: 'EXECUTE' },
+  'function pii_vault.preview_call(jsonb,pii_vault.standing,timestamp with time zone)': {},
   'function pii_vault.principal_id(text,text)': { api: 'EXECUTE' },
   'function pii_vault.read_standings(jsonb,timestamp with time zone)': {},
   'function pii_vault.reconcile_days()': { auditor: 'EXECUTE' },

@@ -106,6 +106,13 @@ const commands: readonly ListedCommand[] = [
     load: () => import('./commands/backfill.ts'),
   },
   {
+    name: 'crosswalk',
+    usage: options,
+    description:
+      'ask the API for every token of a field beside a hash of its value; exit code 1 when an original does not open',
+    load: () => import('./commands/crosswalk.ts'),
+  },
+  {
     name: 'approval',
     description: 'list requests for approval, and decide about those of others',
     load: () => import('./commands/approval.ts'),

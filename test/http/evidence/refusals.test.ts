@@ -12,6 +12,7 @@ const id = '2b0a4d0e-6f1c-4b9a-8d3e-5c6d7e8f9a0b'
 const bodies = new Map<string, object>([
   ['/v1/detokenize', { purpose: 'fraud_investigation', tokens: ['ip_v1_x', 'ip_v1_y'] }],
   ['/v1/tokenize', { purpose: 'fraud_investigation', values: [{ field: 'ip', value: '10.0.0.1' }] }],
+  ['/v1/crosswalk', { purpose: 'fraud_investigation', field: 'ip', scheme: 'sha256' }],
   ['/v1/approvals/:id/decision', { decision: 'approve' }],
   ['/v1/suspensions/lift', { issuer: 'https://issuer.test', subject: 'kim' }],
   ['/v1/quarantine/redrive', {}],

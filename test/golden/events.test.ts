@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type pg from 'pg'
@@ -27,6 +28,7 @@ roles:
   support: { reveal: { ip: partial }, purposes: [customer_support], ticket: required }
   hasty: { reveal: { "*": full }, purposes: ["*"], budget: { per_minute: 1 } }
   thief: { reveal: { "*": full }, tokenize: ["*"], purposes: ["*"], budget: { per_day: 1 } }
+  migrator: { crosswalk: [ip], purposes: [migration], ticket: required, batch_limit: 6 }
   analyst: {}
   auditor: { audit: true, budget: { per_minute: 1 } }
   operator: { quarantine: true }
@@ -262,6 +264,24 @@ async function tokenizing(t: Test, { expect, anna }: World) {
   await tokenize('suspended', 'theo thief', [ip])
 }
 
+async function crosswalking(t: Test, { expect, anna }: World) {
+  const migration = { purpose: 'migration', ticket: 'MIG-1', field: 'ip', scheme: 'sha256' }
+  const crosswalk = (title: string, who: string, body: object = {}) =>
+    expect(`crosswalk: ${title}`, who, routes.crosswalk(), { ...migration, ...body })
+  const given = await crosswalk('all of a field', 'mia migrator')
+  const hash = createHash('sha256').update('199.172.111.135').digest('hex')
+  t.match(
+    (given['pairs'] as { hash: string }[]).find(pair => pair.hash === hash),
+    { token: anna.ip },
+    'values that an earlier version stored',
+  )
+  await crosswalk('under a key', 'mia migrator', { scheme: 'hmac-sha256', hmacKey: 'a2V5', limit: 1 })
+  await crosswalk('a field not permitted', 'mia migrator', { field: 'device_id' })
+  await crosswalk('no ticket', 'mia migrator', { ticket: undefined })
+  await crosswalk('a role that may not', 'casey investigator')
+  await crosswalk('more than a call may hold', 'mia migrator', { limit: 7 })
+}
+
 async function suspending(_: Test, { expect }: World) {
   const suspension = (title: string, who: string, route: Route, body?: object) =>
     expect(`suspension: ${title}`, who, route, body)
@@ -318,7 +338,15 @@ async function readingEvidence(t: Test, { expect, anna, tree }: World) {
 t.test('every operation and outcome leaves the event that it always left', { timeout: 110_000 }, async t => {
   const world = await startWorld(t)
   // In this order: who is suspended by one is refused by the next.
-  for (const scene of [detokenizing, approving, tokenizing, suspending, readingQuarantine, readingEvidence])
+  for (const scene of [
+    detokenizing,
+    approving,
+    tokenizing,
+    crosswalking,
+    suspending,
+    readingQuarantine,
+    readingEvidence,
+  ])
     await scene(t, world)
   const { rows: approvals } = await world.admin.query(
     `SELECT digest, reveal, "values"::int, fields FROM pii_vault.approvals WHERE subject = 'casey' ORDER BY created_at`,

@@ -1,7 +1,7 @@
 import type { PluginTransformQueryArgs, PluginTransformResultArgs } from 'kysely'
 import t from 'tap'
 import { createIngestStore } from '../../src/store/ingest.ts'
-import { createOriginalReader } from '../../src/store/originals.ts'
+import { createFieldOriginals, createOriginalReader } from '../../src/store/originals.ts'
 import { loginFields } from '../../src/vault/fields/fields.ts'
 import { createVaultDatabase } from '../helpers/postgres/vault-database.ts'
 import { loginRow, messageOf } from '../helpers/queue/tokenized-messages.ts'
@@ -100,3 +100,43 @@ t.test('a statement that fails fails for all who share it, and the next one work
   await admin.query('ALTER TABLE pii_vault.elsewhere RENAME TO originals')
   t.equal((await reader.findOriginals(['0'.repeat(32)])).size, 0)
 })
+
+t.test(
+  'originals of a field come in pages, in descending order of token id, and those of other fields never',
+  async t => {
+    const vault = await createVaultDatabase(t)
+    const admin = await vault.connect()
+    await admin.query(`INSERT INTO pii_vault.originals (token_id, field, token_key_version, data_key_version, sealed)
+    SELECT md5(n::text)::uuid, CASE n % 3 WHEN 0 THEN 'ip' WHEN 1 THEN 'device_id' ELSE 'email' END, 1, 1 + n % 2, int4send(n)
+    FROM generate_series(1, 3000) AS n`)
+    const originals = createFieldOriginals(vault.database('tokenvault_api'))
+    const { rows } = await admin.query<{ id: string }>(
+      `SELECT replace(token_id::text, '-', '') AS id FROM pii_vault.originals WHERE field = 'ip' ORDER BY token_id DESC`,
+    )
+    const expected = rows.map(({ id }) => id)
+    for (const limit of [1, 333, 999, 1000, 1001, 10_000]) {
+      const first = await originals.listOriginals('ip', { limit })
+      const second =
+        first.length < limit ? [] : await originals.listOriginals('ip', { before: first.at(-1)!.tokenId, limit })
+      const listed = [...first, ...second]
+      t.ok(listed.every(({ field }) => field === 'ip'))
+      t.strictSame(
+        listed.map(({ tokenId }) => tokenId),
+        expected.slice(0, limit * 2),
+        `${limit} a page`,
+      )
+    }
+    const [one] = await originals.listOriginals('ip', { limit: 1 })
+    t.strictSame(
+      await createOriginalReader(vault.database('tokenvault_api')).findOriginals([one!.tokenId]),
+      new Map([[one!.tokenId, one]]),
+      'the same row as by its id',
+    )
+    for (const field of ['nope', '', "ip'; drop table x; --"])
+      t.strictSame(await originals.listOriginals(field, { limit: 10 }), [], field)
+    await t.rejects(originals.listOriginals('ip', { before: 'not-hex', limit: 1 }), {
+      code: 'store_refused',
+      message: 'the database answered: SQLSTATE 22P02',
+    })
+  },
+)

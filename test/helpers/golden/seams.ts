@@ -41,6 +41,7 @@ export const configVariables = Object.fromEntries(
 export const routes = {
   detokenize: () => ['POST', '/v1/detokenize'],
   tokenize: () => ['POST', '/v1/tokenize'],
+  crosswalk: () => ['POST', '/v1/crosswalk'],
   listQuarantine: () => ['GET', '/v1/quarantine'],
   showQuarantined: (id: string) => ['GET', `/v1/quarantine/${id}`],
   openQuarantined: (id: string) => ['POST', `/v1/quarantine/${id}/open`],

@@ -9,6 +9,9 @@ import { signJwt } from '../../helpers/http/jwks-server.ts'
 import { startVaultApi } from '../../helpers/http/vault-api.ts'
 import { dumpDatabase } from '../../helpers/postgres/dump-database.ts'
 
+// A command listens for signals until its process ends, and here that is this one.
+process.setMaxListeners(50)
+
 const policy = `
 version: 1
 roles:

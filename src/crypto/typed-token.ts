@@ -18,6 +18,19 @@ export interface TokenSpelling {
 /** `<field>_v<keyVersion>_<22 letters>`. */
 export const textSpelling: TokenSpelling = { format: 'text', inetPrefix: 'fd00::/8' }
 
+/**
+ * What keyed digests know a token by: a text token names its field and version itself, before others stands their field. No text
+ * token has a space, so that no two tokens have one name.
+ *
+ * @param token as parsing gives its one spelling
+ */
+export function nameToken(
+  { name, format }: { readonly name: string; readonly format: TokenFormat },
+  token: string,
+): string {
+  return format === 'text' ? token : `${name} ${token}`
+}
+
 /** A typed token taken apart. It names neither its field nor a key version; nothing in it is authenticated yet. */
 export interface ParsedTypedToken {
   readonly format: TypedFormat

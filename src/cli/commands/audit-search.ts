@@ -35,23 +35,24 @@ export function addAuditSearch(audit: Command): void {
     .description('list who asked for one value or its token, when and why, newest first; the search is an event too')
     .requiredOption('--purpose <purpose>', 'why you search, e.g. data_subject_request; it goes into the evidence')
     .option('--token <token>', 'the token, as it stands in user_logins')
-    .option('--field <field>', 'field of the value, e.g. ip, instead of --token; standard input holds the value')
+    .option('--field <field>', 'field of a --token that is a UUID or an address; or of the value on standard input')
     .option('--limit <count>', `events in one page, 1 to ${largestPage}`, wholeNumber(1, largestPage), 100)
     .option('--before <sequence>', 'the page of events before this one', wholeNumber(0, 999_999_999_999_999))
     .addHelpText(
       'after',
-      '\nReads the value of --field from standard input, as an argument would stand in the list of processes.',
+      '\nWithout --token, reads the value of --field from standard input, as an argument would stand in the list of processes.',
     )
   addApiOptions(search, 'an auditor').action(searchAudit)
 }
 
 async function searchAudit({ purpose, token, field, limit, before, ...options }: Options): Promise<void> {
-  if ((token === undefined) === (field === undefined))
+  if (token === undefined && field === undefined)
     throw new TokenvaultError('usage', 'give either --token, or --field and a value on standard input')
+  const value = token === undefined ? await readOneValue() : undefined
   const page = await callApi<{ events: readonly FoundEvent[]; next?: number }>(options, {
     method: 'POST',
     path: '/v1/audit/search',
-    body: { purpose, token, field, value: field && (await readOneValue()), limit, before },
+    body: { purpose, token, field, value, limit, before },
     roles: ['auditor'],
   })
   if (options.json) return print(JSON.stringify(page))

@@ -28,6 +28,7 @@ type Options = ApiOptions & {
   readonly reveal?: 'partial'
   readonly approval?: string
   readonly dryRun?: true
+  readonly field?: string
 }
 
 /** Arguments, options and action of `tokenvault detokenize`. */
@@ -35,6 +36,7 @@ export function configure(command: Command): void {
   command
     .argument('<token...>')
     .requiredOption('--purpose <purpose>', 'purpose of the call, e.g. fraud_investigation; it goes into the evidence')
+    .option('--field <field>', 'field of tokens that are UUIDs or addresses, which do not name it')
     .option('--ticket <ticket>', 'ticket under which you act, e.g. SEC-1234; it goes into the evidence')
     .addOption(new Option('--reveal <level>', 'ask for a part of each value only').choices(['partial']))
     .option('--approval <id>', 'id of the approval for exactly this call')
@@ -47,11 +49,13 @@ export function configure(command: Command): void {
 }
 
 async function detokenize(tokens: string[], options: Options): Promise<void> {
-  const { purpose, ticket, reveal, approval: approvalId, dryRun, json } = options
+  const { purpose, ticket, reveal, approval: approvalId, dryRun, field, json } = options
+  // Neither a UUID nor an address has an underscore.
+  const named = tokens.map(token => (field === undefined || token.includes('_') ? token : { field, token }))
   const answer = await callApi<{ results?: readonly Item[]; approval?: OpenApproval; preview?: Preview }>(options, {
     method: 'POST',
     path: '/v1/detokenize',
-    body: { purpose, tokens, ticket, reveal, approvalId, dryRun },
+    body: { purpose, tokens: named, ticket, reveal, approvalId, dryRun },
     roles: ['investigator'],
   })
   const { results, approval, preview } = answer

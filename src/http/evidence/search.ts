@@ -13,9 +13,12 @@ const body = Type.Object(
   {
     purpose: purposeSchema,
     token: Type.Optional(
-      Type.String({ description: 'A token as it stands in user_logins; instead of field and value.' }),
+      Type.String({
+        description:
+          'A token as it stands in user_logins; instead of a value. A UUID or an address goes with its field.',
+      }),
     ),
-    field: Type.Optional(Type.String({ description: 'Field of the value, such as `device_id`.' })),
+    field: Type.Optional(Type.String({ description: 'Field of the value or token, such as `device_id`.' })),
     value: Type.Optional(
       Type.String({
         description: 'A value. The search looks for every token that it has, or had before a rotation of keys.',
@@ -144,9 +147,12 @@ export const searchAudit = operation({
   },
 })
 
-/** @throws TokenvaultError `request_invalid` unless it is a token alone, or a field and a value */
+/** @throws TokenvaultError `request_invalid` unless it is a token, with or without its field, or a field and a value */
 function readSought({ token, field, value }: { token?: string; field?: string; value?: string }): Sought {
-  if (token !== undefined && field === undefined && value === undefined) return { token }
+  if (token !== undefined && value === undefined) return { token, field }
   if (token === undefined && field !== undefined && value !== undefined) return { field, value }
-  throw new TokenvaultError('request_invalid', 'the body takes either token, or field and value')
+  throw new TokenvaultError(
+    'request_invalid',
+    'the body takes either token, with its field where it does not name it, or field and value',
+  )
 }

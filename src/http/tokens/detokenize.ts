@@ -22,12 +22,22 @@ const approval = {
   withoutApproval: { above: 5000, windowSeconds: 86_400, left: 1 },
 }
 
+const namedToken = Type.Object(
+  {
+    field: Type.String({ description: 'The field whose column holds the token.' }),
+    token: Type.String(),
+  },
+  { title: 'TokenOfField', additionalProperties: false },
+)
+
 const body = Type.Object(
   {
     purpose: purposeSchema,
-    tokens: Type.Array(Type.String(), {
+    tokens: Type.Array(Type.Union([namedToken, Type.String()]), {
       ...batchSize,
-      description: 'Tokens exactly as user_logins holds them, of any field and in any order. A token may be repeated.',
+      description:
+        'Tokens exactly as user_logins holds them, of any field and in any order. A token may be repeated. A token that is a ' +
+        'UUID or an address does not name its field: send it with the field.',
     }),
     atomic: Type.Optional(
       Type.Boolean({ description: 'All or nothing: one failing item refuses the whole call. `false` by default.' }),
@@ -67,7 +77,14 @@ const found = Type.Object(
   },
   { title: 'DetokenizedValue' },
 )
-const withheld = Type.Object({ token: Type.String(), error: itemErrorSchema }, { title: 'DetokenizeItemError' })
+const withheld = Type.Object(
+  {
+    token: Type.String(),
+    field: Type.Optional(Type.String({ description: 'As the item named it.' })),
+    error: itemErrorSchema,
+  },
+  { title: 'DetokenizeItemError' },
+)
 const reply = Type.Object(
   {
     results: Type.Array(Type.Union([found, withheld]), {
@@ -125,6 +142,16 @@ const schema = {
     batch: {
       summary: 'Two tokens, answered one by one',
       value: { purpose: 'fraud_investigation', tokens: [token, unknown] },
+    },
+    named: {
+      summary: 'A token that is a UUID, and one that is an address',
+      value: {
+        purpose: 'fraud_investigation',
+        tokens: [
+          { field: 'device_id', token: '59e1cfab-3892-8ebc-a82b-b68c0f8b8b0e' },
+          { field: 'ip', token: 'fde1:cfab:3892:9ebc:a82b:b68c:f8b:8b0e' },
+        ],
+      },
     },
     atomic: {
       summary: 'Both or none',

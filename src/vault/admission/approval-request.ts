@@ -5,8 +5,8 @@ import type { Change } from './ports.ts'
 
 /** All that an approval is for. */
 export interface ApprovableCall {
-  /** In any order, repeats or not: neither changes what is revealed. */
-  readonly tokens: readonly string[]
+  /** Of its tokens, in any order, repeats or not: neither changes what is revealed. Each says of which field it is. */
+  readonly identities: readonly string[]
   readonly purpose: string
   readonly ticket?: string | undefined
 }
@@ -47,12 +47,12 @@ export function describeApproval(
  */
 function digestCall(
   keys: FieldKeys,
-  { tokens, purpose, ticket }: ApprovableCall,
+  { identities, purpose, ticket }: ApprovableCall,
   levels: ReadonlyMap<string, 'full' | 'partial'>,
 ): string {
   // JSON is injective; hashed first, because CMAC works on many short texts faster than on a long one.
   const sortedLevels = [...levels].sort(([a], [b]) => (a < b ? -1 : 1))
-  const text = JSON.stringify(['detokenize', [...new Set(tokens)].sort(), purpose, ticket ?? null, sortedLevels])
+  const text = JSON.stringify(['detokenize', [...new Set(identities)].sort(), purpose, ticket ?? null, sortedLevels])
   const hash = createHash('sha256').update(text).digest('hex')
   // A token never begins so: no digest of a call is that of a token.
   return keys.digest.digest([`tokenvault approval v1 ${hash}`])[0]!

@@ -1,19 +1,22 @@
 import { packText } from '../../crypto/byte-column.ts'
-import { parseToken } from '../../crypto/token.ts'
-import { TokenvaultError } from '../../errors.ts'
+import { nameToken } from '../../crypto/typed-token.ts'
+import { type ErrorCode, TokenvaultError } from '../../errors.ts'
 import { leafHash } from '../../tlog/merkle.ts'
 import { maxPageSize, type OpenAction } from '../admission/open-action.ts'
 import type { AuditEvent, Charge, FieldCounts, Principal } from '../admission/ports.ts'
 import { type FieldSchema, normalizeValue } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { limitsOf, may, type Policy } from '../policy/policy.ts'
+import { readToken } from '../tokens/read-token.ts'
 import type { AuditSearch, StoredEvent } from './ports.ts'
 
 /** Most events that are held in memory in full. */
 const eventsAtOnce = 100
 
-/** What is looked for: a token, or whatever tokens a value has. */
-export type Sought = { readonly token: string } | { readonly field: string; readonly value: string }
+/** What is looked for: a token, with its field where it does not name it itself, or whatever tokens a value has. */
+export type Sought =
+  | { readonly token: string; readonly field?: string | undefined }
+  | { readonly field: string; readonly value: string }
 
 export interface SearchRequest {
   readonly requestId: string
@@ -88,21 +91,30 @@ async function findAll(
   }
 }
 
+/** Texts that are tokens, and not of one field. */
+const notFound: ReadonlyMap<ErrorCode, string> = new Map([
+  ['token_field_missing', 'token is a UUID or an address: send it with its field'],
+  ['token_field_mismatch', 'token is of another field'],
+])
+
 /** Every token that stands, or stood, for what is looked for: a value has one under each version of its field's key. */
 function tokensOf(sought: Sought, fields: FieldSchema, keys: FieldKeys): readonly string[] {
   if ('token' in sought) {
-    if (parseToken(sought.token) === undefined) throw new TokenvaultError('request_invalid', 'token is not a token')
-    return [sought.token]
+    const { token, field } = sought
+    const read = readToken(field === undefined ? token : { field, token })
+    if ('code' in read) throw new TokenvaultError('request_invalid', notFound.get(read.code) ?? 'token is not a token')
+    return [read.identity]
   }
   const field = fields.get(sought.field)
   if (field === undefined) throw new TokenvaultError('request_invalid', 'field is not one that this vault tokenizes')
   const normalized = normalizeValue(field, sought.value, fields)
   if (typeof normalized !== 'string') {
     if (normalized.code === 'value_is_token')
-      throw new TokenvaultError('request_invalid', 'value is a token: send it as token, without field and value')
+      throw new TokenvaultError('request_invalid', 'value is a token: send it as token, without value')
     throw new TokenvaultError('request_invalid', 'value does not have the form that its field requires')
   }
-  return keys.tokenKeys(field.name).flatMap(key => key.tokensOf(packText([normalized]), field))
+  const tokens = keys.tokenKeys(field.name).flatMap(key => key.tokensOf(packText([normalized]), field))
+  return tokens.map(token => nameToken(field, token))
 }
 
 const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'client', 'jwt', 'channel', 'purpose', 'decision', 'code', 'mode', 'scheme', 'ticket', 'approval', 'policy', 'until'] // biome-ignore format: one list

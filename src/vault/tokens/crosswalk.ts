@@ -1,3 +1,4 @@
+import { nameToken } from '../../crypto/typed-token.ts'
 import { createValueHash, type HashScheme } from '../../crypto/value-hash.ts'
 import { type ErrorCode, TokenvaultError } from '../../errors.ts'
 import { type Receipt, signReceipt } from '../../tlog/receipt.ts'
@@ -97,7 +98,7 @@ export function createCrosswalk(deps: {
     const committed = await record({
       requested: page.length,
       fields: counts(page.length, pairs.length),
-      grantedTokens: pairs.map(({ token }) => token),
+      grantedTokens: pairs.map(({ token }) => nameToken(field, token)),
       withheld: codes,
       charge: { values: pairs.length, perMinute, perDay, withoutApproval: { asked: page.length, allowances } },
     })

@@ -1,16 +1,16 @@
-import { type ParsedToken, parseToken } from '../../crypto/token.ts'
 import type { ActionCall } from '../admission/audit-event.ts'
 import type { OpenAction, OpenedAction } from '../admission/open-action.ts'
 import type { FieldCounts, Principal } from '../admission/ports.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import { type CallLimits, type Decision, decideCall, limitsOfCall } from '../policy/policy.ts'
 import { countByField } from './count-by-field.ts'
+import { type ReadToken, readToken, type TokenItem } from './read-token.ts'
 
 /** A call about tokens, as the policy is asked about it. */
 export interface TokensCall {
   readonly requestId: string
   readonly purpose: string
-  readonly tokens: readonly string[]
+  readonly tokens: readonly TokenItem[]
   /** Under which the caller acts. */
   readonly ticket?: string | undefined
   /** No more than this, whatever the roles permit. */
@@ -21,12 +21,14 @@ export interface TokensCall {
 export interface DecidedTokens {
   readonly action: OpenedAction
   readonly byField: ReadonlyMap<string, Decision>
-  /** Distinct tokens, with what the text of each says. */
-  readonly distinct: ReadonlyMap<string, ParsedToken | undefined>
+  /** The identity of each item of the call, in input order. */
+  readonly identities: readonly string[]
+  /** Distinct tokens by identity, with what the text of each says. */
+  readonly distinct: ReadonlyMap<string, ReadToken>
   /** How many of them there are of each field that may be revealed. */
   readonly asked: ReadonlyMap<string, number>
   readonly limits: CallLimits
-  /** For the evidence: the items of the call by field, of which these were given. */
+  /** For the evidence: the items of the call by field, of which those of these identities were given. */
   countGiven(given: readonly string[]): ReadonlyMap<string, FieldCounts>
 }
 
@@ -49,9 +51,11 @@ export async function decideTokens(
   const hasTicket = ticket !== undefined
   const question = { roles: principal.roles, operation: 'detokenize', purpose, reveal, hasTicket } as const
   const { byField, refusal } = decideCall(policy, fields, question)
-  const distinct = new Map(tokens.map(token => [token, parse(token)]))
-  const fieldsOf = (items: readonly string[]) => items.map(token => distinct.get(token)?.field)
-  const countGiven = (given: readonly string[]) => countByField(byField, fieldsOf(tokens), fieldsOf(given))
+  const read = tokens.map(readToken)
+  const identities = read.map(({ identity }) => identity)
+  const distinct = new Map(read.map(token => [token.identity, token]))
+  const fieldsOf = (items: readonly string[]) => items.map(identity => distinct.get(identity)?.field)
+  const countGiven = (given: readonly string[]) => countByField(byField, fieldsOf(identities), fieldsOf(given))
   if (refusal !== undefined) return refuse(refusal, undefined, { fields: countGiven([]) })
   const asked = countPermitted(distinct, byField)
   // A call that asks for no permitted field is bounded too: by the limits of all permitted fields.
@@ -61,28 +65,15 @@ export async function decideTokens(
     const detail = `at most ${limits.batchLimit} items in one call`
     return refuse('batch_over_role_limit', detail, { fields: countGiven([]) })
   }
-  return { action, byField, distinct, asked, limits, countGiven }
-}
-
-/** A token that no vault made. */
-const decoy = 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQ'
-
-/** Text that is not a token takes as long as a token, so that the time of a reply does not tell a malformed token from an unknown one. */
-function parse(token: string): ParsedToken | undefined {
-  const parsed = parseToken(token)
-  if (parsed === undefined) parseToken(decoy)
-  return parsed
+  return { action, byField, identities, distinct, asked, limits, countGiven }
 }
 
 /** Distinct tokens of each field that may be revealed, going by their text alone. */
-function countPermitted(
-  distinct: ReadonlyMap<string, ParsedToken | undefined>,
-  byField: ReadonlyMap<string, Decision>,
-) {
+function countPermitted(distinct: ReadonlyMap<string, ReadToken>, byField: ReadonlyMap<string, Decision>) {
   const asked = new Map<string, number>()
-  for (const parsed of distinct.values()) {
-    if (parsed === undefined || (byField.get(parsed.field)?.level ?? 'none') === 'none') continue
-    asked.set(parsed.field, (asked.get(parsed.field) ?? 0) + 1)
+  for (const { field } of distinct.values()) {
+    if (field === undefined || (byField.get(field)?.level ?? 'none') === 'none') continue
+    asked.set(field, (asked.get(field) ?? 0) + 1)
   }
   return asked
 }

@@ -22,7 +22,7 @@ export interface DetokenizeRequest extends TokensCall {
 
 export type DetokenizedItem =
   | { readonly token: string; readonly field: string; readonly value: string; readonly partial?: true }
-  | { readonly token: string; readonly error: { readonly code: ErrorCode } }
+  | { readonly token: string; readonly field?: string; readonly error: { readonly code: ErrorCode } }
 
 /** A request for approval that waits for a decision, or was approved before and waits to be used. */
 export interface OpenRequest {
@@ -68,13 +68,17 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
   return async (principal, request) => {
     const { tokens, atomic, approvalId } = request
     const decided = await decideTokens(deps, principal, request)
-    const { byField, distinct, asked, limits, countGiven } = decided
+    const { byField, identities, distinct, asked, limits, countGiven } = decided
     const { record } = decided.action
     checkApprovalId(approvalId)
     const noneGiven = { fields: countGiven([]) }
 
     const ask = (): RequestApproval => {
-      return { kind: 'request_approval', id: randomUUID(), ...describeApproval(keys, request, asked, byField) }
+      return {
+        kind: 'request_approval',
+        id: randomUUID(),
+        ...describeApproval(keys, { ...request, identities }, asked, byField),
+      }
     }
     const limit = { asked: sumOf(asked), allowances: limits.withoutApproval }
     if (approvalId === undefined && needsApproval(asked, byField, limits)) {
@@ -90,8 +94,8 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
     const change = isApproved ? ({ kind: 'use_approval', id: approvalId, digest: ask().digest } as const) : undefined
 
     const answers = await openTokens(deps, byField, distinct)
-    const failures = tokens.flatMap((token, index) => {
-      const answer = answers.get(token)!
+    const failures = identities.flatMap((identity, index) => {
+      const answer = answers.get(identity)!
       return 'code' in answer ? [{ index, code: answer.code }] : []
     })
     const withheld = failures.map(({ code }) => code)
@@ -101,8 +105,8 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
       const committed = await record({ ...noneGiven, withheld, charge, change, otherwise, refusal: 'batch_refused' })
       return isPending(committed) ? answerPending(signer, committed) : { outcome: 'refused', failures }
     }
-    const grantedTokens = tokens.filter(token => 'value' in answers.get(token)!)
-    const partial = grantedTokens.filter(token => 'partial' in answers.get(token)!).length
+    const grantedTokens = identities.filter(identity => 'value' in answers.get(identity)!)
+    const partial = grantedTokens.filter(identity => 'partial' in answers.get(identity)!).length
     const { perMinute, perDay } = limits
     const charge = { values: new Set(grantedTokens).size, perMinute, perDay, withoutApproval }
     const committed = await record({
@@ -115,9 +119,10 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
       otherwise,
     })
     if (isPending(committed)) return answerPending(signer, committed)
-    const items = tokens.map((token): DetokenizedItem => {
-      const answer = answers.get(token)!
-      return 'code' in answer ? { token, error: answer } : { token, ...answer }
+    const items = tokens.map((item, index): DetokenizedItem => {
+      const named = typeof item === 'string' ? { token: item } : item
+      const answer = answers.get(identities[index]!)!
+      return 'code' in answer ? { ...named, error: answer } : { ...named, ...answer }
     })
     return { outcome: 'complete', items, receipt: signReceipt(signer, committed) }
   }

@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import type { Sealer } from '../../crypto/seal.ts'
-import type { ParsedToken } from '../../crypto/token.ts'
 import type { ErrorCode } from '../../errors.ts'
+import type { FieldSchema } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import type { RevealLevel } from '../policy/policy.ts'
+import type { Unopened } from './open-originals.ts'
 import type { OriginalReader, SealedOriginal, TokenId } from './ports.ts'
+import { findFormatProblem, type ReadToken, type SoughtToken } from './read-token.ts'
 
 /** What the policy says about a field in this call. */
 export interface FieldLevel {
@@ -13,11 +15,8 @@ export interface FieldLevel {
 }
 
 /** A token whose original is there. */
-export interface FoundToken {
-  readonly token: string
-  /** Of the token, never of the row: a row that stands in another's place must not open. */
-  readonly id: TokenId
-  readonly original: SealedOriginal
+export interface FoundToken extends Unopened {
+  readonly identity: string
 }
 
 /** Tokens of one field whose originals one pair of keys opens. */
@@ -28,7 +27,7 @@ export interface FoundGroup {
   readonly members: readonly FoundToken[]
 }
 
-/** Every token of a call is either found, or withheld for the first check that it failed. */
+/** Every token of a call is either found, or withheld, by identity, for the first check that it failed. */
 export interface FoundTokens {
   readonly groups: readonly FoundGroup[]
   readonly withheld: ReadonlyMap<string, ErrorCode>
@@ -41,45 +40,47 @@ export interface FoundTokens {
  * refused from its text. How long the look-up takes therefore does not tell an unknown token from one that is not
  * permitted, or from a malformed one.
  *
- * @param tokens distinct tokens with what parseToken made of each
+ * @param tokens distinct tokens by identity
  * @param levels of every configured field
  * @throws TokenvaultError `store_unavailable`
  */
 export async function findTokens(
-  { keys, originals }: { readonly keys: FieldKeys; readonly originals: OriginalReader },
+  deps: { readonly fields: FieldSchema; readonly keys: FieldKeys; readonly originals: OriginalReader },
   levels: ReadonlyMap<string, FieldLevel>,
-  tokens: ReadonlyMap<string, ParsedToken | undefined>,
+  tokens: ReadonlyMap<string, ReadToken>,
 ): Promise<FoundTokens> {
+  const { keys, originals } = deps
   const withheld = new Map<string, ErrorCode>()
-  const sought = new Map<string, ParsedToken>()
+  const sought: SoughtToken[] = []
   const ids = new Set<TokenId>()
-  for (const [token, parsed] of tokens) {
-    const code = checkBeforeLookup(parsed, levels, keys)
-    if (code !== undefined) withheld.set(token, code)
-    else {
-      sought.set(token, parsed!)
-      ids.add(parsed!.id)
+  for (const [identity, token] of tokens) {
+    const code = checkBeforeLookup(token, levels, deps)
+    if (code !== undefined) withheld.set(identity, code)
+    else if ('id' in token) {
+      sought.push(token)
+      ids.add(token.id)
     }
   }
   for (const id of randomIds(tokens.size)) if (ids.size < tokens.size) ids.add(id)
   const found = await originals.findOriginals([...ids])
 
   const groups = new Map<string, FoundGroup & { members: FoundToken[] }>()
-  for (const [token, parsed] of sought) {
-    const original = found.get(parsed.id)
-    const code = checkFound(parsed, original, levels)
+  for (const token of sought) {
+    const { identity, id } = token
+    const original = found.get(id)
+    const code = checkFound(token, original, levels, keys)
     if (code !== undefined) {
-      withheld.set(token, code)
+      withheld.set(identity, code)
       continue
     }
     const { field, tokenKeyVersion, dataKeyVersion } = original!
     const name = `${field}/${tokenKeyVersion}/${dataKeyVersion}`
-    const member = { token, id: parsed.id, original: original! }
+    const member = { identity, id, original: original! }
     const group = groups.get(name)
     if (group !== undefined) group.members.push(member)
     else {
       const sealer = keys.sealer('data', field, dataKeyVersion)
-      if (sealer === undefined) withheld.set(token, 'key_unavailable')
+      if (sealer === undefined) withheld.set(identity, 'key_unavailable')
       else groups.set(name, { field, tokenKeyVersion, sealer, members: [member] })
     }
   }
@@ -93,26 +94,33 @@ function randomIds(count: number): TokenId[] {
 
 /** What a token's text alone decides; nothing here depends on whether the vault holds it. */
 function checkBeforeLookup(
-  parsed: ParsedToken | undefined,
+  token: ReadToken,
   levels: ReadonlyMap<string, FieldLevel>,
-  keys: FieldKeys,
+  { fields, keys }: { readonly fields: FieldSchema; readonly keys: FieldKeys },
 ): ErrorCode | undefined {
-  if (parsed === undefined) return 'token_malformed'
-  const decided = levels.get(parsed.field)
-  if (decided === undefined) return 'field_unknown'
+  if ('code' in token) return token.code
+  const { field, format, keyVersion } = token
+  const decided = levels.get(field)
+  // A text token says itself that it is of another vault.
+  if (decided === undefined) return format === 'text' ? 'field_unknown' : 'token_unknown'
   if (decided.level === 'none') return decided.code ?? 'field_not_permitted'
-  return keys.tokenKey(parsed.field, parsed.keyVersion) === undefined ? 'key_unavailable' : undefined
+  const problem = findFormatProblem(token, fields.get(field)!)
+  if (problem !== undefined || keyVersion === undefined) return problem
+  return keys.tokenKey(field, keyVersion) === undefined ? 'key_unavailable' : undefined
 }
 
 function checkFound(
-  parsed: ParsedToken,
+  { field, keyVersion }: SoughtToken,
   original: SealedOriginal | undefined,
   levels: ReadonlyMap<string, FieldLevel>,
+  keys: FieldKeys,
 ): ErrorCode | undefined {
   if (original === undefined) return 'token_unknown'
-  if (original.field !== parsed.field) {
+  if (original.field !== field) {
     // Said only to those who may know that a token of the other field exists.
     return (levels.get(original.field)?.level ?? 'none') === 'none' ? 'token_unknown' : 'token_field_mismatch'
   }
-  return original.tokenKeyVersion === parsed.keyVersion ? undefined : 'token_not_authentic'
+  if (keyVersion !== undefined) return original.tokenKeyVersion === keyVersion ? undefined : 'token_not_authentic'
+  // A typed token names no version; AES-SIV proves that the row's is the right one.
+  return keys.tokenKey(field, original.tokenKeyVersion) === undefined ? 'key_unavailable' : undefined
 }

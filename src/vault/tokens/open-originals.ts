@@ -1,6 +1,7 @@
 import { packBytes, unpackText } from '../../crypto/byte-column.ts'
 import type { Sealer } from '../../crypto/seal.ts'
 import type { TokenKey } from '../../crypto/token.ts'
+import { isRest } from '../../crypto/typed-token.ts'
 import type { ErrorCode } from '../../errors.ts'
 import type { Field } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
@@ -18,7 +19,8 @@ export type Opened = { readonly value: string } | { readonly code: ErrorCode }
 
 /**
  * Opens originals of one field and key versions: the seal of the data key, then AES-SIV with the token as its SIV, which proves
- * that value and token belong together.
+ * that value and token belong together. Of a typed token a part of the SIV comes from the row, so that the row of another value
+ * with an equal token does not open either.
  *
  * @param field of the originals, which says how its tokens are spelled
  * @returns one answer an original, in input order; `original_not_authentic` where the row was changed
@@ -32,9 +34,12 @@ export function openColumn(
   const typed = format === 'text' ? undefined : { format, rests: originals.map(({ original }) => original.sivRest) }
   const ciphertexts = sealer.open(packBytes(originals.map(({ original }) => original.sealed)), ids)
   const { plaintexts, authentic } = tokenKey.open(ids, ciphertexts.plaintexts, typed)
-  return unpackText(plaintexts).map((value, index) =>
-    ciphertexts.authentic[index] === 0 || authentic[index] === 0 ? { code: 'original_not_authentic' } : { value },
-  )
+  return unpackText(plaintexts).map((value, index) => {
+    const { sivRest } = originals[index]!.original
+    const isWhole = format === 'text' ? sivRest === undefined || sivRest === null : isRest(format, sivRest)
+    const isAuthentic = isWhole && ciphertexts.authentic[index] === 1 && authentic[index] === 1
+    return isAuthentic ? { value } : { code: 'original_not_authentic' }
+  })
 }
 
 /** As openColumn, for originals of one field under any versions of its keys; `key_unavailable` where a key is not held. */

@@ -1,10 +1,10 @@
-import type { ParsedToken } from '../../crypto/token.ts'
 import type { ErrorCode } from '../../errors.ts'
 import { type FieldSchema, revealPart } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { type FieldLevel, type FoundGroup, findTokens } from './find-tokens.ts'
 import { openColumn } from './open-originals.ts'
 import type { OriginalReader } from './ports.ts'
+import type { ReadToken } from './read-token.ts'
 
 /** A token's way through the checks: what is revealed of its value, or the first code that it fell to. */
 export type Answer =
@@ -14,14 +14,14 @@ export type Answer =
 /**
  * Looks tokens up, opens their originals and proves that each belongs to its token.
  *
- * @param tokens distinct tokens with what parseToken made of each
+ * @param tokens distinct tokens by identity
  * @param levels of every configured field
  * @throws TokenvaultError `store_unavailable`
  */
 export async function openTokens(
   deps: { readonly fields: FieldSchema; readonly keys: FieldKeys; readonly originals: OriginalReader },
   levels: ReadonlyMap<string, FieldLevel>,
-  tokens: ReadonlyMap<string, ParsedToken | undefined>,
+  tokens: ReadonlyMap<string, ReadToken>,
 ): Promise<ReadonlyMap<string, Answer>> {
   const { groups, withheld } = await findTokens(deps, levels, tokens)
   const answers = new Map<string, Answer>()
@@ -33,16 +33,16 @@ export async function openTokens(
 function openGroup(
   { fields, keys }: { readonly fields: FieldSchema; readonly keys: FieldKeys },
   levels: ReadonlyMap<string, FieldLevel>,
-  { field, tokenKeyVersion, sealer, members }: FoundGroup,
+  { field: name, tokenKeyVersion, sealer, members }: FoundGroup,
   answers: Map<string, Answer>,
 ): void {
-  const schema = fields.get(field)!
-  const inPart = levels.get(field)!.level === 'partial'
-  const tokenKey = keys.tokenKey(field, tokenKeyVersion)!
-  for (const [index, opened] of openColumn(schema, { sealer, tokenKey }, members).entries()) {
-    const { token } = members[index]!
-    if ('code' in opened) answers.set(token, opened)
-    else if (inPart) answers.set(token, { field, value: revealPart(schema, opened.value), partial: true })
-    else answers.set(token, { field, value: opened.value })
+  const field = fields.get(name)!
+  const tokenKey = keys.tokenKey(name, tokenKeyVersion)!
+  const inPart = levels.get(name)!.level === 'partial'
+  for (const [index, opened] of openColumn(field, { sealer, tokenKey }, members).entries()) {
+    const { identity } = members[index]!
+    if ('code' in opened) answers.set(identity, opened)
+    else if (inPart) answers.set(identity, { field: name, value: revealPart(field, opened.value), partial: true })
+    else answers.set(identity, { field: name, value: opened.value })
   }
 }

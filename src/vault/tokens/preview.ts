@@ -74,14 +74,14 @@ export function createPreviewDetokenize(deps: DetokenizeDependencies): PreviewDe
   const { keys, signer } = deps
   return async (principal, request) => {
     const decided = await decideTokens(deps, principal, request, 'preview')
-    const { action, byField, distinct, asked, limits, countGiven } = decided
+    const { action, byField, identities, distinct, asked, limits, countGiven } = decided
     const { groups, withheld: codes } = await findTokens(deps, byField, distinct)
     const { perMinute, perDay } = limits
     const withoutApproval = { asked: sumOf(asked), allowances: limits.withoutApproval }
     const found = tally(groups.flatMap(({ field, members }) => members.map(() => field)))
     const charge = { values: sumOf(found), perMinute, perDay, withoutApproval }
-    const { digest } = describeApproval(keys, request, asked, byField)
-    const withheld = request.tokens.flatMap(token => codes.get(token) ?? [])
+    const { digest } = describeApproval(keys, { ...request, identities }, asked, byField)
+    const withheld = identities.flatMap(identity => codes.get(identity) ?? [])
     // The caller is given nothing: what was there to be given stays out of the evidence of what was.
     const fields = countGiven([])
     const committed = await action.record({ fields, withheld, preview: { charge, digest } })

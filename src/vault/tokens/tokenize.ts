@@ -1,3 +1,4 @@
+import { nameToken } from '../../crypto/typed-token.ts'
 import type { ErrorCode } from '../../errors.ts'
 import { type Receipt, signReceipt } from '../../tlog/receipt.ts'
 import type { NoteSigner } from '../../tlog/signed-note.ts'
@@ -92,7 +93,7 @@ export function createTokenize(deps: TokenizeDependencies): Tokenize {
       return { outcome: 'refused', failures }
     }
     const given = items.filter(item => 'token' in item)
-    const grantedTokens = given.map(({ token }) => token)
+    const grantedTokens = given.map(({ field, token }) => nameToken(fields.get(field)!, token))
     const charge = { values: new Set(grantedTokens).size, ...budget }
     const counts = countByField(
       byField,

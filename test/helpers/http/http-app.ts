@@ -98,7 +98,7 @@ export async function startApp(
         calls.push({ principal, request })
         return {
           outcome: 'complete',
-          items: request.tokens.map(token => ({ token, field: 'ip', value: 'canary-value' })),
+          items: request.tokens.map(token => ({ token: String(token), field: 'ip', value: 'canary-value' })),
           receipt,
         }
       },

@@ -1,6 +1,6 @@
 import { createOpenAction } from '../../../src/vault/admission/open-action.ts'
 import type { Action, ActionLog, Admission, AuditEvent, Principal } from '../../../src/vault/admission/ports.ts'
-import { createFieldSchema } from '../../../src/vault/fields/fields.ts'
+import { createFieldSchema, type FieldSchema } from '../../../src/vault/fields/fields.ts'
 import { parsePolicyFile } from '../../../src/vault/files/policy-file.ts'
 import { FieldKeys } from '../../../src/vault/keys/field-keys.ts'
 import { generateKey, type Key, type KeyName, Keyset } from '../../../src/vault/keys/keyset.ts'
@@ -149,18 +149,24 @@ export class MapKeys implements KeyWriter {
 /** The domain's verbs on real keys, with both ports in memory. */
 export function createWorld(
   keys: readonly Key[] = freshKeys(),
-  shared: { originals?: MapOriginals; tenant?: string; policy?: Policy | (() => Policy) } = {},
+  shared: {
+    originals?: MapOriginals
+    tenant?: string
+    policy?: Policy | (() => Policy)
+    /** Of the names of the three; those, unless a test says how their tokens are spelled. */
+    fields?: FieldSchema
+  } = {},
 ) {
   const fieldKeys = new FieldKeys(new Keyset(keys), shared.tenant ?? 'default')
   const originals = shared.originals ?? new MapOriginals()
   const audit = new ListAudit()
   const now = new Date('2026-01-02T03:04:05.678Z')
-  const { policy: given = worldPolicy } = shared
+  const { policy: given = worldPolicy, fields = threeFields } = shared
   const policy = typeof given === 'function' ? given : () => given
   const log: ActionLog = { commit: action => audit.commit(action) }
   const openAction = createOpenAction({ log, keys: fieldKeys, now: () => now, policy })
   const signer = fieldKeys.signer('tokenvault/test')
-  const tokenizer = createTokenizer(fieldKeys, threeFields)
+  const tokenizer = createTokenizer(fieldKeys, fields)
   return {
     fieldKeys,
     originals,
@@ -168,12 +174,12 @@ export function createWorld(
     signer,
     tokenizer,
     tokenize: createTokenize({
-      ...{ fields: threeFields, keys: fieldKeys, signer, openAction },
+      ...{ fields, keys: fieldKeys, signer, openAction },
       storing: { tokenizer, writer: originals },
     }),
-    detokenize: createDetokenize({ fields: threeFields, keys: fieldKeys, originals, signer, openAction }),
-    previewDetokenize: createPreviewDetokenize({ fields: threeFields, keys: fieldKeys, originals, signer, openAction }),
-    crosswalk: createCrosswalk({ fields: threeFields, keys: fieldKeys, originals, signer, openAction }),
+    detokenize: createDetokenize({ fields, keys: fieldKeys, originals, signer, openAction }),
+    previewDetokenize: createPreviewDetokenize({ fields, keys: fieldKeys, originals, signer, openAction }),
+    crosswalk: createCrosswalk({ fields, keys: fieldKeys, originals, signer, openAction }),
     /** Tokenizes values and stores their originals; returns the tokens. */
     store(field: string, values: readonly string[]): string[] {
       return tokenizer.tokenizeValues(field, values).map(result => {

@@ -77,11 +77,13 @@ t.test('10,000 items pass, with what a verb adds to an item left behind', async 
   const detokenize: Detokenize = async (_principal, { tokens }) => ({
     outcome: 'complete',
     receipt,
-    items: tokens.map((token, index) =>
-      index % 2 === 0
-        ? { token, field: 'ip', value: `"quoted" ${index} 💡`, sealed: 'secret' }
-        : { token, error: { code: 'token_unknown', detail: 'secret' } },
-    ),
+    items: tokens
+      .map(String)
+      .map((token, index) =>
+        index % 2 === 0
+          ? { token, field: 'ip', value: `"quoted" ${index} 💡`, sealed: 'secret' }
+          : { token, error: { code: 'token_unknown', detail: 'secret' } },
+      ),
   })
   const running = await startApp(t, { verbs: { quarantine: noQuarantine, detokenize, tokenize: notCalled } })
   const tokens = Array.from({ length: 10_000 }, (_, index) => `ip_v1_${index}`)
@@ -267,7 +269,11 @@ t.test('while it stops, requests under way finish and new ones are sent away', a
         calls += 1
         begun.resolve()
         await finish.promise
-        return { outcome: 'complete', items: tokens.map(token => ({ token, field: 'ip', value: 'x' })), receipt }
+        return {
+          outcome: 'complete',
+          items: tokens.map(token => ({ token: String(token), field: 'ip', value: 'x' })),
+          receipt,
+        }
       },
       tokenize: notCalled,
     },

@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { benchCore } from './core.ts'
 import { benchDetokenize } from './detokenize.ts'
 import { benchIngest } from './ingest.ts'
+import { benchStore } from './store.ts'
 
 /** Each benchmark by name, and what its figures mean. */
 const benchmarks = new Map<
@@ -26,6 +27,10 @@ const benchmarks = new Map<
       run: benchDetokenize,
       unit: 'requests/s, milliseconds, transactions/s, tokens/s (--large: at 10,000,000 originals)',
     },
+  ],
+  [
+    'store',
+    { run: benchStore, unit: 'values/s stored and answered, 10,000 a call; rows/s; values/s parsed and echoed' },
   ],
 ])
 

@@ -60,8 +60,10 @@ function readReply(socket: Socket): Promise<void> {
       if (headEnds < 0) return
       const head = received.toString('latin1', 0, headEnds)
       const length = Number(/\r\ncontent-length: (\d+)/i.exec(head)?.[1])
-      if (!head.startsWith('HTTP/1.1 200')) return settle(new Error(`the server answered ${head.slice(0, 12)}`))
-      if (received.length >= headEnds + 4 + length) settle()
+      if (received.length < headEnds + 4 + length) return
+      if (head.startsWith('HTTP/1.1 200')) return settle()
+      const code = /"code":"(\w+)"/.exec(received.toString('latin1', headEnds))?.[1]
+      settle(new Error(`the server answered ${head.slice(9, 12)} ${code}`))
     }
     socket.on('data', onData).on('error', settle).on('close', onClose)
   })

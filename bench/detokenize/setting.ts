@@ -14,12 +14,16 @@ import { openIngestVault } from '../../src/compose/vault.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { startIssuer } from '../../src/embedded/issuer.ts'
 import { startPostgres } from '../../src/embedded/postgres.ts'
+import { createDatabase } from '../../src/store/postgres/database.ts'
 import { ensureDatabase } from '../../src/store/setup/ensure-database.ts'
+import { setRolePasswords } from '../../src/store/setup/role-passwords.ts'
 import { createTokenizer } from '../../src/vault/tokens/tokenizer.ts'
 import { type Pgbench, preparePgbench } from './pgbench.ts'
 
 /** A durable Postgres with originals, and the API before it, each with processes of their own. */
 export interface Setting {
+  /** Of the superuser. */
+  readonly databaseUrl: string
   readonly apiPort: number
   readonly bareFastifyPort: number
   readonly pgbench: Pgbench
@@ -40,6 +44,7 @@ roles_claims: [roles]
 roles:
   investigator:
     reveal: { "*": full }
+    store: ["*"]
     purposes: ["*"]
     batch_limit: 10000
     budget: { per_minute: 1000000000, per_day: 1000000000 }
@@ -54,11 +59,12 @@ export async function openSetting(): Promise<Setting> {
   const postgres = await startPostgres({ dataDir: directory, port: 0 })
   const DATABASE_URL = await ensureDatabase(postgres.adminUrl, 'tokenvault')
   await prepareDatabase(loadConfig('migrate', { DATABASE_URL, KEK_FILE }), { environment: {} })
+  const STORE_DATABASE_URL = await makeStoreLogin(DATABASE_URL)
   const tokens = await storeOriginals({ DATABASE_URL, KEK_FILE })
   const issuer = await startIssuer({ dataDir: directory, port: 0, audience })
   const jwt = await issuer.sign({ subject: 'bench', roles: ['investigator'], lifetimeSeconds: 36_000 })
   const api = await startApi({
-    ...{ DATABASE_URL, KEK_FILE, POLICY_FILE, PORT: '0', RATE_LIMIT_PER_MINUTE: '1000000000' },
+    ...{ DATABASE_URL, STORE_DATABASE_URL, KEK_FILE, POLICY_FILE, PORT: '0', RATE_LIMIT_PER_MINUTE: '1000000000' },
     ...{ JWT_ISSUER: issuer.issuer, JWT_AUDIENCE: audience, JWKS_URL: issuer.jwksUrl },
   })
   const key = await createRemoteJWKSet(new URL(issuer.jwksUrl))({ alg: 'ES256' })
@@ -67,6 +73,7 @@ export async function openSetting(): Promise<Setting> {
   ])
   const [bareFastifyPort] = (await once(bareFastify, 'message')) as [number]
   return {
+    databaseUrl: DATABASE_URL,
     apiPort: api.port,
     bareFastifyPort,
     pgbench: await preparePgbench(DATABASE_URL, directory, genuine),
@@ -83,6 +90,17 @@ export async function openSetting(): Promise<Setting> {
       rmSync(directory, { recursive: true, force: true })
     },
   }
+}
+
+async function makeStoreLogin(url: string): Promise<string> {
+  const password = randomBytes(16).toString('hex')
+  const database = createDatabase({ url, poolMax: 1, applicationName: 'bench' })
+  await setRolePasswords(database, new Map([['tokenvault_store', password]]))
+  await database.destroy()
+  const login = new URL(url)
+  login.username = 'tokenvault_store'
+  login.password = password
+  return login.href
 }
 
 /** Tokenizes and stores as the worker does. */

@@ -21,6 +21,11 @@ role tokenvault_store login inherit
 
 role tokenvault_worker login inherit
 
+schema analyst owner tokenvault_owner
+  -- What analysts query beside public.user_logins: networks of addresses, and logins with the clear columns that are configured.
+  grant USAGE to tokenvault_analyst
+  grant USAGE to tokenvault_worker
+
 schema ingest owner tokenvault_owner
   -- What the workers need to store each message once, and the partitions of public.user_logins.
   grant USAGE to tokenvault_worker
@@ -41,6 +46,65 @@ schema public owner pg_database_owner
 
 schema tokenvault_migrations owner <migrator>
 
+table analyst.ip_networks owner tokenvault_owner
+  -- One row for each address that was met since a field derived from it was configured: the token of its network.
+  column masked_ip character varying(256) not null
+    -- Token of the IP address, as in public.user_logins.
+  column masked_network character varying(256) not null
+    -- Token of the network of the address: the /24 of an IPv4 address, the /48 of an IPv6 one. Equal networks have equal tokens.
+  column family smallint not null
+    -- Version of IP: 4 or 6.
+  column scope text not null
+    -- What kind of address it is: public, private, unique_local, shared, loopback, link_local, multicast, documentation, benchmarking, transition or reserved.
+  constraint ip_networks_family_check CHECK ((family = ANY (ARRAY[4, 6])))
+  constraint ip_networks_pkey PRIMARY KEY (masked_ip)
+  CREATE INDEX ip_networks_masked_network ON analyst.ip_networks USING hash (masked_network)
+  CREATE UNIQUE INDEX ip_networks_pkey ON analyst.ip_networks USING btree (masked_ip)
+  grant SELECT to tokenvault_analyst
+  grant INSERT to tokenvault_worker
+
+partitioned table analyst.login_details owner tokenvault_owner
+  -- The rows of public.user_logins once more, with the clear columns that are configured; written since the first one was configured, partitioned by month of create_date.
+  partition by RANGE (create_date)
+  column login_id uuid not null
+    -- Id of the login, made of the message id and the place of the event in the message: the same on every delivery.
+  column user_id character varying(128)
+    -- The user who logged in, as the producer names them.
+  column device_type character varying(32)
+    -- Kind of device, as the producer names it; null where the event has none.
+  column masked_ip character varying(256)
+    -- Token of the IP address; null as in public.user_logins.
+  column masked_device_id character varying(256)
+    -- Token of the device id; null as in public.user_logins.
+  column locale character varying(32)
+    -- Locale of the app, as the producer names it; null where the event has none.
+  column app_version integer
+    -- First number of the app version; null where the event has none.
+  column create_date date not null
+    -- UTC day on which the producer sent the message that held the event.
+  constraint login_details_pkey PRIMARY KEY (create_date, login_id)
+  CREATE INDEX login_details_masked_device_id ON ONLY analyst.login_details USING hash (masked_device_id)
+  CREATE INDEX login_details_masked_ip ON ONLY analyst.login_details USING hash (masked_ip)
+  CREATE UNIQUE INDEX login_details_pkey ON ONLY analyst.login_details USING btree (create_date, login_id)
+  grant SELECT to tokenvault_analyst
+  grant INSERT to tokenvault_worker
+
+table ingest.login_details_default owner tokenvault_owner
+  -- Partition of analyst.login_details for months that have none of their own.
+  partition of analyst.login_details DEFAULT
+  column login_id uuid not null
+  column user_id character varying(128)
+  column device_type character varying(32)
+  column masked_ip character varying(256)
+  column masked_device_id character varying(256)
+  column locale character varying(32)
+  column app_version integer
+  column create_date date not null
+  constraint login_details_default_pkey PRIMARY KEY (create_date, login_id)
+  CREATE INDEX login_details_default_masked_device_id_idx ON ingest.login_details_default USING hash (masked_device_id)
+  CREATE INDEX login_details_default_masked_ip_idx ON ingest.login_details_default USING hash (masked_ip)
+  CREATE UNIQUE INDEX login_details_default_pkey ON ingest.login_details_default USING btree (create_date, login_id)
+
 partitioned table ingest.receipts owner tokenvault_owner
   -- Delivery records: one row for each message that took effect, partitioned by UTC day of sending and kept for 30 days.
   partition by RANGE (sent_on)
@@ -52,6 +116,8 @@ partitioned table ingest.receipts owner tokenvault_owner
     -- Rows of public.user_logins that were made from the message.
   column rows_quarantined integer not null
     -- Entries of pii_vault.quarantine that were made from the message, without those that were redriven since.
+  column details_stored integer not null default 0
+    -- Rows of analyst.login_details that were made from the message: as many as rows_stored, or 0 where no clear column was configured.
   constraint receipts_pkey PRIMARY KEY (sent_on, message_id)
   CREATE UNIQUE INDEX receipts_pkey ON ONLY ingest.receipts USING btree (sent_on, message_id)
   grant INSERT, SELECT to tokenvault_worker
@@ -624,6 +690,7 @@ AS $function$
 DECLARE
   day date;
   month date;
+  parent text;
   partition_name text;
 BEGIN
   PERFORM pii_vault.require(cardinality(days) <= 10000, 'too many days');
@@ -640,16 +707,17 @@ BEGIN
       partition_name, day, day + 1);
   END LOOP;
 
-  FOR month IN SELECT DISTINCT (date_trunc('month', d) + ahead)::date
-    FROM unnest(days) AS d, unnest('{0, 1 month}'::interval[]) AS ahead
+  FOR parent, month IN SELECT DISTINCT of_table, (date_trunc('month', d) + ahead)::date
+    FROM unnest(days) AS d, unnest('{0, 1 month}'::interval[]) AS ahead,
+      unnest('{public.user_logins, analyst.login_details}'::text[]) AS of_table
   LOOP
-    partition_name := 'user_logins_' || to_char(month, 'YYYY_MM');
+    partition_name := split_part(parent, '.', 2) || to_char(month, '_YYYY_MM');
     CONTINUE WHEN to_regclass(format('ingest.%I', partition_name)) IS NOT NULL;
     BEGIN
       SET LOCAL lock_timeout = '1s';
-      EXECUTE format('CREATE TABLE ingest.%I (LIKE public.user_logins INCLUDING ALL)', partition_name);
-      EXECUTE format('ALTER TABLE public.user_logins ATTACH PARTITION ingest.%I FOR VALUES FROM (%L) TO (%L)',
-        partition_name, month, (month + interval '1 month')::date);
+      EXECUTE format('CREATE TABLE ingest.%I (LIKE %s INCLUDING ALL)', partition_name, parent);
+      EXECUTE format('ALTER TABLE %s ATTACH PARTITION ingest.%I FOR VALUES FROM (%L) TO (%L)',
+        parent, partition_name, month, (month + interval '1 month')::date);
     EXCEPTION WHEN check_violation OR lock_not_available THEN
       NULL; -- the default partition takes this month's rows; one that holds some already keeps them
     END;
@@ -1459,23 +1527,64 @@ $function$
 
 function pii_vault.reconcile_days() owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.reconcile_days()
- RETURNS TABLE(day date, is_provable boolean, delivery_records bigint, rows_recorded bigint, rows_stored bigint, quarantine_recorded bigint, quarantine_stored bigint)
+ RETURNS TABLE(day date, is_provable boolean, delivery_records bigint, rows_recorded bigint, rows_stored bigint, details_recorded bigint, details_stored bigint, quarantine_recorded bigint, quarantine_stored bigint)
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET "TimeZone" TO 'UTC'
 AS $function$
   SELECT day, coalesce(day >= current_date - 30, true) OR sum(records) > 0, sum(records)::bigint,
-    sum(rows_recorded)::bigint, sum(rows_stored)::bigint, sum(quarantine_recorded)::bigint, sum(quarantine_stored)::bigint
+    sum(rows_recorded)::bigint, sum(rows_stored)::bigint, sum(details_recorded)::bigint, sum(details_stored)::bigint,
+    sum(quarantine_recorded)::bigint, sum(quarantine_stored)::bigint
   FROM (
-    SELECT sent_on, count(*), sum(rows_stored), 0, sum(rows_quarantined), 0 FROM ingest.receipts GROUP BY sent_on
+    SELECT sent_on, count(*), sum(rows_stored), 0, sum(details_stored), 0, sum(rows_quarantined), 0
+      FROM ingest.receipts GROUP BY sent_on
     UNION ALL
-    SELECT create_date, 0, 0, count(*), 0, 0 FROM public.user_logins GROUP BY create_date
+    SELECT create_date, 0, 0, count(*), 0, 0, 0, 0 FROM public.user_logins GROUP BY create_date
+    UNION ALL
+    SELECT create_date, 0, 0, 0, 0, count(*), 0, 0 FROM analyst.login_details GROUP BY create_date
     UNION ALL
     -- A redriven entry gave rows, and its delivery record says so; a discarded one was quarantined for good.
-    SELECT sent_on, 0, 0, 0, 0, count(*) FROM pii_vault.quarantine WHERE state <> 'redriven' GROUP BY sent_on
-  ) AS counts (day, records, rows_recorded, rows_stored, quarantine_recorded, quarantine_stored)
+    SELECT sent_on, 0, 0, 0, 0, 0, 0, count(*) FROM pii_vault.quarantine WHERE state <> 'redriven' GROUP BY sent_on
+  ) AS counts (day, records, rows_recorded, rows_stored, details_recorded, details_stored, quarantine_recorded, quarantine_stored)
   GROUP BY day ORDER BY day
+$function$
+  grant EXECUTE to tokenvault_auditor
+
+function pii_vault.reconcile_networks(text[]) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.reconcile_networks(fields text[])
+ RETURNS TABLE(finding text, field text, day date, tokens bigint)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+BEGIN
+  PERFORM pii_vault.require(cardinality(fields) BETWEEN 1 AND 100
+    AND (SELECT count(DISTINCT name) = count(*) FROM unnest(fields) AS name), 'each field stands once');
+  PERFORM pii_vault.require((SELECT bool_and(name IN (SELECT key.field FROM pii_vault.keys AS key WHERE key.purpose = 'token'))
+    FROM unnest(fields) AS name), 'a field has no key');
+
+  RETURN QUERY
+    WITH token AS MATERIALIZED (
+      SELECT DISTINCT name, masked_network, CASE
+        WHEN substr(masked_network, length(name) + 3) ~ '^[1-9][0-9]*_[A-Za-z0-9_-]+$'
+          AND length(masked_network) - strpos(substr(masked_network, length(name) + 3), '_') = length(name) + 3 + 21
+          AND strpos('AQgw', right(masked_network, 1)) > 0
+        THEN encode(decode(translate(right(masked_network, 22), '-_', '+/') || '==', 'base64'), 'hex')::uuid END AS token_id
+      FROM analyst.ip_networks JOIN unnest(fields) AS name ON starts_with(masked_network, name || '_v')
+    )
+    SELECT 'token_without_original', token.name, NULL::date, count(*) FROM token
+    WHERE NOT EXISTS (SELECT FROM pii_vault.originals AS original
+      WHERE original.token_id = token.token_id AND original.field = token.name)
+    GROUP BY token.name
+    UNION ALL
+    SELECT 'original_without_token', original.field, original.created_at::date, count(*) FROM pii_vault.originals AS original
+    WHERE original.field = ANY (fields) AND NOT original.kept_elsewhere AND NOT EXISTS (SELECT FROM token
+      WHERE token.token_id = original.token_id AND token.name = original.field)
+    GROUP BY original.field, original.created_at::date
+    ORDER BY 1 DESC, 2, 3;
+END
 $function$
   grant EXECUTE to tokenvault_auditor
 
@@ -1620,8 +1729,8 @@ AS $function$
   ) AS ends
 $function$
 
-function pii_vault.settle_redrives(uuid[],text[],integer[],integer[]) owner tokenvault_owner
-CREATE OR REPLACE FUNCTION pii_vault.settle_redrives(ids uuid[], reasons text[], stored integer[], quarantined integer[])
+function pii_vault.settle_redrives(uuid[],text[],integer[],integer[],integer[]) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.settle_redrives(ids uuid[], reasons text[], stored integer[], details integer[], quarantined integer[])
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -1631,10 +1740,13 @@ DECLARE
   settled integer;
 BEGIN
   PERFORM pii_vault.require(cardinality(ids) <= 10000 AND cardinality(reasons) = cardinality(ids)
-    AND cardinality(stored) = cardinality(ids) AND cardinality(quarantined) = cardinality(ids), 'each id has one outcome');
+    AND cardinality(stored) = cardinality(ids) AND cardinality(details) = cardinality(ids)
+    AND cardinality(quarantined) = cardinality(ids), 'each id has one outcome');
   PERFORM pii_vault.require((SELECT coalesce(bool_and(coalesce(reason ~ '^[a-z0-9_]{1,100}$', true)
-      AND coalesce(rows_stored BETWEEN 0 AND 1000000 AND rows_quarantined BETWEEN -1 AND 1000000, false)), true)
-    FROM unnest(reasons, stored, quarantined) AS outcome (reason, rows_stored, rows_quarantined)), 'an outcome is not possible');
+      AND coalesce(rows_stored BETWEEN 0 AND 1000000 AND details_stored BETWEEN 0 AND rows_stored
+        AND rows_quarantined BETWEEN -1 AND 1000000, false)), true)
+    FROM unnest(reasons, stored, details, quarantined) AS outcome (reason, rows_stored, details_stored, rows_quarantined)),
+    'an outcome is not possible');
 
   UPDATE pii_vault.quarantine AS entry SET
     state = CASE WHEN outcome.reason IS NULL THEN 'redriven' ELSE 'quarantined' END,
@@ -1655,10 +1767,12 @@ BEGIN
   ORDER BY delivery.sent_on, delivery.message_id FOR UPDATE;
   UPDATE ingest.receipts AS delivery SET
     rows_stored = delivery.rows_stored + added.stored,
+    details_stored = delivery.details_stored + added.details,
     rows_quarantined = delivery.rows_quarantined + added.quarantined
   FROM (
-    SELECT entry.sent_on, entry.message_id, sum(outcome.stored) AS stored, sum(outcome.quarantined) AS quarantined
-    FROM unnest(ids, stored, quarantined) AS outcome (id, stored, quarantined)
+    SELECT entry.sent_on, entry.message_id, sum(outcome.stored) AS stored, sum(outcome.details) AS details,
+      sum(outcome.quarantined) AS quarantined
+    FROM unnest(ids, stored, details, quarantined) AS outcome (id, stored, details, quarantined)
     JOIN pii_vault.quarantine AS entry ON entry.id = outcome.id
     GROUP BY entry.sent_on, entry.message_id
   ) AS added

@@ -22,7 +22,7 @@ import { createPreviewDetokenize } from '../vault/tokens/preview.ts'
 import { createTokenize } from '../vault/tokens/tokenize.ts'
 import { createTokenizer } from '../vault/tokens/tokenizer.ts'
 import { composeEvidence, composeSink } from './evidence.ts'
-import { readFields } from './fields.ts'
+import { readFields, readFieldsFile } from './fields.ts'
 import { readIssuers } from './issuers.ts'
 import { policyPlace, watchPolicy } from './policy.ts'
 import { openStoring } from './storing.ts'
@@ -85,7 +85,9 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
       crosswalk: createCrosswalk({ fields, keys, originals: createFieldOriginals(database), signer, openAction }),
       quarantine: createQuarantineVerbs({
         fields,
-        clearProperties,
+        clearProperties: [
+          ...new Set([...clearProperties, ...readFieldsFile(config).clear.map(({ property }) => property)]),
+        ],
         store: createQuarantineStore(database),
         openQuarantined: createOpenQuarantined(keys),
         openAction,

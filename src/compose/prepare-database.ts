@@ -7,13 +7,14 @@ import { createFieldRecordWriter } from '../store/fields.ts'
 import { createKeyWriter } from '../store/keys.ts'
 import { createDatabase } from '../store/postgres/database.ts'
 import { checkAnalystSchemas, createAnalystSchemas } from '../store/setup/analyst-schemas.ts'
+import { addDetailColumns } from '../store/setup/detail-columns.ts'
 import { describeFindings, type SetupFinding } from '../store/setup/findings.ts'
 import { migrate } from '../store/setup/migrate.ts'
 import { type LoginRole, loginRoles, setRolePasswords } from '../store/setup/role-passwords.ts'
 import { describeField } from '../vault/fields/recorded-fields.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
 import { createMissingKeys } from '../vault/keys/wrapped-keys.ts'
-import { readFields } from './fields.ts'
+import { readFieldsFile } from './fields.ts'
 import { openKek } from './kek.ts'
 import { logName } from './vault.ts'
 
@@ -24,6 +25,8 @@ export interface Prepared {
   readonly keys: readonly string[]
   readonly passwords: readonly LoginRole[]
   readonly analystSchemas: readonly string[]
+  /** Columns that analyst.login_details got. */
+  readonly detailColumns: readonly string[]
   /** What outsiders need to check checkpoints, receipts and proofs; no secret. */
   readonly verifierKey: string
   /** What works, and does not keep a promise of the product. */
@@ -46,7 +49,7 @@ export async function prepareDatabase(
 ): Promise<Prepared> {
   const { environment, analystSchemas = [] } = options
   checkAnalystSchemas(analystSchemas)
-  const fields = readFields(config)
+  const { fields, clear } = readFieldsFile(config)
   const kek = await openKek(config, environment)
   const passwords = readPasswords(config.ROLE_PASSWORDS_DIR)
   const database = createDatabase({
@@ -62,6 +65,7 @@ export async function prepareDatabase(
     if (failures.length > 0) throw new TokenvaultError('store_misconfigured', describeFindings(failures))
     const warnings = findings.filter(({ status }) => status === 'warn')
     await createAnalystSchemas(database, analystSchemas)
+    const detailColumns = await addDetailColumns(database, fields, clear)
     const { keyset, made } = await createMissingKeys(createKeyWriter(database), kek, {
       tenant: config.TENANT,
       fields,
@@ -69,7 +73,16 @@ export async function prepareDatabase(
     await createFieldRecordWriter(database).recordFields([...fields.values()].map(describeField))
     await setRolePasswords(database, passwords)
     const { verifierKey } = new FieldKeys(keyset, config.TENANT).signer(logName(config))
-    return { migrations, mended, keys: made, passwords: [...passwords.keys()], analystSchemas, verifierKey, warnings }
+    return {
+      migrations,
+      mended,
+      keys: made,
+      passwords: [...passwords.keys()],
+      analystSchemas,
+      detailColumns,
+      verifierKey,
+      warnings,
+    }
   } finally {
     await database.destroy()
   }

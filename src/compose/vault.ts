@@ -1,5 +1,6 @@
 import { databaseUrl, type Environment } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
+import { createKnownAddresses, rememberAddresses } from '../ingest/batch/known-addresses.ts'
 import { createTokenizeMessages, type TokenizeMessages } from '../ingest/batch/tokenize-messages.ts'
 import type { IngestStore } from '../ingest/ports.ts'
 import { createFieldRecordReader } from '../store/fields.ts'
@@ -7,16 +8,18 @@ import { createIngestStore } from '../store/ingest.ts'
 import { createKeyReader } from '../store/keys.ts'
 import { createDatabase, type TokenvaultDatabase } from '../store/postgres/database.ts'
 import { checkRights } from '../store/postgres/health.ts'
+import { checkDetailColumns } from '../store/setup/detail-columns.ts'
 import { checkLoginColumns } from '../store/setup/login-columns.ts'
 import type { LoginRole } from '../store/setup/role-passwords.ts'
 import type { NoteSigner } from '../tlog/signed-note.ts'
+import type { ClearColumn } from '../vault/fields/clear-columns.ts'
 import type { FieldSchema } from '../vault/fields/fields.ts'
 import { checkRecordedFields } from '../vault/fields/recorded-fields.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
 import { openKeyset } from '../vault/keys/wrapped-keys.ts'
 import { createSealQuarantined } from '../vault/quarantine/sealed-bodies.ts'
 import { createTokenizer } from '../vault/tokens/tokenizer.ts'
-import { readFields } from './fields.ts'
+import { readFields, readFieldsFile } from './fields.ts'
 import { openKek } from './kek.ts'
 
 /** The database, and the keys that it holds wrapped. */
@@ -33,6 +36,7 @@ export interface SigningVault extends Vault {
 
 /** What turns messages into rows. */
 export interface IngestVault extends Vault {
+  readonly clear: readonly ClearColumn[]
   readonly tokenizeMessages: TokenizeMessages
   readonly store: IngestStore
 }
@@ -99,7 +103,7 @@ export async function openSigningVault(
 }
 
 /**
- * A vault that can take rows: user_logins has a column for every field.
+ * A vault that can take rows: user_logins has a column for every field, and login_details for every clear property.
  *
  * @throws TokenvaultError as openVault
  */
@@ -107,9 +111,14 @@ export async function openIngestVault(config: Config<'lambda'>, opening: VaultOp
   const vault = await openVault(config, { ...opening, role: 'tokenvault_worker' })
   const { fields, database, keys } = vault
   try {
-    const tokenizeMessages = createTokenizeMessages(createTokenizer(keys, fields), createSealQuarantined(keys))
+    const { clear } = readFieldsFile(config)
+    const known = createKnownAddresses()
+    const options = { clear, known }
+    const tokenizeMessages = createTokenizeMessages(createTokenizer(keys, fields), createSealQuarantined(keys), options)
     await checkLoginColumns(database, fields)
-    return { ...vault, tokenizeMessages, store: createIngestStore(database, fields) }
+    await checkDetailColumns(database, fields, clear)
+    const store = rememberAddresses(createIngestStore(database, fields, clear), known)
+    return { ...vault, clear, tokenizeMessages, store }
   } catch (error) {
     await database.destroy()
     throw error

@@ -38,7 +38,7 @@ export async function composeWorker(
   const queue = await composeQueue(config, log, environment, (mark, body) =>
     firstIdentitySeal.open(mark, body, Date.now()),
   )
-  const { fields, keys, database, tokenizeMessages, store } = await openIngestVault(config, {
+  const { fields, clear, keys, database, tokenizeMessages, store } = await openIngestVault(config, {
     environment,
     applicationName: 'tokenvault worker',
   })
@@ -62,7 +62,7 @@ export async function composeWorker(
     observe,
   })
   const redriver = createRedriver({
-    store: createRedriveStore(database, fields),
+    store: createRedriveStore(database, fields, clear),
     tokenizeMessages,
     openQuarantined: createOpenQuarantined(keys),
     log,

@@ -1,5 +1,6 @@
 /** What the worker needs of the queue and of the store; terms as AWS uses them. */
 
+import type { AddressFacts } from '../vault/fields/address-scope.ts'
 import type { QuarantinedEvent, SealedBody } from '../vault/quarantine/ports.ts'
 import type { TokenizedValue } from '../vault/tokens/ports.ts'
 
@@ -13,6 +14,19 @@ export interface LoginRow {
   readonly createDate: string
   /** Null where the event has no value, or a placeholder. */
   readonly tokens: readonly (TokenizedValue | null)[]
+  /** Of its addresses that may not have a network yet; absent where there is none. */
+  readonly networks?: readonly AddressNetwork[]
+  /** As hyphenated UUID; absent where no clear column is configured. */
+  readonly loginId?: string
+  /** What the configured clear columns take, in their order; absent where there is none. */
+  readonly clear?: readonly (string | null)[]
+}
+
+/** An address, and its network. */
+export interface AddressNetwork extends AddressFacts {
+  /** Token of the address. */
+  readonly address: string
+  readonly network: TokenizedValue
 }
 
 /** A message with tokens in place of values: everything that it gives. It takes effect once, however often the message is delivered. */

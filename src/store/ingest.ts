@@ -1,10 +1,13 @@
-import { sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
 import { DatabaseError } from 'pg'
 import { TokenvaultError } from '../errors.ts'
 import type { IngestStore, LoginRow, Stored, TokenizedMessage } from '../ingest/ports.ts'
+import type { ClearColumn } from '../vault/fields/clear-columns.ts'
 import { eventFields, type FieldSchema } from '../vault/fields/fields.ts'
 import type { SealedOriginal } from '../vault/tokens/ports.ts'
 import { insertOriginals } from './insert-originals.ts'
+import { insertIpNetworks } from './ip-networks.ts'
+import { insertLoginDetails } from './login-details.ts'
 import { plainArray, textArray } from './postgres/array-literal.ts'
 import { inTransaction, namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
 import type { UserLoginsTable } from './postgres/schema.ts'
@@ -16,23 +19,26 @@ import { createTokenColumns, type TokenColumn, tokensArray } from './token-colum
  * the same keys in different orders deadlock.
  *
  * @param fields the order of each row's tokens, and the columns they go to
+ * @param clear the order of each row's clear values, and the columns they go to
  */
-export function createIngestStore(database: TokenvaultDatabase, fields: FieldSchema): IngestStore {
-  const readTokenColumns = createTokenColumns(eventFields(fields))
+export function createIngestStore(
+  database: TokenvaultDatabase,
+  fields: FieldSchema,
+  clear: readonly ClearColumn[] = [],
+): IngestStore {
+  const storeRows = createStoreRows(fields, clear)
   const knownDays = new Set<string>()
 
   return {
     storeMessages: messages =>
       namingFailures(async () => {
         await ensureDays(database, knownDays, messages)
-        const tokenColumns = await readTokenColumns(database)
         return inTransaction(database, async (transaction): Promise<Stored> => {
           const fresh = await insertDeliveryRecords(transaction, messages)
           const effective = new Set(fresh.map(({ messageId }) => messageId))
           const repeated = new Set(messages.flatMap(({ messageId }) => (effective.has(messageId) ? [] : [messageId])))
           const rows = fresh.flatMap(message => message.rows)
-          await insertOriginals(transaction, originalsOf(rows))
-          await insertRows(transaction, tokenColumns, rows)
+          await storeRows(transaction, rows)
           const quarantined = await insertQuarantined(transaction, fresh)
           return { rows: rows.length, quarantined, duplicates: repeated.size, repeated }
         }).catch(error => {
@@ -45,6 +51,27 @@ export function createIngestStore(database: TokenvaultDatabase, fields: FieldSch
           )
         })
       }),
+  }
+}
+
+/** Stores rows with all that goes with them: originals, networks, and details where a clear column is configured. */
+export type StoreRows = (transaction: TokenvaultDatabase, rows: readonly LoginRow[]) => Promise<void>
+
+/** @param clear none: nothing is written to login_details */
+export function createStoreRows(fields: FieldSchema, clear: readonly ClearColumn[]): StoreRows {
+  const readTokenColumns = createTokenColumns(eventFields(fields))
+  return async (transaction, rows) => {
+    if (rows.length === 0) return
+    const tokenColumns = await readTokenColumns(transaction)
+    await insertOriginals(transaction, originalsOf(rows))
+    await insertIpNetworks(transaction, rows)
+    const login = loginColumns(tokenColumns, rows)
+    await insertRows(transaction, login)
+    if (clear.length === 0) return
+    // There every token is text: a cast would write inet with /128 behind it.
+    const isText = tokenColumns.every(({ type }) => type === 'text')
+    const asText = tokenColumns.map(({ column }): TokenColumn => ({ column, type: 'text' }))
+    await insertLoginDetails(transaction, isText ? login : loginColumns(asText, rows), clear, rows)
   }
 }
 
@@ -88,40 +115,63 @@ async function insertDeliveryRecords(
 ): Promise<TokenizedMessage[]> {
   const sorted = messages.toSorted((a, b) => compare(a.messageId, b.messageId))
   const { rows } = await sql<{ message_id: string }>`
-    insert into ingest.receipts (sent_on, message_id, rows_stored, rows_quarantined)
+    insert into ingest.receipts (sent_on, message_id, rows_stored, rows_quarantined, details_stored)
     select * from unnest(
       ${plainArray(sorted.map(({ sentOn }) => sentOn))}::date[],
       ${textArray(sorted.map(({ messageId }) => messageId))}::text[],
       ${plainArray(sorted.map(message => message.rows.length))}::int[],
-      ${plainArray(sorted.map(message => message.quarantined.length))}::int[])
+      ${plainArray(sorted.map(message => message.quarantined.length))}::int[],
+      ${plainArray(sorted.map(message => countDetails(message)))}::int[])
     on conflict do nothing
     returning message_id`.execute(transaction)
   const fresh = new Set(rows.map(row => row.message_id))
   return messages.filter(({ messageId }) => fresh.has(messageId))
 }
 
-/** What the tokens of rows are opened from. */
-export function* originalsOf(rows: readonly LoginRow[]): Generator<SealedOriginal> {
-  for (const { tokens } of rows) for (const value of tokens) if (value !== null) yield value.original
+/** Rows that go to login_details too. */
+export function countDetails({ rows }: Pick<TokenizedMessage, 'rows'>): number {
+  return rows.length > 0 && rows[0]!.loginId !== undefined ? rows.length : 0
 }
 
-export async function insertRows(
-  transaction: TokenvaultDatabase,
-  tokenColumns: readonly TokenColumn[],
-  rows: readonly LoginRow[],
-): Promise<void> {
-  if (rows.length === 0) return
-  const names = tokenColumns.map(({ column }) => column)
-  const columns = ['user_id', 'device_type', 'locale', 'app_version', 'create_date', ...names]
-  const tokens = tokenColumns.map((column, place) => tokensArray(rows, place, column))
+/** What the tokens of rows, and of their networks, are opened from. */
+function* originalsOf(rows: readonly LoginRow[]): Generator<SealedOriginal> {
+  for (const { tokens, networks } of rows) {
+    for (const value of tokens) if (value !== null) yield value.original
+    if (networks !== undefined) for (const { network } of networks) yield network.original
+  }
+}
+
+/** Columns of rows, and an array for each. */
+export interface LoginColumns {
+  readonly names: readonly string[]
+  readonly arrays: readonly RawBuilder<unknown>[]
+}
+
+function loginColumns(tokenColumns: readonly TokenColumn[], rows: readonly LoginRow[]): LoginColumns {
+  return {
+    names: [
+      'user_id',
+      'device_type',
+      'locale',
+      'app_version',
+      'create_date',
+      ...tokenColumns.map(({ column }) => column),
+    ],
+    arrays: [
+      sql`${textArray(rows.map(({ userId }) => userId))}::text[]`,
+      sql`${textArray(rows.map(({ deviceType }) => deviceType))}::text[]`,
+      sql`${textArray(rows.map(({ locale }) => locale))}::text[]`,
+      sql`${plainArray(rows.map(({ appVersion }) => appVersion ?? 'NULL'))}::int[]`,
+      sql`${plainArray(rows.map(({ createDate }) => createDate))}::date[]`,
+      ...tokenColumns.map((column, place) => tokensArray(rows, place, column)),
+    ],
+  }
+}
+
+async function insertRows(transaction: TokenvaultDatabase, { names, arrays }: LoginColumns): Promise<void> {
   await sql`
-    insert into public.user_logins (${sql.join(columns.map(column => sql.ref(column)))})
-    select * from unnest(
-      ${textArray(rows.map(({ userId }) => userId))}::text[],
-      ${textArray(rows.map(({ deviceType }) => deviceType))}::text[],
-      ${textArray(rows.map(({ locale }) => locale))}::text[],
-      ${plainArray(rows.map(({ appVersion }) => appVersion ?? 'NULL'))}::int[],
-      ${plainArray(rows.map(({ createDate }) => createDate))}::date[], ${sql.join(tokens)})`.execute(transaction)
+    insert into public.user_logins (${sql.join(names.map(name => sql.ref(name)))})
+    select * from unnest(${sql.join(arrays)})`.execute(transaction)
 }
 
 /** @returns how many were inserted */

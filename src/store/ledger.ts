@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
-import type { ColumnCounts, Ledger, Unmatched } from '../vault/ledger/ports.ts'
+import { derivedFields, eventFields } from '../vault/fields/fields.ts'
+import type { ColumnCounts, DayCounts, Ledger, Unmatched } from '../vault/ledger/ports.ts'
 import { countColumn } from './columns/count.ts'
 import { readTokenColumns } from './columns/registry.ts'
 import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
@@ -12,6 +13,8 @@ interface DayRow {
   readonly delivery_records: string
   readonly rows_recorded: string
   readonly rows_stored: string
+  readonly details_recorded: string
+  readonly details_stored: string
   readonly quarantine_recorded: string
   readonly quarantine_stored: string
 }
@@ -35,20 +38,28 @@ export function createLedger(database: TokenvaultDatabase): Ledger {
           .setAccessMode('read only')
           .execute(async snapshot => {
             const days = await sql<DayRow>`select * from pii_vault.reconcile_days()`.execute(snapshot)
-            const columns = [...fields.values()].map(({ column }) => column)
+            const inEvents = eventFields(fields)
             const unmatched = await sql<UnmatchedRow>`
-              select * from pii_vault.reconcile_tokens(${[...fields.keys()]}::text[], ${columns}::text[])`.execute(
-              snapshot,
-            )
+              select * from pii_vault.reconcile_tokens(${inEvents.map(({ name }) => name)}::text[],
+                ${inEvents.map(({ column }) => column)}::text[])`.execute(snapshot)
+            const derived = derivedFields(fields).map(({ name }) => name)
+            const networks = await readNetworks(snapshot, derived)
             return {
               days: days.rows.map(row => ({
                 day: row.day,
                 isProvable: row.is_provable,
                 deliveryRecords: Number(row.delivery_records),
                 rows: { recorded: Number(row.rows_recorded), stored: Number(row.rows_stored) },
+                ...readDetails(row),
                 quarantined: { recorded: Number(row.quarantine_recorded), stored: Number(row.quarantine_stored) },
               })),
-              unmatched: unmatched.rows.map(({ tokens, ...row }) => ({ ...row, count: Number(tokens) })),
+              // No token of a derived field stands in user_logins.
+              unmatched: [...unmatched.rows.filter(({ field }) => !derived.includes(field)), ...networks].map(
+                ({ tokens, ...row }) => ({
+                  ...row,
+                  count: Number(tokens),
+                }),
+              ),
             }
           }),
       ),
@@ -59,6 +70,22 @@ export function createLedger(database: TokenvaultDatabase): Ledger {
         return counts
       }),
   }
+}
+
+/** Tokens of derived fields stand in analyst.ip_networks. */
+async function readNetworks(
+  snapshot: TokenvaultDatabase,
+  derived: readonly string[],
+): Promise<readonly UnmatchedRow[]> {
+  if (derived.length === 0) return []
+  const { rows } = await sql<UnmatchedRow>`
+    select * from pii_vault.reconcile_networks(${derived}::text[])`.execute(snapshot)
+  return rows
+}
+
+function readDetails(row: DayRow): Pick<DayCounts, 'details'> {
+  const details = { recorded: Number(row.details_recorded), stored: Number(row.details_stored) }
+  return details.recorded === 0 && details.stored === 0 ? {} : { details }
 }
 
 async function readTimeline(database: TokenvaultDatabase): Promise<number | undefined> {

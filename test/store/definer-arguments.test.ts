@@ -76,6 +76,10 @@ const tested: Readonly<Record<string, Tested>> = {
     role: 'tokenvault_api',
     refused: [`-1, ''`, `1, ''`, `NULL, ''`, `0, repeat('x', 8193)`, '0, NULL'],
   },
+  'pii_vault.reconcile_networks(text[])': {
+    role: 'tokenvault_auditor',
+    refused: ['NULL', `'{}'`, `'{ip,ip}'`, `'{no_such_field}'`, `'{.*}'`, 'ARRAY[NULL]', `ARRAY['ip_v1_(A(x+x+)+y|B']`],
+  },
   'pii_vault.reconcile_tokens(text[],text[])': {
     role: 'tokenvault_auditor',
     refused: [
@@ -103,17 +107,20 @@ const tested: Readonly<Record<string, Tested>> = {
   },
   'pii_vault.release_idempotency(text,text,text)': { role: 'tokenvault_api', refused: [] },
   'pii_vault.request_redrive(uuid[])': { role: 'tokenvault_api', refused: ['NULL', huge('uuid')] },
-  'pii_vault.settle_redrives(uuid[],text[],integer[],integer[])': {
+  'pii_vault.settle_redrives(uuid[],text[],integer[],integer[],integer[])': {
     role: 'tokenvault_worker',
     refused: [
-      'NULL, NULL, NULL, NULL',
-      `ARRAY[gen_random_uuid()], '{}', '{}', '{}'`,
-      `ARRAY[gen_random_uuid()], '{"a value"}', '{0}', '{0}'`,
-      `ARRAY[gen_random_uuid()], ARRAY[repeat('x', 101)], '{0}', '{0}'`,
-      `ARRAY[gen_random_uuid()], '{NULL}', '{-1}', '{0}'`,
-      `ARRAY[gen_random_uuid()], '{NULL}', '{2000000000}', '{0}'`,
-      `ARRAY[gen_random_uuid()], '{NULL}', '{0}', '{-2}'`,
-      `ARRAY[gen_random_uuid()], '{NULL}', '{0}', '{NULL}'`,
+      'NULL, NULL, NULL, NULL, NULL',
+      `ARRAY[gen_random_uuid()], '{}', '{}', '{}', '{}'`,
+      `ARRAY[gen_random_uuid()], '{"a value"}', '{0}', '{0}', '{0}'`,
+      `ARRAY[gen_random_uuid()], ARRAY[repeat('x', 101)], '{0}', '{0}', '{0}'`,
+      `ARRAY[gen_random_uuid()], '{NULL}', '{-1}', '{0}', '{0}'`,
+      `ARRAY[gen_random_uuid()], '{NULL}', '{2000000000}', '{0}', '{0}'`,
+      `ARRAY[gen_random_uuid()], '{NULL}', '{1}', '{2}', '{0}'`,
+      `ARRAY[gen_random_uuid()], '{NULL}', '{1}', '{-1}', '{0}'`,
+      `ARRAY[gen_random_uuid()], '{NULL}', '{1}', '{NULL}', '{0}'`,
+      `ARRAY[gen_random_uuid()], '{NULL}', '{0}', '{0}', '{-2}'`,
+      `ARRAY[gen_random_uuid()], '{NULL}', '{0}', '{0}', '{NULL}'`,
     ],
   },
   'pii_vault.take_redrives(integer)': { role: 'tokenvault_worker', refused: ['0', '-1', '10001', 'NULL'] },
@@ -123,8 +130,9 @@ const tested: Readonly<Record<string, Tested>> = {
 const patternsAndSql: readonly string[] = [
   'ingest.drop_expired_delivery_records()', // names of partitions, from the catalog
   'ingest.ensure_partitions(date[])', // names made of days, which are checked
+  'pii_vault.reconcile_networks(text[])', // the pattern is a constant
   'pii_vault.reconcile_tokens(text[],text[])', // fields with a key and columns of tokens; the pattern is a constant
-  'pii_vault.settle_redrives(uuid[],text[],integer[],integer[])', // the pattern is a constant
+  'pii_vault.settle_redrives(uuid[],text[],integer[],integer[],integer[])', // the pattern is a constant
 ]
 
 t.test('functions that run as the owner bound what callers give them', async t => {
@@ -132,7 +140,7 @@ t.test('functions that run as the owner bound what callers give them', async t =
   const admin = await vault.connect()
   const { rows } = await admin.query<{ name: string; takes: number; source: string }>(
     `SELECT oid::regprocedure::text AS name, pronargs AS takes, prosrc AS source FROM pg_proc
-     WHERE prosecdef AND pronamespace::regnamespace::text IN ('public', 'ingest', 'pii_vault') ORDER BY 1`,
+     WHERE prosecdef AND pronamespace::regnamespace::text IN ('public', 'analyst', 'ingest', 'pii_vault') ORDER BY 1`,
   )
   t.strictSame(
     rows.filter(({ takes }) => takes > 0).map(({ name }) => name),

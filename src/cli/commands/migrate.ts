@@ -35,6 +35,8 @@ export function configure(command: Command): void {
       process.stdout.write(`verifier key of the audit log: ${done.verifierKey}\n`)
       if (analystSchemas.length > 0)
         process.stdout.write(`schemas of analysts: ${printable(list(done.analystSchemas))}\n`)
+      if (done.detailColumns.length > 0)
+        process.stdout.write(`columns of analyst.login_details added: ${list(done.detailColumns)}\n`)
       if (done.passwords.length > 0) process.stdout.write(`passwords set: ${list(done.passwords)}\n`)
     })
 }

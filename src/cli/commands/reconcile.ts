@@ -95,12 +95,18 @@ async function compareNewest(
 
 function describe(result: Reconciliation & { readonly checkpoint?: HeldCheckpoint }): string {
   const { days, unmatched, columns, checkpoint } = result
+  const hasDetails = days.some(({ details }) => details !== undefined)
   const header = ['day', 'delivery records', 'rows recorded', 'stored', 'quarantine recorded', 'stored', 'verdict']
-  const rows = days.map(({ day, deliveryRecords, rows, quarantined, verdict }) => [
-    day ?? 'no day',
-    ...[deliveryRecords, rows.recorded, rows.stored, quarantined.recorded, quarantined.stored].map(String),
-    verdict.replaceAll('_', ' '),
-  ])
+  if (hasDetails) header.splice(4, 0, 'details recorded', 'stored')
+  const rows = days.map(({ day, deliveryRecords, rows, details, quarantined, verdict }) => {
+    const counts = [rows, ...(hasDetails ? [details ?? { recorded: 0, stored: 0 }] : []), quarantined]
+    return [
+      day ?? 'no day',
+      String(deliveryRecords),
+      ...counts.flatMap(({ recorded, stored }) => [String(recorded), String(stored)]),
+      verdict.replaceAll('_', ' '),
+    ]
+  })
   const table = formatTextTable(header, rows)
   const lost = checkpoint?.isHeld === false ? [`a checkpoint kept elsewhere is not held: ${checkpoint.detail}`] : []
   const found = [...unmatched.map(describeUnmatched), ...columns.map(describeColumn)]

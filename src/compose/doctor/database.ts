@@ -1,8 +1,9 @@
 import { inspectRole, type RoleFacts, type ServerFacts } from '../../store/postgres/inspect.ts'
+import { checkDetailColumns } from '../../store/setup/detail-columns.ts'
 import { inspectDatabase } from '../../store/setup/inspect.ts'
 import { checkLoginColumns } from '../../store/setup/login-columns.ts'
 import type { LoginRole } from '../../store/setup/role-passwords.ts'
-import { readFields } from '../fields.ts'
+import { readFieldsFile } from '../fields.ts'
 import { judgeClock } from './clocks.ts'
 import { type Check, type Finding, fail, ok, skip, warn } from './findings.ts'
 import { type Subject, whenConnected } from './subjects.ts'
@@ -125,9 +126,11 @@ export function checkColumns(subject: Subject): Check {
     name: 'columns',
     run: () =>
       whenConnected(subject, async ({ database }) => {
-        const fields = readFields(subject.config)
+        const { fields, clear } = readFieldsFile(subject.config)
         await checkLoginColumns(database, fields)
-        return [ok('user_logins has a column for every field')]
+        await checkDetailColumns(database, fields, clear)
+        const details = clear.length === 0 ? '' : ', and login_details one for every clear property'
+        return [ok(`user_logins has a column for every field${details}`)]
       }),
   }
 }

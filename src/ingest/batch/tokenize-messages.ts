@@ -1,11 +1,15 @@
-import type { ValueRefused } from '../../vault/fields/fields.ts'
+import type { ClearColumn } from '../../vault/fields/clear-columns.ts'
+import { eventFields, type ValueRefused } from '../../vault/fields/fields.ts'
 import type { QuarantinedEvent } from '../../vault/quarantine/ports.ts'
 import type { SealQuarantined } from '../../vault/quarantine/sealed-bodies.ts'
 import type { TokenizedValue } from '../../vault/tokens/ports.ts'
 import type { Tokenizer } from '../../vault/tokens/tokenizer.ts'
-import type { EventField, LoginEvent, RejectReason } from '../events/login-event.ts'
-import { parseBody } from '../events/parse.ts'
-import type { LoginRow, ReceivedMessage, TokenizedMessage } from '../ports.ts'
+import type { LoginEvent, RejectReason } from '../events/login-event.ts'
+import { type ParsedBody, parseBody } from '../events/parse.ts'
+import { loginId } from '../login-id.ts'
+import type { AddressNetwork, LoginRow, ReceivedMessage, TokenizedMessage } from '../ports.ts'
+import { createDeriveNetworks, type DeriveNetworks } from './derive-networks.ts'
+import type { KnownAddresses } from './known-addresses.ts'
 
 interface Draft {
   readonly messageId: string
@@ -43,12 +47,32 @@ export type SentMessage = Pick<ReceivedMessage, 'messageId' | 'body' | 'sentAtMs
  */
 export type TokenizeMessages = (messages: readonly SentMessage[]) => TokenizedMessage[]
 
+interface TokenizeOptions {
+  /** Properties of events that are stored in clear besides. */
+  readonly clear?: readonly ClearColumn[]
+  /** Addresses that need no network any more. */
+  readonly known?: Pick<KnownAddresses, 'has'>
+}
+
+/** What rows are made with. */
+interface Making {
+  readonly tokenizer: Tokenizer
+  readonly names: readonly string[]
+  readonly deriveNetworks: DeriveNetworks
+}
+
 /** Works on columns: one tokenizer call a field for the whole batch, one sealing call for everything that is not an event. */
-export function createTokenizeMessages(tokenizer: Tokenizer, sealQuarantined: SealQuarantined): TokenizeMessages {
-  const fields = [...tokenizer.fields.values()]
+export function createTokenizeMessages(
+  tokenizer: Tokenizer,
+  sealQuarantined: SealQuarantined,
+  { clear = [], known }: TokenizeOptions = {},
+): TokenizeMessages {
+  const fields = eventFields(tokenizer.fields)
+  const names = fields.map(({ name }) => name)
+  const making = { tokenizer, names, deriveNetworks: createDeriveNetworks(tokenizer, known) }
   return messages => {
-    const { drafts, candidates, rejects } = readBodies(messages, fields)
-    rejects.push(...addRows(candidates, tokenizer, fields))
+    const { drafts, candidates, rejects } = readBodies(messages, body => parseBody(body, fields, clear))
+    rejects.push(...addRows(candidates, making))
     const kept = foldRejects(rejects)
     const sealed = kept.length === 0 ? [] : sealQuarantined(kept.map(({ text }) => text))
     for (const [index, { draft, eventIndex, reason }] of kept.entries()) {
@@ -58,7 +82,7 @@ export function createTokenizeMessages(tokenizer: Tokenizer, sealQuarantined: Se
   }
 }
 
-function readBodies(messages: readonly SentMessage[], fields: readonly EventField[]) {
+function readBodies(messages: readonly SentMessage[], parse: (body: string) => ParsedBody) {
   const drafts = new Map<string, Draft>()
   const candidates: Candidate[] = []
   const rejects: Reject[] = []
@@ -67,7 +91,7 @@ function readBodies(messages: readonly SentMessage[], fields: readonly EventFiel
     if (drafts.has(messageId)) continue
     const draft: Draft = { messageId, sentOn: utcDay(sentAtMs), rows: [], quarantined: [] }
     drafts.set(messageId, draft)
-    const { events, rejects: refused, textOf } = parseBody(body, fields)
+    const { events, rejects: refused, textOf } = parse(body)
     for (const { eventIndex, event } of events) candidates.push({ draft, eventIndex, event, textOf })
     for (const { eventIndex, reason } of refused) rejects.push({ draft, eventIndex, reason, text: textOf(eventIndex) })
   }
@@ -75,20 +99,21 @@ function readBodies(messages: readonly SentMessage[], fields: readonly EventFiel
 }
 
 /** Gives the drafts their rows. @returns the events whose values a normalization rule refuses */
-function addRows(candidates: readonly Candidate[], tokenizer: Tokenizer, fields: readonly EventField[]): Reject[] {
+function addRows(candidates: readonly Candidate[], { tokenizer, names, deriveNetworks }: Making): Reject[] {
   const rejects: Reject[] = []
-  const columns = fields.map(({ name }, place) =>
+  const columns = names.map((name, place) =>
     // Every event has one place a field, in this order. What an empty text gives is not looked at.
     tokenizer.tokenizeValues(
       name,
       candidates.map(({ event }) => event.values[place] ?? ''),
     ),
   )
+  const networks = deriveNetworks(columns, place => candidates.map(({ event }) => event.values[place]!))
   for (const [index, { draft, eventIndex, event, textOf }] of candidates.entries()) {
     const tokens: (TokenizedValue | null)[] = []
     let placeholders: string[] | undefined
     let reason: RejectReason | undefined
-    for (const [place, { name }] of fields.entries()) {
+    for (const [place, name] of names.entries()) {
       const result = columns[place]![index]!
       if (event.values[place] === null) tokens.push(null)
       else if ('token' in result) tokens.push(result)
@@ -102,13 +127,28 @@ function addRows(candidates: readonly Candidate[], tokenizer: Tokenizer, fields:
       rejects.push({ draft, eventIndex, reason, text: textOf(eventIndex) })
       continue
     }
-    const { userId, deviceType, locale, appVersion } = event
-    draft.rows.push({ userId, deviceType, locale, appVersion, createDate: draft.sentOn, tokens })
+    draft.rows.push(asRow(draft, eventIndex, event, tokens, networks))
     if (placeholders === undefined) continue
     draft.placeholders ??= []
     draft.placeholders.push(...placeholders)
   }
   return rejects
+}
+
+function asRow(
+  { messageId, sentOn }: Draft,
+  eventIndex: number,
+  { userId, deviceType, locale, appVersion, clear }: LoginEvent,
+  tokens: LoginRow['tokens'],
+  networks: ReadonlyMap<string, AddressNetwork>,
+): LoginRow {
+  const row = { userId, deviceType, locale, appVersion, createDate: sentOn, tokens }
+  const fresh = networks.size === 0 ? [] : tokens.flatMap(value => networks.get(value?.token ?? '') ?? [])
+  return {
+    ...row,
+    ...(fresh.length > 0 && { networks: fresh }),
+    ...(clear && { loginId: loginId(messageId, eventIndex), clear }),
+  }
 }
 
 function rejectReason(field: string, { code }: ValueRefused): RejectReason {

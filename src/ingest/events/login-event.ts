@@ -1,3 +1,4 @@
+import type { ClearColumn } from '../../vault/fields/clear-columns.ts'
 import type { Field } from '../../vault/fields/fields.ts'
 
 /** A login event, checked, in the words of the domain. */
@@ -12,6 +13,8 @@ export interface LoginEvent {
   readonly appVersion: number | null
   /** Raw values to tokenize, in the order of the configured fields; null where the event has none, and the field need not have one. */
   readonly values: readonly (string | null)[]
+  /** What the configured clear columns take, in their order; absent where there is none. */
+  readonly clear?: readonly (string | null)[]
 }
 
 /** What is read of a field's configuration. */
@@ -79,9 +82,14 @@ const maxInteger = 2_147_483_647
  * one that cannot be stored is null.
  *
  * @param fields the properties to tokenize; their values are only checked to be text, the rest is the rule's
+ * @param clear the properties that are stored in clear besides
  * @returns the event, or the first reason why it is none
  */
-export function readLoginEvent(candidate: unknown, fields: readonly EventField[]): LoginEvent | RejectReason {
+export function readLoginEvent(
+  candidate: unknown,
+  fields: readonly EventField[],
+  clear: readonly ClearColumn[] = [],
+): LoginEvent | RejectReason {
   if (typeof candidate !== 'object' || candidate === null || Array.isArray(candidate)) return 'event_not_object'
   // JSON.parse makes `__proto__` an own property like any other; own properties are all that is looked at here.
   const read = (name: string): unknown =>
@@ -96,13 +104,14 @@ export function readLoginEvent(candidate: unknown, fields: readonly EventField[]
   if (reason !== undefined) return reason
   if (userId === '') return 'user_id_invalid'
   // Each was found to be text above.
-  return {
+  const event = {
     userId: userId as string,
     deviceType: textOrNull(read('device_type'), maxDeviceType),
     locale: textOrNull(read('locale'), maxLocale),
     appVersion: firstNumber(read('app_version')),
     values: values as (string | null)[],
   }
+  return clear.length === 0 ? event : { ...event, clear: clear.map(({ property, convert }) => convert(read(property))) }
 }
 
 function textOrNull(value: unknown, maxCharacters: number): string | null {

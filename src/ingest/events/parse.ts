@@ -1,3 +1,4 @@
+import type { ClearColumn } from '../../vault/fields/clear-columns.ts'
 import { isPointerToS3, openLayer, type Part, partWithin, readPart } from './envelopes.ts'
 import { elementTexts } from './json-text.ts'
 import { type EventField, type LoginEvent, type RejectReason, readLoginEvent } from './login-event.ts'
@@ -19,13 +20,14 @@ const maxLayers = 8
  * it quotes the body.
  *
  * @param fields the event's properties to tokenize
+ * @param clear those that are stored in clear besides
  */
-export function parseBody(body: string, fields: readonly EventField[]): ParsedBody {
+export function parseBody(body: string, fields: readonly EventField[], clear: readonly ClearColumn[] = []): ParsedBody {
   const events: { eventIndex: number; event: LoginEvent }[] = []
   const rejects: { eventIndex: number; reason: RejectReason }[] = []
   const sources: (() => string)[] = []
   const takeApart = (part: Part, layersLeft: number, source: () => string): void => {
-    const found = readOne(part, layersLeft, fields)
+    const found = readOne(part, layersLeft, fields, clear)
     if (Array.isArray(found)) {
       for (const element of found) takeApart(element, layersLeft - 1, element.text)
     } else if (typeof found === 'object' && 'content' in found) takeApart(found, layersLeft - 1, source)
@@ -44,6 +46,7 @@ function readOne(
   part: Part,
   layersLeft: number,
   fields: readonly EventField[],
+  clear: readonly ClearColumn[],
 ): LoginEvent | RejectReason | Part | Part[] {
   const { content } = part
   if (content === undefined) return 'json_invalid'
@@ -55,7 +58,7 @@ function readOne(
   const inner = openLayer(part)
   if (typeof inner === 'object') return layersLeft === 0 ? 'layers_too_many' : inner
   if (inner !== undefined || part.repeats) return 'name_repeated'
-  return readLoginEvent(content, fields)
+  return readLoginEvent(content, fields, clear)
 }
 
 function elementsOf(part: Part, content: readonly unknown[]): Part[] {

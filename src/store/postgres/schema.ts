@@ -33,6 +33,7 @@ export interface DeliveryRecordsTable {
   message_id: string
   rows_stored: number
   rows_quarantined: number
+  details_stored: number
 }
 
 export interface KeysTable {

@@ -71,14 +71,14 @@ function facts(isOurRole: RawBuilder<unknown>, isOurs: RawBuilder<unknown>): Raw
       select oid from pg_roles where rolsuper or rolname = current_user
       union select datdba from pg_database where datname = current_database()),
     home as materialized (
-      select oid, nspname, nspowner, nspacl from pg_namespace where nspname in ('ingest', 'pii_vault', 'public', 'tokenvault_migrations')),
+      select oid, nspname, nspowner, nspacl from pg_namespace where nspname in ('analyst', 'ingest', 'pii_vault', 'public', 'tokenvault_migrations')),
     relation as materialized (
       select c.oid, nspname, relname, relkind, relowner, relacl, relispartition, relrowsecurity
       from pg_class c join home n on n.oid = relnamespace
       where relkind in ('r', 'p', 'v', 'm', 'S', 'f') and (nspname <> 'public' or ${isOurs})),
     function as materialized (
       select p.*, p.oid::regprocedure::text as name from pg_proc p join home n on n.oid = pronamespace
-      where nspname in ('ingest', 'pii_vault')),
+      where nspname in ('analyst', 'ingest', 'pii_vault')),
     -- Each thing that has an owner and an access list. Others may have grants on the database and on schema public.
     thing as materialized (
       select 'DATABASE' as name, datdba as owner, datacl as acl, 'd'::"char" as kind, true as is_shared, false as is_partition
@@ -93,7 +93,7 @@ function facts(isOurRole: RawBuilder<unknown>, isOurs: RawBuilder<unknown>): Raw
       union all
       select 'TYPE ' || format_type(t.oid, null), typowner, typacl, 'T', false, false
         from pg_type t join home n on n.oid = typnamespace left join pg_class c on c.oid = typrelid
-        where nspname in ('ingest', 'pii_vault') and (typtype in ('d', 'e', 'r') or c.relkind = 'c')),
+        where nspname in ('analyst', 'ingest', 'pii_vault') and (typtype in ('d', 'e', 'r') or c.relkind = 'c')),
     fact as (
       select 'role' as what, rolname::text as on, case when rolcanlogin then 'LOGIN' else 'NOLOGIN' end as is, '' as to, false as partition, 0::oid as owner
         from our_role
@@ -168,7 +168,7 @@ function facts(isOurRole: RawBuilder<unknown>, isOurs: RawBuilder<unknown>): Raw
             when 'T' then 'TYPES' when 'n' then 'SCHEMAS' else 'LARGE OBJECTS' end,
           case grantee when 0 then 'PUBLIC' else quote_ident(pg_get_userbyid(grantee)) end, false, 0
         from pg_default_acl left join pg_namespace n on n.oid = defaclnamespace, aclexplode(defaclacl)
-        where (pg_get_userbyid(defaclrole) = 'tokenvault_owner' or n.nspname in ('ingest', 'pii_vault')) and grantee <> defaclrole
+        where (pg_get_userbyid(defaclrole) = 'tokenvault_owner' or n.nspname in ('analyst', 'ingest', 'pii_vault')) and grantee <> defaclrole
           -- What Postgres gives by itself, and each migration takes back.
           and not (defaclnamespace = 0 and grantee = 0 and defaclobjtype in ('f', 'T')))
     select what, fact.on, fact.is, fact.to, partition as "isPartition", fact.owner in (select oid from trusted) as "isTrusted" from fact

@@ -1,6 +1,14 @@
 import { type Static, Type } from 'typebox'
 import { inetPrefixes, tokenFormats } from '../../crypto/typed-token.ts'
 import {
+  type ClearColumn,
+  type ClearTexts,
+  clearShapes,
+  createClearColumns,
+  findClearProblems,
+  maxClearColumns,
+} from '../fields/clear-columns.ts'
+import {
   createFieldSchema,
   type FieldDefinition,
   type FieldSchema,
@@ -72,6 +80,33 @@ const field = Type.Object(
   },
 )
 
+const clearColumn = Type.Object(
+  {
+    property: Type.String({
+      ...clearShapes.property,
+      description:
+        'Name of the property in events. Its value is stored as it comes: never name one that says who somebody is.',
+    }),
+    column: Type.String({
+      ...clearShapes.column,
+      description: 'Column of analyst.login_details that takes the value.',
+    }),
+    type: Type.String({
+      ...clearShapes.type,
+      description:
+        'Type of the column: text, varchar(n), integer, bigint, numeric(p,s), double precision, boolean, date or timestamptz. What does not fit is null.',
+    }),
+  },
+  { additionalProperties: false, title: 'a clear column' },
+)
+
+/** What FIELDS_FILE says. */
+export interface FieldsFile {
+  readonly fields: FieldSchema
+  /** In the order of the file; none where it has no `clear`. */
+  readonly clear: readonly ClearColumn[]
+}
+
 /** The shape of FIELDS_FILE, published as docs/fields.schema.json. */
 export const fieldsFileSchema = Type.Object(
   {
@@ -80,17 +115,24 @@ export const fieldsFileSchema = Type.Object(
       minItems: 1,
       description: 'The fields, in the order of the tokens of a row. Names, and columns, are all different.',
     }),
+    clear: Type.Optional(
+      Type.Array(clearColumn, {
+        maxItems: maxClearColumns,
+        description:
+          'More properties of events that are stored in clear, in analyst.login_details, which `migrate` gives a column for each.',
+      }),
+    ),
   },
   {
     additionalProperties: false,
     title: 'Fields of tokenvault',
     description:
-      'Which fields of events are tokenized, by which rule, and where their tokens are stored (FIELDS_FILE).',
+      'Which fields of events are tokenized, by which rule, and where their tokens are stored; and what else is stored in clear (FIELDS_FILE).',
   },
 )
 
 /**
- * Reads the fields to tokenize from YAML 1.2 or JSON:
+ * Reads the fields to tokenize, and the properties that stay in clear, from YAML 1.2 or JSON:
  *
  * ```yaml
  * version: 1
@@ -98,6 +140,8 @@ export const fieldsFileSchema = Type.Object(
  *   - { name: ip, rule: ip.v1, column: masked_ip }
  *   - { name: device_id, rule: device_id.v1, column: masked_device_id, required: false, placeholders: ["0", test] }
  *   - { name: network, derive: network.v1, from: ip }
+ * clear:
+ *   - { property: app_version, column: app_version_full, type: varchar(32) }
  * ```
  *
  * Their order is that of the tokens of a row. Nothing is guessed: unknown keys, aliases and numbers for texts are refused.
@@ -105,14 +149,17 @@ export const fieldsFileSchema = Type.Object(
  * @throws TokenvaultError `config_invalid` with every problem by line and column. It quotes nothing of the text, which may be that of
  *   another file, given by mistake.
  */
-export function parseFieldsFile(text: string): FieldSchema {
+export function parseFieldsFile(text: string): FieldsFile {
   const { content } = readYamlFile(text, {
     schema: fieldsFileSchema,
     code: 'config_invalid',
     name: 'FIELDS_FILE',
-    check: checkFields,
+    check(found, complain) {
+      checkFields(found, complain)
+      checkClear(found, complain)
+    },
   })
-  return createFieldSchema(content.fields.map(asDefinition))
+  return { fields: createFieldSchema(content.fields.map(asDefinition)), clear: createClearColumns(content.clear ?? []) }
 }
 
 function asDefinition({ derive, from, inet_prefix: inetPrefix, ...entry }: Static<typeof field>): FieldDefinition {
@@ -136,6 +183,22 @@ function checkFields(content: unknown, complain: Complain): void {
     const texts: FieldTexts = Object.fromEntries(members.filter(([, value]) => typeof value === 'string'))
     for (const { property, problem } of findFieldProblems(texts, earlier))
       complain(['fields', index, property], problem)
+    earlier.push(texts)
+  }
+}
+
+/** What may not be stored in clear, beside the fields and the columns that are there. */
+function checkClear(content: unknown, complain: Complain): void {
+  const members = new Map(membersOf(content))
+  const fields = entriesOf(members.get('fields')).map(entry => new Map(membersOf(entry)))
+  const textsOf = (name: string) =>
+    new Set(fields.map(field => field.get(name)).filter(value => typeof value === 'string'))
+  const taken = { names: textsOf('name'), columns: textsOf('column') }
+  const earlier: ClearTexts[] = []
+  for (const [index, entry] of entriesOf(members.get('clear')).entries()) {
+    const texts: ClearTexts = Object.fromEntries(membersOf(entry).filter(([, value]) => typeof value === 'string'))
+    for (const { property, problem } of findClearProblems(texts, earlier, taken))
+      complain(['clear', index, property], problem)
     earlier.push(texts)
   }
 }

@@ -16,6 +16,8 @@ export interface DayCounts {
   readonly isProvable: boolean
   readonly deliveryRecords: number
   readonly rows: Recorded
+  /** Of analyst.login_details; absent where it has none of the day, and should have none. */
+  readonly details?: Recorded
   readonly quarantined: Recorded
 }
 

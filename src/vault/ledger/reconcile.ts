@@ -43,9 +43,11 @@ export async function reconcile(ledger: Ledger, fields: FieldSchema): Promise<Re
   return { isConsistent, days: reconciled, unmatched, columns, ...history }
 }
 
-function judge({ isProvable, rows, quarantined }: DayCounts): ReconciledDay['verdict'] {
+function judge({ isProvable, rows, details, quarantined }: DayCounts): ReconciledDay['verdict'] {
   if (!isProvable) return 'not_provable'
-  const isEqual = rows.recorded === rows.stored && quarantined.recorded === quarantined.stored
+  const isEqual = [rows, quarantined, ...(details ? [details] : [])].every(
+    ({ recorded, stored }) => recorded === stored,
+  )
   return isEqual ? 'equal' : 'different'
 }
 

@@ -54,10 +54,10 @@ t.test('every schema, table, view and column says in psql what it is', async t =
   const client = await (await createVaultDatabase(t)).connect()
   const { rows } = await client.query<{ name: string; type: string | null; nullable: boolean; comment: string | null }>(
     `WITH relation AS (
-       SELECT c.* FROM pg_class c WHERE relnamespace IN ('public'::regnamespace, 'ingest'::regnamespace, 'pii_vault'::regnamespace)
+       SELECT c.* FROM pg_class c WHERE relnamespace IN ('public'::regnamespace, 'analyst'::regnamespace, 'ingest'::regnamespace, 'pii_vault'::regnamespace)
          AND relkind IN ('r', 'p', 'v', 'm', 'f'))
      SELECT nspname AS name, NULL AS type, false AS nullable, obj_description(oid, 'pg_namespace') AS comment
-       FROM pg_namespace WHERE nspname IN ('ingest', 'pii_vault')
+       FROM pg_namespace WHERE nspname IN ('analyst', 'ingest', 'pii_vault')
      UNION ALL
      SELECT oid::regclass::text, NULL, false, obj_description(oid, 'pg_class') FROM relation
      UNION ALL

@@ -6,10 +6,12 @@ import { eventFields, loginFields } from '../../../src/vault/fields/fields.ts'
 import { parseFieldsFile } from '../../../src/vault/files/fields-file.ts'
 import { checkProperty } from '../../helpers/crypto/property.ts'
 
+const parseFields = (text: string) => parseFieldsFile(text).fields
+
 /** The problems of a file, one a line, each without the name of its variable. */
 function problems(text: string): string[] {
   try {
-    parseFieldsFile(text)
+    parseFields(text)
     return []
   } catch (error) {
     if (!(error instanceof TokenvaultError) || error.code !== 'config_invalid') throw error
@@ -30,18 +32,18 @@ fields:
 `
 
 t.test('fields stand in the order of the file, in YAML and in JSON', async t => {
-  const fields = parseFieldsFile(three)
+  const fields = parseFields(three)
   t.same([...fields.keys()], ['ip', 'device_id', 'email'])
   t.match(fields.get('email'), { name: 'email', rule: 'email.v1', column: 'masked_email', required: true })
   const entries = [...loginFields.values()].map(({ inetPrefix, ...field }) => {
     return { ...field, placeholders: [...field.placeholders] }
   })
   const json = JSON.stringify({ version: 1, fields: entries })
-  t.same([...parseFieldsFile(json)], [...loginFields], 'what holds without a file can be written as one')
+  t.same([...parseFields(json)], [...loginFields], 'what holds without a file can be written as one')
 })
 
 t.test('a field says whether it is required, and what its placeholders are', async t => {
-  const fields = parseFieldsFile(`version: 1
+  const fields = parseFields(`version: 1
 fields:
   - { name: ip, rule: ip.v1, column: a, required: false, placeholders: ["::FFFF:127.0.0.1", Nowhere] }
   - { name: device_id, rule: device_id.v1, column: b, required: true, placeholders: [] }
@@ -51,7 +53,7 @@ fields:
 })
 
 t.test('a field says how its tokens are spelled', async t => {
-  const fields = parseFieldsFile(`version: 1
+  const fields = parseFields(`version: 1
 fields:
   - { name: ip, rule: ip.v1, column: a, format: inet }
   - { name: gateway, rule: ip.v1, column: b, format: inet, inet_prefix: "fc00::/8" }
@@ -69,14 +71,14 @@ t.test('each mistake is told by line and column, and why', async t => {
   const field = '{ name: a, rule: text.v1, column: b }'
   const file = (entry: string) => `version: 1\nfields:\n  - ${field}\n  - ${entry}\n`
   const wrong: Readonly<Record<string, RegExp>> = {
-    '': /^line 1, column 1: the file is not a mapping with the keys version, fields$/,
+    '': /^line 1, column 1: the file is not a mapping with the keys version, fields, clear$/,
     'just text': /^line 1, column 1: the file is not a mapping/,
     [`fields: [${field}]`]: /^line 1, column 1: the file has no version$/,
     'version: 1': /^line 1, column 1: the file has no fields$/,
     [`version: 2\nfields: [${field}]`]: /^line 1, column 10: version is not 1$/,
     [`version: "1"\nfields: [${field}]`]: /^line 1, column 10: version is not 1$/,
     [`version: 1\nfields: [${field}]\nextra: 1`]:
-      /^line 3, column 1: this key of the file is unknown; there are version, fields$/,
+      /^line 3, column 1: this key of the file is unknown; there are version, fields, clear$/,
     'version: 1\nfields: []': /^line 2, column 9: fields is empty$/,
     'version: 1\nfields: { a: b }': /^line 2, column 9: fields is not a list/,
     'version: 1\nfields:': /^line 2, column 8: fields is not a list/,
@@ -137,7 +139,7 @@ t.test('each mistake is told by line and column, and why', async t => {
 t.test('a field may be derived from another one', async t => {
   const text = (more: string) =>
     `version: 1\nfields:\n  - { name: ip, rule: ip.v1, column: masked_ip }\n  - { name: email, rule: email.v1, column: b }\n${more}`
-  const fields = parseFieldsFile(text('  - { name: network, derive: network.v1, from: ip }'))
+  const fields = parseFields(text('  - { name: network, derive: network.v1, from: ip }'))
   t.match(fields.get('network'), { name: 'network', rule: 'network.v1', derivedFrom: 'ip', column: undefined })
   t.same(
     eventFields(fields).map(({ name }) => name),

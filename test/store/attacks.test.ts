@@ -118,7 +118,7 @@ const refused: Record<LoginRole, readonly string[]> = {
     `UPDATE pii_vault.quarantine SET state = 'quarantined'`,
     'DELETE FROM pii_vault.quarantine',
     'SELECT pii_vault.take_redrives(1)',
-    `SELECT pii_vault.settle_redrives('{}', '{}', '{}', '{}')`,
+    `SELECT pii_vault.settle_redrives('{}', '{}', '{}', '{}', '{}')`,
     'SELECT FROM user_logins',
     'SELECT FROM ingest.receipts',
     `INSERT INTO pii_vault.keys VALUES ('token', 'x', 1, 'active', '', '')`,

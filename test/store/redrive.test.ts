@@ -246,7 +246,7 @@ t.test('discarding erases the body of what is not settled; a redrive in progress
   await holder.query('BEGIN')
   await holder.query('SELECT FROM pii_vault.take_redrives(2)')
   const discarding = store.discard(ids)
-  await holder.query(`SELECT pii_vault.settle_redrives($1, '{NULL}', '{0}', '{-1}')`, [[ids[2]]])
+  await holder.query(`SELECT pii_vault.settle_redrives($1, '{NULL}', '{0}', '{0}', '{-1}')`, [[ids[2]]])
   await holder.query('COMMIT')
   t.strictSame(await discarding, [ids[0], ids[1]].toSorted())
   t.strictSame(

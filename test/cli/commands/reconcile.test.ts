@@ -269,7 +269,7 @@ t.test('what was redriven or discarded from quarantine still reconciles', async 
     (SELECT sent_on FROM pii_vault.quarantine WHERE id = '${ids[1]}') FROM public.user_logins LIMIT 2`)
   await admin.query(`INSERT INTO pii_vault.quarantine (id, message_id, event_index, reason, data_key_version, sealed, sent_on)
     SELECT gen_random_uuid(), message_id, n, reason, 1, sealed, sent_on FROM pii_vault.quarantine, (VALUES (1), (2)) AS t (n) WHERE id = '${ids[1]}'`)
-  await admin.query('SELECT pii_vault.settle_redrives($1, $2, $3, $4)', [[ids[1]], [null], [2], [1]])
+  await admin.query('SELECT pii_vault.settle_redrives($1, $2, $3, $4, $5)', [[ids[1]], [null], [2], [0], [1]])
   t.match(await judge(), { isConsistent: true })
 })
 

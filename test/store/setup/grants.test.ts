@@ -9,11 +9,16 @@ import { createVaultDatabase } from '../../helpers/postgres/vault-database.ts'
 const declared: Record<string, Record<string, string>> = {
   database: { worker: 'CONNECT', api: 'CONNECT', analyst: 'CONNECT', auditor: 'CONNECT' },
 
+  'schema analyst': { worker: 'USAGE', analyst: 'USAGE' },
   'schema ingest': { worker: 'USAGE' },
   'schema pii_vault': { worker: 'USAGE', api: 'USAGE', auditor: 'USAGE' },
   'schema public': { PUBLIC: 'USAGE', worker: 'USAGE', api: 'USAGE', analyst: 'USAGE', auditor: 'USAGE' },
   'schema tokenvault_migrations': {},
 
+  'table analyst.ip_networks': { worker: 'INSERT', analyst: 'SELECT' },
+  'table analyst.login_details': { worker: 'INSERT', analyst: 'SELECT' },
+  'table ingest.login_details_<month>': {},
+  'table ingest.login_details_default': {},
   'table ingest.receipts': { worker: 'SELECT INSERT' },
   'table ingest.receipts_<day>': {},
   'table ingest.user_logins_<month>': {},
@@ -68,6 +73,7 @@ const declared: Record<string, Record<string, string>> = {
   'function pii_vault.principal_id(text,text)': { api: 'EXECUTE' },
   'function pii_vault.read_standings(jsonb,timestamp with time zone)': {},
   'function pii_vault.reconcile_days()': { auditor: 'EXECUTE' },
+  'function pii_vault.reconcile_networks(text[])': { auditor: 'EXECUTE' },
   'function pii_vault.reconcile_tokens(text[],text[])': { auditor: 'EXECUTE' },
   'function pii_vault.discard_quarantined(uuid[])': { api: 'EXECUTE' },
   'function pii_vault.refuse_change()': {},
@@ -75,7 +81,7 @@ const declared: Record<string, Record<string, string>> = {
   'function pii_vault.request_redrive(uuid[])': { api: 'EXECUTE' },
   'function pii_vault.require(boolean,text)': {},
   'function pii_vault.seconds_until_fit(uuid,integer,interval,bigint,bigint,bigint,timestamp with time zone)': {},
-  'function pii_vault.settle_redrives(uuid[],text[],integer[],integer[])': { worker: 'EXECUTE' },
+  'function pii_vault.settle_redrives(uuid[],text[],integer[],integer[],integer[])': { worker: 'EXECUTE' },
   'function pii_vault.take_redrives(integer)': { worker: 'EXECUTE' },
 }
 

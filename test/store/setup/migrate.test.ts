@@ -72,7 +72,7 @@ t.test('a migration that fails is named by name and SQLSTATE, and takes all othe
     cause: undefined,
   })
   const { rows } = await sql`select nspname from pg_namespace
-    where nspname in ('ingest', 'pii_vault', 'tokenvault_migrations')`.execute(database)
+    where nspname in ('analyst', 'ingest', 'pii_vault', 'tokenvault_migrations')`.execute(database)
   t.strictSame(rows, [], 'nothing stays')
   const { migrations: applied } = await migrate(database)
   t.strictSame(applied, all, 'the same connection migrates once the cause is gone')
@@ -160,7 +160,7 @@ t.test('a database that an unreleased version made is refused with what to do, a
   )
   await t.rejects(migrate(database), refusal, 'a gap')
   const { rows } = await sql`select relname from pg_class
-    where relnamespace in (select oid from pg_namespace where nspname in ('public', 'ingest', 'pii_vault'))`.execute(
+    where relnamespace in (select oid from pg_namespace where nspname in ('public', 'analyst', 'ingest', 'pii_vault'))`.execute(
     database,
   )
   t.strictSame(rows, [{ relname: 'kept' }])

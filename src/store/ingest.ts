@@ -1,17 +1,13 @@
-import { type RawBuilder, sql } from 'kysely'
+import { sql } from 'kysely'
 import { DatabaseError } from 'pg'
 import { TokenvaultError } from '../errors.ts'
-import type { IngestStore, LoginRow, Stored, TokenizedMessage } from '../ingest/ports.ts'
+import type { IngestStore, Stored, TokenizedMessage } from '../ingest/ports.ts'
 import type { ClearColumn } from '../vault/fields/clear-columns.ts'
-import { eventFields, type FieldSchema } from '../vault/fields/fields.ts'
-import type { SealedOriginal } from '../vault/tokens/ports.ts'
-import { insertOriginals } from './insert-originals.ts'
-import { insertIpNetworks } from './ip-networks.ts'
-import { insertLoginDetails } from './login-details.ts'
+import type { FieldSchema } from '../vault/fields/fields.ts'
 import { plainArray, textArray } from './postgres/array-literal.ts'
 import { inTransaction, namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
 import type { UserLoginsTable } from './postgres/schema.ts'
-import { createTokenColumns, type TokenColumn, tokensArray } from './token-columns.ts'
+import { countDetails, createStoreRows } from './store-rows.ts'
 
 /**
  * Stores what messages become: delivery records, originals, rows and quarantine in one transaction, so that a message
@@ -51,27 +47,6 @@ export function createIngestStore(
           )
         })
       }),
-  }
-}
-
-/** Stores rows with all that goes with them: originals, networks, and details where a clear column is configured. */
-export type StoreRows = (transaction: TokenvaultDatabase, rows: readonly LoginRow[]) => Promise<void>
-
-/** @param clear none: nothing is written to login_details */
-export function createStoreRows(fields: FieldSchema, clear: readonly ClearColumn[]): StoreRows {
-  const readTokenColumns = createTokenColumns(eventFields(fields))
-  return async (transaction, rows) => {
-    if (rows.length === 0) return
-    const tokenColumns = await readTokenColumns(transaction)
-    await insertOriginals(transaction, originalsOf(rows))
-    await insertIpNetworks(transaction, rows)
-    const login = loginColumns(tokenColumns, rows)
-    await insertRows(transaction, login)
-    if (clear.length === 0) return
-    // There every token is text: a cast would write inet with /128 behind it.
-    const isText = tokenColumns.every(({ type }) => type === 'text')
-    const asText = tokenColumns.map(({ column }): TokenColumn => ({ column, type: 'text' }))
-    await insertLoginDetails(transaction, isText ? login : loginColumns(asText, rows), clear, rows)
   }
 }
 
@@ -126,52 +101,6 @@ async function insertDeliveryRecords(
     returning message_id`.execute(transaction)
   const fresh = new Set(rows.map(row => row.message_id))
   return messages.filter(({ messageId }) => fresh.has(messageId))
-}
-
-/** Rows that go to login_details too. */
-export function countDetails({ rows }: Pick<TokenizedMessage, 'rows'>): number {
-  return rows.length > 0 && rows[0]!.loginId !== undefined ? rows.length : 0
-}
-
-/** What the tokens of rows, and of their networks, are opened from. */
-function* originalsOf(rows: readonly LoginRow[]): Generator<SealedOriginal> {
-  for (const { tokens, networks } of rows) {
-    for (const value of tokens) if (value !== null) yield value.original
-    if (networks !== undefined) for (const { network } of networks) yield network.original
-  }
-}
-
-/** Columns of rows, and an array for each. */
-export interface LoginColumns {
-  readonly names: readonly string[]
-  readonly arrays: readonly RawBuilder<unknown>[]
-}
-
-function loginColumns(tokenColumns: readonly TokenColumn[], rows: readonly LoginRow[]): LoginColumns {
-  return {
-    names: [
-      'user_id',
-      'device_type',
-      'locale',
-      'app_version',
-      'create_date',
-      ...tokenColumns.map(({ column }) => column),
-    ],
-    arrays: [
-      sql`${textArray(rows.map(({ userId }) => userId))}::text[]`,
-      sql`${textArray(rows.map(({ deviceType }) => deviceType))}::text[]`,
-      sql`${textArray(rows.map(({ locale }) => locale))}::text[]`,
-      sql`${plainArray(rows.map(({ appVersion }) => appVersion ?? 'NULL'))}::int[]`,
-      sql`${plainArray(rows.map(({ createDate }) => createDate))}::date[]`,
-      ...tokenColumns.map((column, place) => tokensArray(rows, place, column)),
-    ],
-  }
-}
-
-async function insertRows(transaction: TokenvaultDatabase, { names, arrays }: LoginColumns): Promise<void> {
-  await sql`
-    insert into public.user_logins (${sql.join(names.map(name => sql.ref(name)))})
-    select * from unnest(${sql.join(arrays)})`.execute(transaction)
 }
 
 /** @returns how many were inserted */

@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { LoginRow } from '../ingest/ports.ts'
 import type { ClearColumn } from '../vault/fields/clear-columns.ts'
-import type { LoginColumns } from './ingest.ts'
+import type { LoginColumns } from './login-rows.ts'
 import { plainArray, textArray } from './postgres/array-literal.ts'
 import type { TokenvaultDatabase } from './postgres/database.ts'
 

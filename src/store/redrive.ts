@@ -2,8 +2,9 @@ import { sql } from 'kysely'
 import type { RedriveOutcome, RedriveRequest, RedriveStore } from '../ingest/ports.ts'
 import type { ClearColumn } from '../vault/fields/clear-columns.ts'
 import type { FieldSchema } from '../vault/fields/fields.ts'
-import { countDetails, createStoreRows, insertQuarantined } from './ingest.ts'
+import { insertQuarantined } from './ingest.ts'
 import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
+import { countDetails, createStoreRows } from './store-rows.ts'
 
 /**
  * The quarantine as the worker's role may use it: only what an operator asked for, and only while it holds it. The row

@@ -1,3 +1,4 @@
+import { clearTypeShape, maxPrecision, parseClearType } from './clear-types.ts'
 import { convertClearValue } from './clear-values.ts'
 import { fieldShapes, loginFields } from './fields.ts'
 
@@ -12,23 +13,6 @@ export interface ClearColumn {
   convert(value: unknown): string | null
 }
 
-/** A type that a clear column may have: which of them, and its length or its digits. */
-export interface ClearType {
-  readonly name: (typeof typeNames)[number]
-  /** As Postgres writes the type. */
-  readonly postgres: string
-  /** Characters of a varchar. */
-  readonly maxCharacters?: number
-  /** All digits of a numeric, and those behind its point. */
-  readonly precision?: number
-  readonly scale?: number
-}
-
-const typeNames = [
-  ...(['text', 'varchar', 'integer', 'bigint', 'numeric', 'double precision', 'boolean', 'date'] as const),
-  'timestamptz',
-] as const
-
 /** What the texts of a clear column may be, in the words of JSON Schema. */
 export const clearShapes = {
   property: {
@@ -38,32 +22,11 @@ export const clearShapes = {
     errorMessage: 'is not a name of a property: 1 to 128 characters, none of them a control character',
   },
   column: fieldShapes.column,
-  type: {
-    pattern:
-      '^(text|varchar\\([1-9][0-9]{0,4}\\)|integer|bigint|numeric\\([1-9][0-9]?, ?[0-9]{1,2}\\)|double precision|boolean|date|timestamptz)$',
-    errorMessage:
-      'is not one of text, varchar(n), integer, bigint, numeric(p,s), double precision, boolean, date, timestamptz',
-  },
+  type: clearTypeShape,
 } as const
 
 /** Most clear columns that there may be. */
 export const maxClearColumns = 64
-
-/** Most digits of a numeric. */
-const maxPrecision = 38
-
-/** @returns undefined for a text that is not a type of ours */
-export function parseClearType(text: string): ClearType | undefined {
-  if (!new RegExp(clearShapes.type.pattern).test(text)) return undefined
-  const [, word = '', first, second] = /^([a-z ]+)(?:\((\d+)(?:, ?(\d+))?\))?$/.exec(text) ?? []
-  const name = typeNames.find(each => each === word)!
-  if (name === 'varchar') return { name, postgres: `character varying(${Number(first)})`, maxCharacters: Number(first) }
-  if (name === 'timestamptz') return { name, postgres: 'timestamp with time zone' }
-  if (name !== 'numeric') return { name, postgres: name }
-  const [precision, scale] = [Number(first), Number(second)]
-  if (precision > maxPrecision || scale > precision) return undefined
-  return { name, postgres: `numeric(${precision},${scale})`, precision, scale }
-}
 
 /** The columns that analyst.login_details has of its own. */
 const detailColumns = new Set([
@@ -119,7 +82,7 @@ export function findClearProblems(
     else if (systemColumns.has(column) || keyWords.has(column)) complain('column', 'is a word of Postgres')
     else if (earlier.some(other => other.column === column)) complain('column', 'stands twice')
   }
-  if (type !== undefined && new RegExp(clearShapes.type.pattern).test(type) && parseClearType(type) === undefined)
+  if (type !== undefined && new RegExp(clearTypeShape.pattern).test(type) && parseClearType(type) === undefined)
     complain('type', `has more than ${maxPrecision} digits, or more behind its point than in all`)
   return problems
 }

@@ -1,4 +1,4 @@
-import type { ClearType } from './clear-columns.ts'
+import type { ClearType } from './clear-types.ts'
 
 /** Longest text that is read as a number: the digits of any that fits, and more. */
 const maxNumberCharacters = 400

@@ -3,7 +3,7 @@ import t from 'tap'
 import { decodeBase64url, encodeBase64url } from '../../src/crypto/base64url.ts'
 import { packBytes } from '../../src/crypto/byte-column.ts'
 import { pooled } from '../helpers/crypto/bytes.ts'
-import { bytesUpTo, checkProperty } from '../helpers/crypto/property.ts'
+import { bytesUpTo, checkProperty, unicodeText } from '../helpers/crypto/property.ts'
 
 const alphabet = [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_']
 
@@ -80,16 +80,11 @@ t.test('decoding takes exactly what encoding gives', async t => {
   await checkProperty(
     t,
     'any other character anywhere is refused',
-    fc.property(
-      bytesUpTo(30),
-      fc.nat(60),
-      fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }),
-      (value, at, extra) => {
-        fc.pre(!alphabet.includes(extra))
-        const text = Buffer.from(value).toString('base64url')
-        return decodeBase64url(text.slice(0, at) + extra + text.slice(at)) === undefined
-      },
-    ),
+    fc.property(bytesUpTo(30), fc.nat(60), unicodeText(1, 1), (value, at, extra) => {
+      fc.pre(!alphabet.includes(extra))
+      const text = Buffer.from(value).toString('base64url')
+      return decodeBase64url(text.slice(0, at) + extra + text.slice(at)) === undefined
+    }),
     500,
   )
   const refused = ['Zg==', 'Zm8=', 'Zm9v\n', ' Zm9v', 'Zm 9v', 'Zm+v', 'Zm/v', 'Zm9v=', 'Zh', 'Zm9', 'Ｚg', 'Zm9v\0']

@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { unicodeText } from '../crypto/property.ts'
 import type { Schema } from './openapi-operations.ts'
 
 /** Texts that exist in the vault, so that valid requests find something. */
@@ -42,7 +43,7 @@ export const junk: fc.Arbitrary<unknown> = fc.oneof(
     ],
     ...['9'.repeat(400), 'x'.repeat(300), 'é'.repeat(200)],
   ),
-  fc.string({ unit: 'binary', maxLength: 40 }),
+  unicodeText(40),
   fc.jsonValue({ maxDepth: 3 }),
 )
 

@@ -3,7 +3,7 @@ import t from 'tap'
 import { createTokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
 import { parseBody } from '../../../src/ingest/events/parse.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
-import { checkProperty } from '../../helpers/crypto/property.ts'
+import { checkProperty, unicodeText } from '../../helpers/crypto/property.ts'
 import { freshVault, loginEvent, poison, received } from '../../helpers/queue/events.ts'
 
 const fields = [...loginFields.values()]
@@ -15,7 +15,7 @@ const knownReason =
 
 const eventLike = fc.record(
   {
-    user_id: fc.oneof(fc.string({ unit: 'binary' }), fc.constant('u')),
+    user_id: fc.oneof(unicodeText(20), fc.constant('u')),
     device_type: fc.oneof(fc.string(), fc.constant('ios')),
     locale: fc.oneof(fc.constant(null), fc.string(), fc.jsonValue()),
     app_version: fc.oneof(fc.constant('2.3.0'), fc.string()),
@@ -32,7 +32,7 @@ t.test('any text whatever is parsed without an exception and with reasons of our
   fc.assert(
     fc.property(
       fc.oneof(
-        fc.string({ unit: 'binary' }),
+        unicodeText(20),
         fc.json(),
         element.map(value => JSON.stringify(value)),
       ),
@@ -395,7 +395,7 @@ t.test('properties of envelopes', async t => {
     'whatever the body, nothing is thrown, every part is an event or a reject, and each reject has its text',
     fc.property(
       fc.oneof(
-        fc.string({ unit: 'binary' }),
+        unicodeText(20),
         fc.json(),
         decoy.map(value => JSON.stringify(value)),
         fc.tuple(fc.constantFrom(...Object.values(envelopes)), fc.json()).map(([wrap, text]) => wrap(text)),

@@ -5,7 +5,7 @@ import { TokenvaultError } from '../../../src/errors.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
 import { parsePolicyFile } from '../../../src/vault/files/policy-file.ts'
 import { decide } from '../../../src/vault/policy/policy.ts'
-import { checkProperty } from '../../helpers/crypto/property.ts'
+import { checkProperty, unicodeText } from '../../helpers/crypto/property.ts'
 import { shippedPolicy, shippedPolicyText } from '../../helpers/vault/shipped-policy.ts'
 
 const read = (text: string) => parsePolicyFile(text, { source: 'policy.yaml', fields: loginFields })
@@ -203,7 +203,7 @@ t.test('many problems are all told', async t => {
 
 t.test('whatever the text, it is a policy or one error that quotes nothing of it', async t => {
   const text = fc.oneof(
-    fc.string({ unit: 'binary', maxLength: 80 }),
+    unicodeText(80),
     fc.json(),
     fc
       .record({ line: fc.nat(55), column: fc.nat(60), put: fc.string({ minLength: 1, maxLength: 12 }) })

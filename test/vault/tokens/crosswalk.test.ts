@@ -6,9 +6,12 @@ import { textSpelling } from '../../../src/crypto/typed-token.ts'
 import type { HashScheme } from '../../../src/crypto/value-hash.ts'
 import { TokenvaultError } from '../../../src/errors.ts'
 import { signReceipt } from '../../../src/tlog/receipt.ts'
-import type { Principal } from '../../../src/vault/admission/ports.ts'
+import { createOpenAction } from '../../../src/vault/admission/open-action.ts'
+import type { ActionLog, Principal } from '../../../src/vault/admission/ports.ts'
+import { createFieldSchema } from '../../../src/vault/fields/fields.ts'
 import { generateKey } from '../../../src/vault/keys/keyset.ts'
-import type { CrosswalkPage, CrosswalkRequest } from '../../../src/vault/tokens/crosswalk.ts'
+import { type CrosswalkPage, type CrosswalkRequest, createCrosswalk } from '../../../src/vault/tokens/crosswalk.ts'
+import { createTokenizer } from '../../../src/vault/tokens/tokenizer.ts'
 import {
   createWorld,
   freshKeys,
@@ -239,4 +242,43 @@ t.test('a store that is down is an error and no event', async t => {
   originals.listOriginals = () => Promise.reject(new TokenvaultError('store_unavailable'))
   await t.rejects(crosswalk(migrator, request), { code: 'store_unavailable' })
   t.strictSame(audit.events, [])
+})
+
+t.test('tokens that are UUIDs or addresses are spelled as their columns have them', async t => {
+  const fields = createFieldSchema([
+    { name: 'ip', rule: 'ip.v1', column: 'masked_ip', format: 'inet' },
+    { name: 'device_id', rule: 'device_id.v1', column: 'masked_device_id', format: 'uuid' },
+  ])
+  const { fieldKeys, signer, audit } = createWorld()
+  const originals = new MapOriginals()
+  const log: ActionLog = { commit: action => audit.commit(action) }
+  const openAction = createOpenAction({ log, keys: fieldKeys, policy: () => policy })
+  const crosswalk = createCrosswalk({ fields, keys: fieldKeys, originals, signer, openAction })
+  const tokenizer = createTokenizer(fieldKeys, fields)
+  const made = { ip: ['203.0.113.7', '2001:db8::1'], device_id: ['Pixel-7a', 'x'] }
+  for (const [field, values] of Object.entries(made)) {
+    const results = tokenizer.tokenizeValues(field, values).map(result => {
+      if (!('token' in result)) throw new Error(result.code)
+      originals.rows.set(result.original.tokenId, result.original)
+      return result
+    })
+    const page = await crosswalk(migrator, { ...request, field })
+    t.strictSame(
+      byHash(page),
+      new Map(
+        page.pairs.map(({ token }) => {
+          const place = results.findIndex(result => result.token === token)
+          return [createHash('sha256').update(values[place]!).digest('hex'), token]
+        }),
+      ),
+    )
+    t.equal(page.pairs.length, 2, field)
+    t.same(audit.events.at(-1)!.tokens, fieldKeys.digest.digest(page.pairs.map(({ token }) => token)))
+    const [{ original }] = results as [(typeof results)[0]]
+    const rest = (original.sivRest! + 1) % 64
+    originals.rows.set(original.tokenId, { ...original, sivRest: rest })
+    t.strictSame((await crosswalk(migrator, { ...request, field })).withheld, [
+      { code: 'original_not_authentic', items: 1 },
+    ])
+  }
 })

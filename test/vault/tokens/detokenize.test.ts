@@ -151,6 +151,11 @@ t.test('every single flipped bit of a token is refused', async t => {
   const forged = everyBitFlipped(bytes).map(copy => `ip_v1_${Buffer.from(copy).toString('base64url')}`)
   const found = await answers(world, forged)
   t.same(found, new Array(128).fill('token_unknown'), 'it is the name of another row')
+  const row = world.originals.rows.get(idOf(token))!
+  for (const flipped of forged) world.originals.rows.set(idOf(flipped), { ...row, tokenId: idOf(flipped) })
+  const moved = await answers(world, [...forged, token])
+  const refused = new Array(128).fill('original_not_authentic')
+  t.same(moved, [...refused, '203.0.113.7'], 'also where the row stands under it')
 })
 
 t.test('an altered vault is found', async t => {

@@ -1,5 +1,6 @@
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
+import { benchAuditSearch } from './audit-search.ts'
 import { benchCore } from './core.ts'
 import { benchDetokenize } from './detokenize.ts'
 import { benchIngest } from './ingest.ts'
@@ -31,6 +32,13 @@ const benchmarks = new Map<
   [
     'store',
     { run: benchStore, unit: 'values/s stored and answered, 10,000 a call; rows/s; values/s parsed and echoed' },
+  ],
+  [
+    'audit-search',
+    {
+      run: benchAuditSearch,
+      unit: 'events/s, MB, milliseconds of a page of 100, of 200,000 events (--large: of 10,000,000)',
+    },
   ],
 ])
 

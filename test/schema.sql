@@ -184,6 +184,42 @@ table pii_vault.approvals owner tokenvault_owner
   CREATE UNIQUE INDEX approvals_pkey ON pii_vault.approvals USING btree (id)
   grant SELECT to tokenvault_api
 
+table pii_vault.audit_blocks owner tokenvault_owner
+  -- Search index of the audit log: one row for each block of consecutive events. Complete below audit_blocks_head.next_sequence.
+  column first_sequence bigint not null
+    -- Sequence of the first event of the block: one more than the last of the block before.
+  column last_sequence bigint not null
+    -- Sequence of the last event of the block.
+  column min_at timestamp with time zone
+    -- Earliest time of its events; null where none tells its time.
+  column max_at timestamp with time zone
+    -- Latest time of its events, which need not be that of the last; null where none tells its time.
+  column terms integer[] not null
+    -- What its events can be found by, each once: the first 32 bits of the SHA-256 of kind, space and text (pii_vault.event_terms). First those of one event, then those of several.
+  column places bytea not null
+    -- For each term of one event, in order: which event, counted from first_sequence.
+  column masks bigint[] not null
+    -- For each term of several events, in order: which events, a bit for each, the lowest for first_sequence.
+  constraint audit_blocks_check CHECK (((last_sequence >= first_sequence) AND (last_sequence <= (first_sequence + 63))))
+  constraint audit_blocks_check1 CHECK ((cardinality(terms) = (octet_length(places) + cardinality(masks))))
+  constraint audit_blocks_pkey PRIMARY KEY (first_sequence) INCLUDE (last_sequence, min_at, max_at)
+  CREATE INDEX audit_blocks_keys ON pii_vault.audit_blocks USING gin (pii_vault.audit_keys(terms)) WITH (gin_pending_list_limit='1024')
+  CREATE UNIQUE INDEX audit_blocks_pkey ON pii_vault.audit_blocks USING btree (first_sequence) INCLUDE (last_sequence, min_at, max_at)
+  grant SELECT to tokenvault_api
+  grant SELECT to tokenvault_auditor
+
+table pii_vault.audit_blocks_head owner tokenvault_owner
+  -- One row: how far the search index reaches.
+  column only_row boolean not null default true
+    -- Always true: there is one row.
+  column next_sequence bigint not null
+    -- First sequence that is not indexed yet.
+  constraint audit_blocks_head_only_row_check CHECK (only_row)
+  constraint audit_blocks_head_pkey PRIMARY KEY (only_row)
+  CREATE UNIQUE INDEX audit_blocks_head_pkey ON pii_vault.audit_blocks_head USING btree (only_row)
+  grant SELECT to tokenvault_api
+  grant SELECT to tokenvault_auditor
+
 view pii_vault.audit_events owner tokenvault_owner
   -- The audit log in columns, one row for each event. A member that is absent or of an unexpected shape is null; the bytes in audit_log are the evidence.
   with security_barrier=true
@@ -324,28 +360,6 @@ table pii_vault.audit_subtrees owner tokenvault_owner
   CREATE UNIQUE INDEX audit_subtrees_pkey ON pii_vault.audit_subtrees USING btree (level, index)
   CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON pii_vault.audit_subtrees FOR EACH STATEMENT EXECUTE FUNCTION pii_vault.refuse_change()
   grant SELECT to tokenvault_api
-  grant SELECT to tokenvault_auditor
-
-table pii_vault.audit_tokens owner tokenvault_owner
-  -- Search index: which events name a token. Complete below audit_tokens_head.next_sequence.
-  column digest text collate "C" not null
-    -- Keyed digest of the token, 22 letters of base64url; audit_events.tokens holds the same.
-  column sequence bigint not null
-    -- Sequence of an event that names it.
-  constraint audit_tokens_pkey PRIMARY KEY (digest, sequence)
-  CREATE UNIQUE INDEX audit_tokens_pkey ON pii_vault.audit_tokens USING btree (digest, sequence)
-  grant SELECT to tokenvault_api
-  grant SELECT to tokenvault_auditor
-
-table pii_vault.audit_tokens_head owner tokenvault_owner
-  -- One row: how far the search index reaches.
-  column only_row boolean not null default true
-    -- Always true: there is one row.
-  column next_sequence bigint not null
-    -- First sequence that is not indexed yet.
-  constraint audit_tokens_head_only_row_check CHECK (only_row)
-  constraint audit_tokens_head_pkey PRIMARY KEY (only_row)
-  CREATE UNIQUE INDEX audit_tokens_head_pkey ON pii_vault.audit_tokens_head USING btree (only_row)
   grant SELECT to tokenvault_auditor
 
 table pii_vault.checkpoints owner tokenvault_owner
@@ -1011,6 +1025,30 @@ BEGIN
 END
 $function$
 
+function pii_vault.audit_keys(integer[]) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.audit_keys(terms integer[])
+ RETURNS integer[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE STRICT
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  SELECT coalesce(array_agg(DISTINCT term >> 12), '{}') FROM unnest(terms) AS term
+$function$
+  grant EXECUTE to tokenvault_api
+
+function pii_vault.block_entries(integer[],bytea,bigint[]) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.block_entries(terms integer[], places bytea, masks bigint[])
+ RETURNS TABLE(term integer, place integer)
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  SELECT held.term, bit FROM unnest(terms) WITH ORDINALITY AS held (term, number), generate_series(0, 63) AS bit
+  WHERE CASE WHEN number <= octet_length(places) THEN get_byte(places, number::integer - 1) = bit
+    ELSE coalesce(masks[number::integer - octet_length(places)] >> bit & 1 = 1, false) END
+$function$
+  grant EXECUTE to tokenvault_auditor
+
 function pii_vault.bound_transaction() owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.bound_transaction()
  RETURNS void
@@ -1028,6 +1066,37 @@ BEGIN
   END IF;
 END
 $function$
+
+function pii_vault.build_audit_block(bigint,bigint) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.build_audit_block(first_event bigint, last_event bigint, OUT min_at timestamp with time zone, OUT max_at timestamp with time zone, OUT terms integer[], OUT places bytea, OUT masks bigint[])
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  WITH named AS MATERIALIZED (
+    SELECT (log.sequence - first_event)::integer AS place, term
+    FROM pii_vault.audit_log AS log, unnest(pii_vault.event_terms(log.event)) AS term
+    WHERE log.sequence BETWEEN first_event AND last_event
+  ), hashed AS (
+    SELECT sha256(convert_to(term, 'UTF8')) AS hash, bit_or(1::bigint << place) AS mask
+    FROM named WHERE NOT starts_with(term, 'at ') GROUP BY term
+  ), numbered AS (
+    SELECT (get_byte(hash, 0) << 24) | (get_byte(hash, 1) << 16) | (get_byte(hash, 2) << 8) | get_byte(hash, 3) AS term,
+      bit_or(mask) AS mask
+    FROM hashed GROUP BY 1
+  ), counted AS (
+    SELECT term, mask, bit_count(mask::bit(64)) > 1 AS is_shared, 63 - position('1' IN mask::bit(64)::text) + 1 AS place FROM numbered
+  )
+  SELECT
+    (SELECT min(substr(term, 4)::timestamptz) FROM named WHERE starts_with(term, 'at ')),
+    (SELECT max(substr(term, 4)::timestamptz) FROM named WHERE starts_with(term, 'at ')),
+    coalesce(array_agg(term ORDER BY is_shared, term), '{}'),
+    coalesce(string_agg(set_byte('\x00', 0, place), '' ORDER BY term) FILTER (WHERE NOT is_shared), ''),
+    coalesce(array_agg(mask ORDER BY term) FILTER (WHERE is_shared), '{}')
+  FROM counted
+$function$
+  grant EXECUTE to tokenvault_auditor
 
 function pii_vault.check_allowances(pii_vault.standing,jsonb) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.check_allowances(standing pii_vault.standing, terms jsonb)
@@ -1274,6 +1343,39 @@ END
 $function$
   grant EXECUTE to tokenvault_api
 
+function pii_vault.compare_audit_blocks(bigint,bigint) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.compare_audit_blocks(low bigint, below bigint, OUT missing bigint, OUT surplus bigint)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  WITH block AS (
+    SELECT held.*, coalesce(lag(last_sequence) OVER (ORDER BY first_sequence),
+      (SELECT max(earlier.last_sequence) FROM pii_vault.audit_blocks AS earlier WHERE earlier.first_sequence < low), -1) AS last_before
+    FROM pii_vault.audit_blocks AS held WHERE first_sequence >= low AND first_sequence < below
+  ), wrong AS MATERIALIZED (
+    SELECT block.*, row(block.min_at, block.max_at) IS DISTINCT FROM row(built.min_at, built.max_at) AS is_time_wrong,
+      built.terms AS built_terms, built.places AS built_places, built.masks AS built_masks
+    FROM block, pii_vault.build_audit_block(first_sequence, last_sequence) AS built
+    WHERE row(block.min_at, block.max_at, block.terms, block.places, block.masks)
+      IS DISTINCT FROM row(built.min_at, built.max_at, built.terms, built.places, built.masks)
+  ), entry AS (
+    SELECT first_sequence, place, held.term, true AS is_held FROM wrong, pii_vault.block_entries(terms, places, masks) AS held
+    UNION ALL
+    SELECT first_sequence, place, built.term, false FROM wrong, pii_vault.block_entries(built_terms, built_places, built_masks) AS built
+  ), differing AS (
+    SELECT bool_or(is_held) AS is_held FROM entry GROUP BY first_sequence, place, term HAVING count(DISTINCT is_held) = 1
+  )
+  SELECT
+    (SELECT count(*) FROM differing WHERE NOT is_held)
+      + (SELECT count(*) FROM wrong WHERE is_time_wrong)
+      + (SELECT count(*) FROM block WHERE first_sequence > last_before + 1),
+    (SELECT count(*) FROM differing WHERE is_held)
+      + (SELECT count(*) FROM block WHERE first_sequence <= last_before)
+$function$
+  grant EXECUTE to tokenvault_auditor
+
 function pii_vault.complete_idempotency(text,text,text,integer,text) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.complete_idempotency(caller_issuer text, caller_subject text, caller_key text, reply_status integer, reply_body text)
  RETURNS void
@@ -1324,26 +1426,69 @@ AS $function$
 $function$
   grant EXECUTE to tokenvault_api
 
-function pii_vault.event_digests(bytea) owner tokenvault_owner
-CREATE OR REPLACE FUNCTION pii_vault.event_digests(event bytea)
- RETURNS SETOF text
+function pii_vault.event_terms(bytea) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.event_terms(event bytea)
+ RETURNS text[]
  LANGUAGE plpgsql
  IMMUTABLE STRICT
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-  tokens jsonb;
+  member jsonb;
+  moment text;
+  terms text[];
 BEGIN
-  tokens := convert_from(event, 'UTF8')::jsonb -> 'tokens';
-  IF jsonb_typeof(tokens) = 'array' THEN
-    RETURN QUERY SELECT DISTINCT digest FROM jsonb_array_elements_text(tokens) AS digest
-      WHERE digest ~ '^[A-Za-z0-9_-]{22}$';
+  member := convert_from(event, 'UTF8')::jsonb;
+  moment := member ->> 'at';
+  terms := array_remove(ARRAY[
+    'type ' || (member ->> 'type'),
+    'issuer ' || (member ->> 'issuer'),
+    'subject ' || (member ->> 'subject'),
+    'client ' || (member ->> 'client'),
+    'purpose ' || (member ->> 'purpose'),
+    'decision ' || (member ->> 'decision'),
+    'code ' || (member ->> 'code'),
+    'ticket ' || (member ->> 'ticket'),
+    'actor ' || (member #>> '{actor,subject}'),
+    -- An actor without an issuer is one of the principal's.
+    'actorIssuer ' || CASE WHEN jsonb_typeof(member #> '{actor,issuer}') = 'string' THEN member #>> '{actor,issuer}'
+      WHEN member ? 'actor' THEN member ->> 'issuer' END,
+    CASE WHEN moment ~ '^[1-9][0-9]{3}-[01][0-9]-[0-3][0-9]T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{3}Z$'
+      AND pg_input_is_valid(moment, 'timestamptz') THEN 'at ' || moment END
+  ], NULL);
+  IF jsonb_typeof(member -> 'tokens') = 'array' THEN
+    terms := terms || ARRAY(SELECT 'token ' || digest FROM jsonb_array_elements_text(member -> 'tokens') AS digest);
   END IF;
+  IF jsonb_typeof(member -> 'fields') = 'object' THEN
+    terms := terms || ARRAY(SELECT 'field ' || field FROM jsonb_object_keys(member -> 'fields') AS field);
+  END IF;
+  RETURN array_remove(terms, NULL);
 EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
-  RETURN;
+  RETURN '{}';
 END
 $function$
   grant EXECUTE to tokenvault_auditor
+
+function pii_vault.find_audit_blocks(integer[],integer[],bigint,bigint,integer) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.find_audit_blocks(all_terms integer[], any_terms integer[], low bigint, below bigint, max_blocks integer)
+ RETURNS SETOF bigint
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_indexscan TO 'off'
+ SET plan_cache_mode TO 'force_custom_plan'
+AS $function$
+BEGIN
+  RETURN QUERY SELECT first_sequence FROM pii_vault.audit_blocks AS block
+  WHERE (all_terms = '{}' OR pii_vault.audit_keys(block.terms) @> pii_vault.audit_keys(all_terms))
+    AND (any_terms IS NULL OR pii_vault.audit_keys(block.terms) && pii_vault.audit_keys(any_terms))
+    AND block.terms @> all_terms AND (any_terms IS NULL OR block.terms && any_terms)
+    AND first_sequence >= low AND first_sequence < below
+  LIMIT max_blocks;
+END
+$function$
+  grant EXECUTE to tokenvault_api
 
 function pii_vault.fold_refusal(pii_vault.refusals) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.fold_refusal(refusal pii_vault.refusals)
@@ -1408,27 +1553,38 @@ CREATE OR REPLACE FUNCTION pii_vault.index_audit(max_events integer)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-  first_sequence bigint;
-  last_sequence bigint;
+  start bigint;
+  upcoming bigint;
+  size bigint;
+  last_event bigint;
+  bytes bigint;
+  all_bytes bigint := 0;
 BEGIN
   PERFORM pii_vault.require(max_events BETWEEN 1 AND 100000, 'max_events is from 1 to 100000');
   PERFORM pii_vault.bound_transaction();
-  SELECT next_sequence INTO STRICT first_sequence FROM pii_vault.audit_tokens_head FOR UPDATE;
-  SELECT max(sequence) INTO last_sequence FROM (
-    SELECT sequence, octet_length(event) AS bytes, sum(octet_length(event)) OVER (ORDER BY sequence) AS bytes_so_far
-    FROM (SELECT sequence, event FROM pii_vault.audit_log WHERE sequence >= first_sequence ORDER BY sequence LIMIT max_events) AS next
-  ) AS counted
-  WHERE bytes_so_far <= 4194304 OR bytes_so_far = bytes;
-  IF last_sequence IS NULL THEN
-    RETURN first_sequence;
+  SELECT next_sequence INTO STRICT start FROM pii_vault.audit_blocks_head FOR UPDATE;
+  SELECT tree_size INTO STRICT size FROM pii_vault.audit_head;
+  upcoming := start;
+  WHILE upcoming < size AND upcoming - start < max_events AND all_bytes < 4194304 LOOP
+    SELECT min(sequence) FILTER (WHERE bytes_so_far >= 262144), max(bytes_so_far) INTO last_event, bytes
+    FROM (
+      SELECT sequence, sum(octet_length(event)) OVER (ORDER BY sequence) AS bytes_so_far
+      FROM pii_vault.audit_log WHERE sequence BETWEEN upcoming AND upcoming + 63
+    ) AS counted;
+    IF last_event IS NULL THEN
+      EXIT WHEN upcoming + 64 > size;
+      last_event := upcoming + 63;
+    END IF;
+    INSERT INTO pii_vault.audit_blocks (first_sequence, last_sequence, min_at, max_at, terms, places, masks)
+      SELECT upcoming, last_event, block.* FROM pii_vault.build_audit_block(upcoming, last_event) AS block
+      ON CONFLICT DO NOTHING;
+    upcoming := last_event + 1;
+    all_bytes := all_bytes + coalesce(bytes, 0);
+  END LOOP;
+  IF upcoming > start THEN
+    UPDATE pii_vault.audit_blocks_head SET next_sequence = upcoming;
   END IF;
-  INSERT INTO pii_vault.audit_tokens (digest, sequence)
-    SELECT digest, sequence FROM pii_vault.audit_log, pii_vault.event_digests(event) AS digest
-    WHERE sequence BETWEEN first_sequence AND last_sequence
-    ORDER BY digest, sequence
-    ON CONFLICT DO NOTHING;
-  UPDATE pii_vault.audit_tokens_head SET next_sequence = last_sequence + 1;
-  RETURN last_sequence + 1;
+  RETURN upcoming;
 END
 $function$
   grant EXECUTE to tokenvault_api

@@ -131,11 +131,15 @@ const mistakes: Record<string, { args: string[]; environment?: NodeJS.ProcessEnv
   },
   'a search for nothing': {
     args: ['audit', 'search', '--purpose', 'test'],
-    says: /^tokenvault: usage: give either --token, or --field/,
+    says: /^tokenvault: usage: name what to look for, e.g. --subject/,
   },
-  'a search for two things': {
-    args: ['audit', 'search', '--purpose', 'test', '--token', 'x', '--field', 'ip'],
-    says: /^tokenvault: usage: give either --token, or --field/,
+  'a search for a token and a value': {
+    args: ['audit', 'search', '--purpose', 'test', '--token', 'x', '--field', 'ip', '--value-from-stdin'],
+    says: /^tokenvault: usage: --value-from-stdin goes with --field, and not with --token/,
+  },
+  'a search for a value of no field': {
+    args: ['audit', 'search', '--purpose', 'test', '--value-from-stdin'],
+    says: /^tokenvault: usage: --value-from-stdin goes with --field/,
   },
   'no development issuer yet': {
     args: ['jwt', '--role', 'analyst', '--sub', 'b', '--data-dir', 'nowhere'],

@@ -36,8 +36,8 @@ t.test(
     await append(1_500)
     composed.start()
     const indexed = async () => {
-      const { rows } = await admin.query('SELECT next_sequence::int AS next FROM pii_vault.audit_tokens_head')
-      return rows[0].next === 1_500
+      const { rows } = await admin.query('SELECT next_sequence::int AS next FROM pii_vault.audit_blocks_head')
+      return rows[0].next === 64 * Math.floor(1_500 / 64)
     }
     await until('the index follows', indexed)
     await until('a checkpoint is made', async () => (await kept()).size > 0)
@@ -73,7 +73,7 @@ t.test('an index that is far behind holds up no checkpoint, and the last one lea
   const { composed, append, kept, admin, connect, logged } = await compose(t, { CHECKPOINT_SECONDS: '1' })
   await append(20_000)
   const gate = await connect()
-  await gate.query('BEGIN; SELECT 1 FROM pii_vault.audit_tokens_head FOR UPDATE')
+  await gate.query('BEGIN; SELECT 1 FROM pii_vault.audit_blocks_head FOR UPDATE')
   composed.start()
   await until('indexing waits at the gate', async () => {
     const { rows } = await admin.query(

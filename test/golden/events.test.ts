@@ -322,10 +322,31 @@ async function readingQuarantine(t: Test, { expect, entries }: World) {
 async function readingEvidence(t: Test, { expect, anna, tree }: World) {
   const [checkpoint] = tree.checkpoints
   const audit = (title: string, who: string, route: Route, body?: object) => expect(`audit: ${title}`, who, route, body)
-  await audit('search by a token', 'otto auditor', routes.searchAudit(), { purpose, token: anna.ip })
-  await audit('search by a value', 'otto auditor', routes.searchAudit(), { purpose, ...ip })
-  await audit('search over the budget', 'otto auditor', routes.searchAudit(), { purpose, ...ip })
-  await audit('search by a role that may not', 'ann analyst', routes.searchAudit(), { purpose, token: anna.ip })
+  await audit('search by a token', 'otto auditor', routes.searchAudit(), { purpose, where: { token: anna.ip } })
+  await audit('search by a value', 'otto auditor', routes.searchAudit(), { purpose, where: ip })
+  const where = {
+    ...{
+      subject: 'casey',
+      issuer,
+      client: 'nobody’s',
+      purpose,
+      decision: 'permitted',
+      field: 'ip',
+      type: 'detokenize',
+    },
+    ...{ from: '2026-03-01T00:00:00+01:00', to: '2126-03-01T00:00:00Z', ticket: 'SEC-1', code: 'budget_exceeded' },
+  }
+  await audit('search that finds nothing', 'otto auditor', routes.searchAudit(), { purpose, where })
+  const { subject, from } = where
+  await audit('search that finds something', 'otto auditor', routes.searchAudit(), {
+    purpose,
+    where: { subject, issuer, from },
+  })
+  await audit('search over the budget', 'otto auditor', routes.searchAudit(), { purpose, where: ip })
+  await audit('search by a role that may not', 'ann analyst', routes.searchAudit(), {
+    purpose,
+    where: { token: anna.ip },
+  })
   await audit('newest checkpoint', 'otto auditor', routes.newestCheckpoint())
   await audit('newest checkpoint by a role that may not', 'ann analyst', routes.newestCheckpoint())
   const proof = await audit('proof', 'otto auditor', routes.proveEvent('0'))

@@ -31,7 +31,7 @@ const refused: Record<LoginRole, readonly string[]> = {
     `SELECT pii_vault.admit_actions('{"principals": [], "actions": []}')`,
     `SELECT pii_vault.commit_plain_actions('{"principals": [], "actions": []}', '{}')`,
     'SELECT pii_vault.index_audit(1)',
-    'SELECT FROM pii_vault.audit_tokens',
+    'SELECT FROM pii_vault.audit_blocks',
     'SELECT FROM pii_vault.approvals',
     'SELECT FROM pii_vault.suspensions',
     `INSERT INTO pii_vault.quarantine (id, message_id, event_index, reason, data_key_version, sealed, sent_on, state)
@@ -96,9 +96,9 @@ const refused: Record<LoginRole, readonly string[]> = {
     'DELETE FROM pii_vault.audit_head',
     'DO $$BEGIN LOCK TABLE pii_vault.audit_log IN ROW SHARE MODE; END$$',
     `INSERT INTO pii_vault.audit_subtrees VALUES (8, 0, sha256(''))`,
-    `INSERT INTO pii_vault.audit_tokens VALUES ('AAAAAAAAAAAAAAAAAAAAAA', 0)`,
-    'DELETE FROM pii_vault.audit_tokens',
-    'UPDATE pii_vault.audit_tokens_head SET next_sequence = 1',
+    `INSERT INTO pii_vault.audit_blocks VALUES (0, 0, null, null, '{}', '', '{}')`,
+    'DELETE FROM pii_vault.audit_blocks',
+    'UPDATE pii_vault.audit_blocks_head SET next_sequence = 1',
     'SELECT FROM pii_vault.spending',
     'DELETE FROM pii_vault.spending',
     'UPDATE pii_vault.spending SET "values" = 0',
@@ -182,7 +182,7 @@ const refused: Record<LoginRole, readonly string[]> = {
     'SELECT FROM pii_vault.idempotency',
     'DELETE FROM pii_vault.audit_log',
     'DELETE FROM pii_vault.audit_subtrees',
-    'DELETE FROM pii_vault.audit_tokens',
+    'DELETE FROM pii_vault.audit_blocks',
     'UPDATE pii_vault.audit_head SET tree_size = 0',
     'SELECT FROM pii_vault.audit_head FOR SHARE',
     `INSERT INTO pii_vault.checkpoints VALUES (0, '')`,
@@ -276,14 +276,14 @@ t.test('each role, logged in, can do its work', async t => {
       `SELECT pii_vault.insert_checkpoint(1, '')`,
       `SELECT pii_vault.claim_idempotency('i', 's', 'k', 'f')`,
       'SELECT FROM pii_vault.audit_log, pii_vault.audit_head, pii_vault.audit_subtrees, pii_vault.checkpoints',
-      'SELECT FROM pii_vault.audit_tokens, pii_vault.approvals, pii_vault.suspensions',
+      'SELECT FROM pii_vault.audit_blocks, pii_vault.audit_blocks_head, pii_vault.approvals, pii_vault.suspensions',
     ],
     tokenvault_analyst: ['SELECT FROM user_logins', 'SELECT FROM duplicate_ips', 'SELECT FROM duplicate_devices'],
     tokenvault_auditor: [
       'SELECT FROM pii_vault.audit_log',
       'SELECT FROM pii_vault.audit_events',
       'SELECT FROM pii_vault.audit_head',
-      'SELECT FROM pii_vault.audit_subtrees, pii_vault.audit_tokens, pii_vault.audit_tokens_head',
+      'SELECT FROM pii_vault.audit_subtrees, pii_vault.audit_blocks, pii_vault.audit_blocks_head',
       'SELECT FROM pii_vault.checkpoints',
     ],
   }
@@ -335,7 +335,8 @@ t.test('names that a caller puts in the way reach no function that runs as the o
     CREATE OPERATOR ${schema}.|| (LEFTARG = bytea, RIGHTARG = bytea, FUNCTION = ${schema}.concat);
     CREATE TABLE ${schema}.audit_head (tree_size bigint, frontier bytea[]);
     CREATE TABLE ${schema}.audit_log (sequence bigint, event bytea, leaf_hash bytea);
-    CREATE TABLE ${schema}.audit_tokens (digest text, sequence bigint);
+    CREATE TABLE ${schema}.audit_blocks (first_sequence bigint, last_sequence bigint);
+    CREATE TABLE ${schema}.audit_blocks_head (next_sequence bigint);
     CREATE TABLE ${schema}.spending (principal uuid, slot_seconds integer, slot timestamptz, "values" bigint);
     CREATE TABLE ${schema}.suspensions (principal uuid, issuer text, subject text, suspended_at timestamptz);
     CREATE TABLE ${schema}.approvals (id uuid, state text);
@@ -357,7 +358,8 @@ t.test('names that a caller puts in the way reach no function that runs as the o
       { principals: [{ issuer: 'i', subject: schema }], actions: [{ principal: 0, values: 6, perDay: 5 }] },
     ])
     t.match(admitted, [{ admissions: [{ code: 'budget_exceeded', window: 'day' }] }])
-    await api.query('SELECT pii_vault.index_audit(10)')
+    await api.query(`SELECT pii_vault.append_audit($1)`, [Array(64).fill(Buffer.from('{"subject":"s"}'))])
+    await api.query('SELECT pii_vault.index_audit(64)')
     await api.query(`SELECT pii_vault.insert_checkpoint(1, '${schema}')`)
     await api.query(`SELECT pii_vault.claim_idempotency('i', 's', '${schema}', 'f')`)
     const worker = await vault.connect('tokenvault_worker')
@@ -369,10 +371,10 @@ t.test('names that a caller puts in the way reach no function that runs as the o
   const { rows } =
     await admin.query(`SELECT bool_and(leaf_hash = sha256('\\x00'::bytea || event)) AS honest, count(*)::int
     FROM pii_vault.audit_log`)
-  t.strictSame(rows, [{ honest: true, count: 6 }])
+  t.strictSame(rows, [{ honest: true, count: 134 }])
   const { rows: kept } = await admin.query(`SELECT
     (SELECT bool_and(slot > now() - interval '2 hours') AND sum("values") = 8 FROM pii_vault.spending) AS spent,
-    (SELECT count(*)::int FROM pii_vault.suspensions) AS suspended, (SELECT count(*)::int FROM pii_vault.audit_tokens) AS named,
+    (SELECT count(*)::int FROM pii_vault.suspensions) AS suspended, (SELECT count(*)::int FROM pii_vault.audit_blocks WHERE cardinality(terms) > 0) AS named,
     (SELECT count(*)::int FROM pii_vault.idempotency) AS claims, (SELECT count(*)::int FROM pii_vault.checkpoints) AS notes`)
   t.strictSame(kept, [{ spent: true, suspended: 2, named: 2, claims: 2, notes: 1 }])
   const { rows: hijacked } = await admin.query(`SELECT relname FROM pg_class WHERE relname ~ 'hijacked'`)

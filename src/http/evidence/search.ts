@@ -1,29 +1,59 @@
 import Type from 'typebox'
-import { TokenvaultError } from '../../errors.ts'
-import { maxPageSize } from '../../vault/admission/open-action.ts'
-import type { SearchAudit, Sought } from '../../vault/evidence/search.ts'
+import { maxPageSize, purposePattern, ticketPattern } from '../../vault/admission/open-action.ts'
+import type { SearchAudit } from '../../vault/evidence/search.ts'
 import { principalOf } from '../auth/authentication.ts'
 import { operation } from '../operation.ts'
-import { nextOf, usualPageSize } from '../pages.ts'
+import { usualPageSize } from '../pages.ts'
 import { bodyProblems, capabilityProblems } from '../problems/by-operation.ts'
 import { purposeSchema } from '../tokens/schemas.ts'
 import { exampleEvent, leafHashSchema, sequenceSchema } from './schemas.ts'
 
+const criterion = (description: string, bounds: { pattern?: string; maxLength?: number } = { maxLength: 1024 }) =>
+  Type.Optional(Type.String({ description, minLength: 1, ...bounds }))
+
+/** Words of operations and codes: no digit, so that no value can stand in them. */
+const wordPattern = '^[a-z]+(_[a-z]+)*$'
+const time = (description: string) =>
+  criterion(`${description}, RFC 3339 with an offset and at most milliseconds.`, { maxLength: 40 })
+
+const where = Type.Object(
+  {
+    token: criterion('A token as it stands in user_logins; a UUID or an address goes with its field.', {}),
+    value: criterion(
+      'A value of the field that `field` names. The search looks for every token that it has, or had before a rotation of keys.',
+      {},
+    ),
+    field: criterion(
+      'Field that the call was about, such as `device_id`; beside `token` or `value`, the field of these.',
+    ),
+    subject: criterion('Subject (`sub`) of the caller.'),
+    issuer: criterion('Issuer (`iss`) of the caller.'),
+    actor: criterion('Subject of who acted for the caller (`act` of RFC 8693).'),
+    actorIssuer: criterion('Issuer of who acted for the caller: that of the caller where `act` names none.'),
+    client: criterion('Application (`azp`, or `client_id`) that the access token was issued to.'),
+    purpose: criterion('Purpose that the caller stated.', { pattern: purposePattern }),
+    ticket: criterion('Ticket under which the caller acted.', { pattern: ticketPattern }),
+    type: criterion('What was done: `detokenize`, `tokenize`, `audit_search` …', {
+      pattern: wordPattern,
+      maxLength: 64,
+    }),
+    decision: criterion('`permitted`, `refused` or `pending`.', { pattern: '^(permitted|refused|pending)$' }),
+    code: criterion('Why the whole call was refused.', { pattern: wordPattern, maxLength: 64 }),
+    from: time('Events of this time and later'),
+    to: time('Events earlier than this time'),
+  },
+  {
+    additionalProperties: false,
+    minProperties: 1,
+    description:
+      'What is looked for, at least one of it: events that meet all of it are found. `token` and `value` exclude each other.',
+  },
+)
+
 const body = Type.Object(
   {
     purpose: purposeSchema,
-    token: Type.Optional(
-      Type.String({
-        description:
-          'A token as it stands in user_logins; instead of a value. A UUID or an address goes with its field.',
-      }),
-    ),
-    field: Type.Optional(Type.String({ description: 'Field of the value or token, such as `device_id`.' })),
-    value: Type.Optional(
-      Type.String({
-        description: 'A value. The search looks for every token that it has, or had before a rotation of keys.',
-      }),
-    ),
+    where,
     before: Type.Optional(
       Type.Integer({
         minimum: 0,
@@ -88,6 +118,16 @@ const event = Type.Object(
     ticket: text('Ticket under which the caller acted.'),
     approval: text('Id of the request for approval.'),
     concerns: principal('Principal that the event is about.'),
+    sought: Type.Optional(
+      Type.Object(
+        {},
+        {
+          additionalProperties: Type.Union([Type.String(), Type.Literal(true)]),
+          description:
+            'Of `audit_search`: what was looked for, by criterion; `true` stands for a text that could be a value.',
+        },
+      ),
+    ),
     policy: text('Digest of the policy that decided.'),
     count: count('Refused calls that the event stands for, where that are several.'),
     until: text('When the last of them was made, in UTC.'),
@@ -101,30 +141,46 @@ const event = Type.Object(
 const reply = Type.Object(
   {
     events: Type.Array(event, { description: 'Newest first.' }),
-    next: Type.Optional(Type.Integer({ description: '`before` of the next page; absent on the last one.' })),
+    next: Type.Optional(
+      Type.Integer({
+        description:
+          '`before` of the next page; absent on the last one. A page with fewer events than `limit`, or none, may have it: there ' +
+          'was too much to look through in one call.',
+      }),
+    ),
   },
   { title: 'SearchAuditReply' },
 )
 
-const value = { purpose: 'data_subject_request', field: 'device_id', value: '38400000-8cf0-11bd-b23e-10b96e4ef00d' }
+const purpose = 'data_subject_request'
 
 const schema = {
   operationId: 'searchAudit',
-  summary: 'Search the audit log for a token or a value',
+  summary: 'Search the audit log',
   description:
-    'Lists every event that names the token, or any token of the value, newest first: who got the value or its token, when and why. ' +
-    'Searches are events, too, so later searches find them. The log holds neither tokens nor values, only keyed digests of ' +
-    'tokens; a search adds nothing else.',
+    'Lists the events that meet every criterion of `where`, newest first: who got a value or its token, what a principal did, what was done ' +
+    'for a ticket, on a day. Searches are events, too, so later searches find them. The log holds neither tokens nor values, only ' +
+    'keyed digests of tokens; a search adds nothing else.',
   tags: ['evidence'],
   security: [{ accessToken: [] }],
   body,
   response: { 200: reply },
   'x-problems': [...capabilityProblems, ...bodyProblems, 'purpose_missing', 'purpose_invalid', 'budget_exceeded'],
   'x-request-examples': {
-    value: { summary: 'By value', value },
+    value: {
+      summary: 'Who saw a value',
+      value: { purpose, where: { field: 'device_id', value: '38400000-8cf0-11bd-b23e-10b96e4ef00d' } },
+    },
     token: {
-      summary: 'By token',
-      value: { purpose: 'data_subject_request', token: 'ip_v1_WeHPqziSnryoK7aMD4uLDg', limit: 10 },
+      summary: 'Who saw what a token stands for',
+      value: { purpose, where: { token: 'ip_v1_WeHPqziSnryoK7aMD4uLDg' }, limit: 10 },
+    },
+    principal: {
+      summary: 'What somebody did on a day',
+      value: {
+        purpose: 'internal_audit',
+        where: { subject: 'casey', from: '2026-03-03T00:00:00+01:00', to: '2026-03-04T00:00:00+01:00' },
+      },
     },
   },
   'x-reply-examples': {
@@ -139,20 +195,9 @@ export const searchAudit = operation({
   url: '/v1/audit/search',
   schema,
   serve: (verbs: { searchAudit: SearchAudit }) => async request => {
-    const { purpose, before, limit = usualPageSize } = request.body
-    const sought = readSought(request.body)
-    const search = { requestId: request.id, purpose, sought, before, limit }
-    const events = await verbs.searchAudit(principalOf(request), search)
-    return { events, ...nextOf(events, limit, ({ sequence }) => sequence) } as never
+    const { purpose, where, before, limit = usualPageSize } = request.body
+    const search = { requestId: request.id, purpose, where, before, limit }
+    const { events, next } = await verbs.searchAudit(principalOf(request), search)
+    return { events, ...(next === undefined ? {} : { next }) } as never
   },
 })
-
-/** @throws TokenvaultError `request_invalid` unless it is a token, with or without its field, or a field and a value */
-function readSought({ token, field, value }: { token?: string; field?: string; value?: string }): Sought {
-  if (token !== undefined && value === undefined) return { token, field }
-  if (token === undefined && field !== undefined && value !== undefined) return { field, value }
-  throw new TokenvaultError(
-    'request_invalid',
-    'the body takes either token, with its field where it does not name it, or field and value',
-  )
-}

@@ -63,6 +63,7 @@ export interface ActionOutcome {
   readonly concerns?: AuditEvent['concerns']
   /** Where only the policy tells it; that of the call otherwise. */
   readonly mode?: AuditEvent['mode']
+  readonly sought?: AuditEvent['sought']
 }
 
 /**
@@ -102,6 +103,7 @@ export function describeEvents(
   const context = {
     ...(ticket === undefined ? {} : { ticket }),
     ...(concerns === undefined ? {} : { concerns }),
+    ...(outcome.sought === undefined ? {} : { sought: outcome.sought }),
     policy: policy.digest,
   }
   const isRequest = change?.kind === 'request_approval'

@@ -95,6 +95,11 @@ export interface AuditEvent {
   readonly approval?: string
   /** Whom the action is about: the principal whose request was decided, or whose suspension was lifted. */
   readonly concerns?: { readonly issuer?: string; readonly subject: string }
+  /**
+   * Of `audit_search`: what was looked for, by criterion; `true` in place of a text that could be a value. `tokens` has the digests of
+   * what stands for `token` or `value`.
+   */
+  readonly sought?: Readonly<Record<string, string | true>>
   /** First 16 hexadecimal digits of the SHA-256 of the policy file that decided. */
   readonly policy?: string
   /**

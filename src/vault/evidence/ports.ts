@@ -1,3 +1,5 @@
+import type { Criteria } from './criteria.ts'
+
 /**
  * The audit log as a transparency log, and who reads it. A *leaf* is the stored bytes of one event; a *checkpoint* is the
  * signed size and root of the tree (C2SP tlog-checkpoint); a *receipt* is the signed place of one event in it.
@@ -33,7 +35,7 @@ export interface AuditView {
   findSubtreeBeyond(level: number, count: number): Promise<number | undefined>
   /** All checkpoints, ascending by size. */
   readCheckpoints(): Promise<readonly StoredCheckpoint[]>
-  /** How many (event, token digest) pairs the search index lacks, and holds too much, below its own head. */
+  /** How many entries (a term in an event) the search index lacks, and holds too much, below its own head. */
   compareSearchIndex(): Promise<{ readonly missing: number; readonly surplus: number }>
 }
 
@@ -90,12 +92,16 @@ export interface AuditSearch {
    */
   indexEvents(signal?: AbortSignal): Promise<void>
   /**
-   * Events that name any of the digests, newest first. Brings the index up to date first.
+   * The newest events that may meet the criteria, newest first; all that do are among them, and few others. One bounded step: brings
+   * the index up to date first, as far as that takes not long.
    *
-   * @param before only events of a smaller sequence
+   * @param options.before only events of a smaller sequence
+   * @param options.limit how many events at most
+   * @returns also `next`: events from there on have been looked at; absent when all have
+   * @throws `store_unavailable`
    */
-  findEvents(
-    digests: readonly string[],
+  findCandidates(
+    criteria: Criteria,
     options: { readonly before?: number | undefined; readonly limit: number },
-  ): Promise<readonly StoredEvent[]>
+  ): Promise<{ readonly events: readonly StoredEvent[]; readonly next?: number | undefined }>
 }

@@ -1,50 +1,47 @@
 import { packText } from '../../crypto/byte-column.ts'
 import { nameToken } from '../../crypto/typed-token.ts'
 import { type ErrorCode, TokenvaultError } from '../../errors.ts'
-import { leafHash } from '../../tlog/merkle.ts'
 import { maxPageSize, type OpenAction } from '../admission/open-action.ts'
-import type { AuditEvent, Charge, FieldCounts, Principal } from '../admission/ports.ts'
+import type { AuditEvent, Charge, Principal } from '../admission/ports.ts'
 import { type FieldSchema, normalizeValue } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { limitsOf, may, type Policy } from '../policy/policy.ts'
 import { readToken } from '../tokens/read-token.ts'
-import type { AuditSearch, StoredEvent } from './ports.ts'
+import { type Criteria, parseTimestamp, type TextCriterion, textCriteria } from './criteria.ts'
+import { type FoundEvents, findEvents } from './find-events.ts'
+import type { AuditSearch } from './ports.ts'
 
-/** Most events that are held in memory in full. */
-const eventsAtOnce = 100
-
-/** What is looked for: a token, with its field where it does not name it itself, or whatever tokens a value has. */
-export type Sought =
-  | { readonly token: string; readonly field?: string | undefined }
-  | { readonly field: string; readonly value: string }
+/**
+ * What is looked for: events that meet all of it. With `token` or `value`, `field` names the field of these, and asks nothing more
+ * of an event; alone it asks for events that are about the field.
+ */
+export interface Sought extends Readonly<Partial<Record<TextCriterion, string>>> {
+  readonly token?: string
+  /** Any of the tokens that it has. */
+  readonly value?: string
+  /** RFC 3339 with an offset: events of this time and later, and earlier than that. */
+  readonly from?: string
+  readonly to?: string
+}
 
 export interface SearchRequest {
   readonly requestId: string
   readonly purpose: string
-  readonly sought: Sought
+  readonly where: Sought
   /** Only events of a smaller sequence. */
   readonly before?: number | undefined
   readonly limit: number
 }
 
-/** An event that names what was looked for. Whatever of it is not of the expected type is left out. */
-export type FoundEvent = Partial<Omit<AuditEvent, 'format' | 'tokens' | 'withheld' | 'quarantine'>> & {
-  /** Absent in events of the first format. */
-  readonly format?: number
-  readonly sequence: number
-  /** base64. */
-  readonly leafHash: string
-}
-
 /**
- * Who ever asked for a token, or for a value under any of its tokens: events that name it, newest first. A search is an event that
- * names what it looked for too, by keyed digest like all of them: neither token nor value is on record.
+ * Events that meet all criteria, newest first: who asked for a value under any of its tokens, what a principal did, what was done for
+ * a ticket. A search is an event that says what it was for, with token and value by keyed digest like all of them.
  *
- * @throws TokenvaultError `purpose_missing`, `purpose_invalid`, `request_invalid` where the text is not a token, the field
- *   is not configured or the value not of its shape; `role_not_permitted`, `budget_exceeded`, `principal_suspended`,
- *   `audit_unavailable`, `store_unavailable`; `audit_invalid` where an event was altered
+ * @throws TokenvaultError `purpose_missing`, `purpose_invalid`, `request_invalid` where nothing is looked for, the text is not a
+ *   token, the field is not configured or the value not of its shape, a time is not one or the window empty; `role_not_permitted`,
+ *   `budget_exceeded`, `principal_suspended`, `audit_unavailable`, `store_unavailable`; `audit_invalid` where an event was altered
  */
-export type SearchAudit = (principal: Principal, request: SearchRequest) => Promise<readonly FoundEvent[]>
+export type SearchAudit = (principal: Principal, request: SearchRequest) => Promise<FoundEvents>
 
 /** @returns the verb; the index stands behind its port */
 export function createSearchAudit(deps: {
@@ -54,15 +51,19 @@ export function createSearchAudit(deps: {
   readonly openAction: OpenAction
 }): SearchAudit {
   const { fields, keys, search, openAction } = deps
-  return async (principal, { requestId, purpose, sought, before, limit }) => {
+  return async (principal, { requestId, purpose, where, before, limit }) => {
     const call = { operation: 'audit_search', principal, requestId, purpose, needs: 'audit' } as const
     const { policy, record } = await openAction(call)
-    const tokens = tokensOf(sought, fields, keys)
-    const digests = keys.digests.flatMap(digest => digest.digest(tokens))
-    const found = await findAll(search, digests, before, Math.min(limit, maxPageSize))
+    const tokens = tokensOf(where, fields, keys)
+    const criteria = readCriteria(where, tokens && keys.digests.flatMap(digest => digest.digest(tokens)))
+    const found = await findEvents(search, criteria, before, Math.min(limit, maxPageSize))
     // A search by value may be a guess: an event that names its token says that the guess was right.
-    const charge = 'value' in sought ? chargeOfGuess(policy, principal) : undefined
-    await record({ grantedTokens: tokens, charge })
+    const charge = where.value === undefined ? undefined : chargeOfGuess(policy, principal)
+    await record({
+      grantedTokens: tokens ?? [],
+      charge,
+      sought: describeSought(where, criteria, name => found.events.length > 0 || fields.get(name) !== undefined),
+    })
     return found
   }
 }
@@ -74,23 +75,6 @@ function chargeOfGuess(policy: Policy, { roles }: Principal): Charge {
   return { values: 1, perMinute, perDay }
 }
 
-/** Few at a time: an event about 10,000 tokens has a quarter of a megabyte, of which one line is shown. */
-async function findAll(
-  search: AuditSearch,
-  digests: readonly string[],
-  before: number | undefined,
-  limit: number,
-): Promise<readonly FoundEvent[]> {
-  const found: FoundEvent[] = []
-  for (let next = before; ; ) {
-    const wanted = Math.min(limit - found.length, eventsAtOnce)
-    const events = await search.findEvents(digests, { before: next, limit: wanted })
-    found.push(...events.map(describeEvent))
-    if (events.length < wanted || found.length === limit) return found
-    next = events.at(-1)!.sequence
-  }
-}
-
 /** Texts that are tokens, and not of one field. */
 const notFound: ReadonlyMap<ErrorCode, string> = new Map([
   ['token_field_missing', 'token is a UUID or an address: send it with its field'],
@@ -98,16 +82,22 @@ const notFound: ReadonlyMap<ErrorCode, string> = new Map([
 ])
 
 /** Every token that stands, or stood, for what is looked for: a value has one under each version of its field's key. */
-function tokensOf(sought: Sought, fields: FieldSchema, keys: FieldKeys): readonly string[] {
-  if ('token' in sought) {
-    const { token, field } = sought
-    const read = readToken(field === undefined ? token : { field, token })
+function tokensOf(where: Sought, fields: FieldSchema, keys: FieldKeys): readonly string[] | undefined {
+  const { token, value } = where
+  if (token !== undefined) {
+    if (value !== undefined)
+      throw new TokenvaultError(
+        'request_invalid',
+        'where takes either token, with its field where it does not name it, or field and value',
+      )
+    const read = readToken(where.field === undefined ? token : { field: where.field, token })
     if ('code' in read) throw new TokenvaultError('request_invalid', notFound.get(read.code) ?? 'token is not a token')
     return [read.identity]
   }
-  const field = fields.get(sought.field)
-  if (field === undefined) throw new TokenvaultError('request_invalid', 'field is not one that this vault tokenizes')
-  const normalized = normalizeValue(field, sought.value, fields)
+  if (value === undefined) return undefined
+  const field = fields.get(where.field ?? '')
+  if (field === undefined) throw new TokenvaultError('request_invalid', 'value needs a field that this vault tokenizes')
+  const normalized = normalizeValue(field, value, fields)
   if (typeof normalized !== 'string') {
     if (normalized.code === 'value_is_token')
       throw new TokenvaultError('request_invalid', 'value is a token: send it as token, without value')
@@ -117,52 +107,38 @@ function tokensOf(sought: Sought, fields: FieldSchema, keys: FieldKeys): readonl
   return tokens.map(token => nameToken(field, token))
 }
 
-const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'client', 'jwt', 'channel', 'purpose', 'decision', 'code', 'mode', 'scheme', 'ticket', 'approval', 'policy', 'until'] // biome-ignore format: one list
-const counts = ['format', 'requested', 'granted', 'partial', 'count']
-const principals = ['actor', 'concerns']
-
-/** Events are written by us, but whoever can write to the log without us must not keep the others from being read. */
-function describeEvent({ sequence, event, leafHash: stored }: StoredEvent): FoundEvent {
-  if (Buffer.compare(leafHash(event), stored) !== 0)
-    throw new TokenvaultError('audit_invalid', `event ${sequence} was altered`)
-  const members = new Map(Object.entries(parse(event)))
-  const known = [
-    ...texts.filter(name => typeof members.get(name) === 'string'),
-    ...counts.filter(name => Number.isSafeInteger(members.get(name))),
-    ...(isTextList(members.get('roles')) ? ['roles'] : []),
-  ].map(name => [name, members.get(name)] as const)
-  const described = [
-    ...principals.map(name => [name, describePrincipal(members.get(name))] as const),
-    ['fields', describeFields(members.get('fields'))] as const,
-  ].filter(([, member]) => member !== undefined)
-  return { ...Object.fromEntries([...known, ...described]), sequence, leafHash: Buffer.from(stored).toString('base64') }
-}
-
-function describePrincipal(member: unknown) {
-  const { issuer, subject } = Object(member) as { issuer?: unknown; subject?: unknown }
-  if (typeof subject !== 'string') return undefined
-  return typeof issuer === 'string' ? { issuer, subject } : { subject }
-}
-
-/** The fields whose counts are whole. */
-function describeFields(member: unknown): Record<string, FieldCounts> | undefined {
-  if (typeof member !== 'object' || member === null || Array.isArray(member)) return undefined
-  const fields = Object.entries(member).flatMap(([field, counted]) => {
-    const { requested, granted, level } = Object(counted) as FieldCounts
-    const isWhole = Number.isSafeInteger(requested) && Number.isSafeInteger(granted) && typeof level === 'string'
-    return isWhole ? [[field, { requested, granted, level }] as const] : []
-  })
-  return Object.fromEntries(fields)
-}
-
-function parse(event: Uint8Array): object {
-  try {
-    return Object(JSON.parse(Buffer.from(event).toString('utf8')))
-  } catch {
-    return {}
+/** @throws TokenvaultError `request_invalid` */
+function readCriteria(where: Sought, digests: readonly string[] | undefined): Criteria {
+  const texts = textCriteria.filter(name => where[name] !== undefined && (name !== 'field' || digests === undefined))
+  const from = where.from === undefined ? undefined : parseTimestamp('from', where.from)
+  const to = where.to === undefined ? undefined : parseTimestamp('to', where.to)
+  if (from !== undefined && to !== undefined && from >= to)
+    throw new TokenvaultError('request_invalid', 'to is not later than from')
+  if (digests === undefined && texts.length === 0 && from === undefined && to === undefined)
+    throw new TokenvaultError('request_invalid', 'where names nothing to look for')
+  return {
+    ...Object.fromEntries(texts.map(name => [name, where[name]])),
+    ...(digests === undefined ? {} : { digests }),
+    ...(from === undefined ? {} : { from }),
+    ...(to === undefined ? {} : { to }),
   }
 }
 
-function isTextList(value: unknown): boolean {
-  return Array.isArray(value) && value.every(entry => typeof entry === 'string')
+/** Who a principal, actor or application is may be any text: these stand in the event where the log, or our settings, have them. */
+const freeTexts: ReadonlySet<string> = new Set(['subject', 'issuer', 'actor', 'actorIssuer', 'client', 'field'])
+
+/** What the event says of a search: each criterion, with its text unless that could be a value. */
+function describeSought(where: Sought, criteria: Criteria, isKnown: (text: string) => boolean): AuditEvent['sought'] {
+  const kinds = (['token', 'value'] as const).flatMap(name =>
+    where[name] === undefined ? [] : [[name, true] as const],
+  )
+  const named = textCriteria.flatMap(name => {
+    const text = where[name]
+    return text === undefined ? [] : [[name, freeTexts.has(name) && !isKnown(text) ? true : text] as const]
+  })
+  const times = (['from', 'to'] as const).flatMap(name => {
+    const time = criteria[name]
+    return time === undefined ? [] : [[name, new Date(time).toISOString()] as const]
+  })
+  return Object.fromEntries([...kinds, ...named, ...times])
 }

@@ -74,7 +74,7 @@ t.test(
     t.match(stored, { results: json.results, stored: true })
 
     const search = ['audit', 'search', ...here]
-    const byValue = await runCommand(t, [...search, '--field', 'ip'], {}, values[1])
+    const byValue = await runCommand(t, [...search, '--field', 'ip', '--value-from-stdin'], {}, values[1])
     t.match(byValue, {
       code: 0,
       stderr: '',
@@ -86,8 +86,8 @@ t.test(
     t.match(page.events, [{ type: 'audit_search', subject: 'dev-auditor' }, {}])
     const older = await runInProcess([...search, '--token', tokens[1]!, '--before', String(page.next), '--json'])
     t.ok(JSON.parse(older.stdout).events.every(({ sequence }: { sequence: number }) => sequence < page.next))
-    const unseen = await runCommand(t, [...search, '--field', 'ip'], {}, '203.0.113.250\n')
-    t.match(unseen, { code: 0, stdout: 'no event names it\n' })
+    const unseen = await runCommand(t, [...search, '--field', 'ip', '--value-from-stdin'], {}, '203.0.113.250\n')
+    t.match(unseen, { code: 0, stdout: 'no event is found\n' })
 
     const reconciled = await runInProcess(['reconcile', '--data-dir', dataDir])
     t.match(reconciled, { code: 0, stderr: '', stdout: /\nconsistent\n$/ })
@@ -111,7 +111,17 @@ t.test('without a value, or with what is not UTF-8, nothing is asked and nothing
   t.match(await runCommand(t, tokenize), { code: 2, stderr: /^tokenvault: usage: standard input holds no value/ })
   const latin = await runCommand(t, tokenize, {}, Buffer.from('m\u00fcller', 'latin1'))
   t.match(latin, { code: 2, stderr: /^tokenvault: usage: standard input is not UTF-8/ })
-  const search = ['audit', 'search', '--purpose', 'test_case', '--field', 'ip', '--url', 'http://127.0.0.1:1']
+  const search = [
+    'audit',
+    'search',
+    '--purpose',
+    'test_case',
+    '--field',
+    'ip',
+    '--url',
+    'http://127.0.0.1:1',
+    '--value-from-stdin',
+  ]
   const several = await runCommand(t, search, {}, 'secret-1\nsecret-2\n')
   t.match(several, { code: 2, stdout: '', stderr: /^tokenvault: usage: standard input holds several values/ })
   t.notMatch(several.stderr, /secret/)

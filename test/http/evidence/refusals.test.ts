@@ -17,7 +17,7 @@ const bodies = new Map<string, object>([
   ['/v1/suspensions/lift', { issuer: 'https://issuer.test', subject: 'kim' }],
   ['/v1/quarantine/redrive', {}],
   ['/v1/quarantine/:id/open', { purpose: 'producer_fault' }],
-  ['/v1/audit/search', { purpose: 'data_subject_request', token: 'ip_v1_x' }],
+  ['/v1/audit/search', { purpose: 'data_subject_request', where: { token: 'ip_v1_x' } }],
 ])
 
 t.test('whoever may do nothing makes two events a minute of each operation, however often it is called', async t => {

@@ -13,7 +13,7 @@ const purpose = 'data_subject_request'
 async function searchAll(call: Awaited<ReturnType<typeof startEvidenceApp>>['call'], sought: object, limit: number) {
   const found: { sequence: number; type: string }[] = []
   for (let before: number | undefined; ; ) {
-    const { status, json } = await call('/search', { body: { purpose, ...sought, limit, before } })
+    const { status, json } = await call('/search', { body: { purpose, where: sought, limit, before } })
     if (status !== 200) throw new Error(`${status} ${json.code}`)
     found.push(...json.events)
     if (json.next === undefined) return found
@@ -81,7 +81,9 @@ t.test('whoever saw a token is found, among thousands of events, while others ar
       `token ${n} in ${written.length} events that were written meanwhile`,
     )
   }
-  t.strictSame((await call('/search', { body: { purpose, token: tokens[1], before: 0 } })).json, { events: [] })
+  t.strictSame((await call('/search', { body: { purpose, where: { token: tokens[1] }, before: 0 } })).json, {
+    events: [],
+  })
   const last = (await events()).filter(({ type }) => type === 'audit_search').at(-1)
   t.match(last, { subject: 'casey', purpose, requested: 1, granted: 1, tokens: [digests[1]], decision: 'permitted' })
 })
@@ -131,7 +133,7 @@ t.test('a value is found under every version of its token key and of the audit k
       [first, second, '203.0.113', 'ffff'].some(secret => text.toLowerCase().includes(secret.toLowerCase())),
       name,
     )
-  const { text } = await call('/search', { body: { purpose, field: 'ip', value: '203.0.113.7' } })
+  const { text } = await call('/search', { body: { purpose, where: { field: 'ip', value: '203.0.113.7' } } })
   t.notOk(
     [first, second, '203.0.113'].some(secret => text.includes(secret)),
     'nor is the reply an oracle for tokens',
@@ -169,7 +171,7 @@ t.test('events of any shape are shown as far as they can be, and altered ones ar
     },
   ]
   await admin.query('SELECT pii_vault.append_audit($1)', [odd.map(event => Buffer.from(JSON.stringify(event)))])
-  const { json } = await call('/search', { body: { purpose, token } })
+  const { json } = await call('/search', { body: { purpose, where: { token } } })
   t.strictSame(
     json.events.map(({ leafHash, ...event }: { leafHash: string }) => event),
     [
@@ -192,11 +194,11 @@ t.test('events of any shape are shown as far as they can be, and altered ones ar
     ],
   )
   await tamper(`UPDATE pii_vault.audit_log SET event = convert_to('{"type":"canary"}', 'UTF8') WHERE sequence = 0`)
-  const altered = await call('/search', { body: { purpose, token } })
+  const altered = await call('/search', { body: { purpose, where: { token } } })
   t.equal(altered.status, 500)
   t.notMatch(altered.text, /canary/)
   t.equal(
-    (await call('/search', { body: { purpose, token, before: 3, limit: 2 } })).status,
+    (await call('/search', { body: { purpose, where: { token }, before: 3, limit: 2 } })).status,
     200,
     'the others still are',
   )
@@ -219,8 +221,8 @@ t.test('every way to the evidence is for auditors, is evidence itself, and tells
     ['audit_prove', '/checkpoint', undefined],
     ['audit_prove', '/0/proof', undefined],
     ['audit_prove', '/consistency?from=1', undefined],
-    ['audit_search', '/search', { purpose, token }],
-    ['audit_search', '/search', { purpose, field: 'ip', value: '203.0.113.7' }],
+    ['audit_search', '/search', { purpose, where: { token } }],
+    ['audit_search', '/search', { purpose, where: { field: 'ip', value: '203.0.113.7' } }],
   ] as const
   for (const [type, path, body] of operations) {
     const options = body === undefined ? {} : { body }
@@ -262,8 +264,8 @@ t.test(
   async t => {
     const policy = parsePolicy('version: 1\nroles: { auditor: { audit: true, budget: { per_minute: 2, per_day: 3 } } }')
     const { call } = await startEvidenceApp(t, { policy })
-    const byToken = { purpose, token: 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Q' }
-    const guess = (n: number) => call('/search', { body: { purpose, field: 'ip', value: `203.0.113.${n}` } })
+    const byToken = { purpose, where: { token: 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Q' } }
+    const guess = (n: number) => call('/search', { body: { purpose, where: { field: 'ip', value: `203.0.113.${n}` } } })
     for (const n of [1, 2]) t.equal((await guess(n)).status, 200)
     t.match(await guess(3), { status: 429, json: { code: 'budget_exceeded', window: 'minute' } })
     for (let time = 0; time < 3; time++) t.equal((await call('/search', { body: byToken })).status, 200)
@@ -274,42 +276,95 @@ t.test('hostile searches are refused by name and repeat nothing', async t => {
   const { call, reveal } = await startEvidenceApp(t)
   const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Q'
   await reveal([token])
+  const wrongWhere: object[] = [
+    ...[{}, { value: 'canary' }, { token, value: 'canary' }, { token, field: 'ip', value: '203.0.113.7' }],
+    ...[
+      { token: 'canary' },
+      { token: '' },
+      { token: `ip_v1_${'A'.repeat(300)}` },
+      { token: `${token}\0` },
+      { token: [token] },
+    ],
+    ...[
+      { token, field: 'device_id' },
+      { field: '__proto__', value: 'canary' },
+      { field: 'email', value: 'canary' },
+    ],
+    ...[
+      { field: 'ip', value: 'canary' },
+      { field: 'device_id', value: '' },
+      { field: 'device_id', value: token },
+    ],
+    ...[
+      { field: 'device_id', value: 'canary'.repeat(10_000) },
+      { field: 'device_id', value: '\ud800canary' },
+    ],
+    ...['subject', 'issuer', 'actor', 'actorIssuer', 'client', 'field', 'ticket', 'purpose', 'type', 'code'].flatMap(
+      name => [
+        ...[
+          { [name]: '' },
+          { [name]: ['canary'] },
+          { [name]: { $ne: 'canary' } },
+          { [name]: null },
+          { [name]: 'canary'.repeat(200) },
+        ],
+      ],
+    ),
+    ...[
+      { purpose: '203.0.113.7' },
+      { ticket: '203.0.113.7' },
+      { type: 'canary 1' },
+      { code: '203.0.113.7' },
+      { decision: 'canary' },
+    ],
+    ...['from', 'to'].flatMap(name =>
+      [
+        ...[
+          'canary',
+          'now',
+          'infinity',
+          '2026-03-01',
+          '2026-03-01T00:00:00',
+          '2026-03-01 00:00:00Z',
+          '2026-02-30T00:00:00Z',
+        ],
+        ...['2026-13-01T00:00:00Z', '2026-03-01T24:00:00Z', '2026-03-01T00:00:60Z', '2026-03-01T00:00:00.1234Z'],
+        ...['2026-03-01T00:00:00+25:00', '+002026-03-01T00:00:00Z', '2026-03-01T00:00:00Z\0', 1_770_000_000],
+      ].map(time => ({ subject: 'kim', [name]: time })),
+    ),
+    { from: '2026-03-01T00:00:00Z', to: '2026-03-01T00:00:00Z' },
+    { from: '2026-03-01T00:00:00Z', to: '2026-03-01T00:30:00+01:00' },
+  ]
   const wrong: [code: string, body: object | string][] = [
     ['request_invalid', { purpose }],
-    ['request_invalid', { purpose, field: 'ip' }],
-    ['request_invalid', { purpose, value: 'canary' }],
-    ['request_invalid', { purpose, token, field: 'ip' }],
-    ['request_invalid', { purpose, token, field: 'ip', value: '203.0.113.7' }],
-    ['request_invalid', { purpose, token: 'canary' }],
-    ['request_invalid', { purpose, token: '' }],
-    ['request_invalid', { purpose, token: `ip_v1_${'A'.repeat(300)}` }],
-    ['request_invalid', { purpose, token: `${token}\0` }],
-    ['request_invalid', { purpose, token: [token] }],
-    ['request_invalid', { purpose, field: '__proto__', value: 'canary' }],
-    ['request_invalid', { purpose, field: 'email', value: 'canary' }],
-    ['request_invalid', { purpose, field: 'ip', value: 'canary' }],
-    ['request_invalid', { purpose, field: 'device_id', value: '' }],
-    ['request_invalid', { purpose, field: 'device_id', value: token }],
-    ['request_invalid', { purpose, field: 'device_id', value: 'canary'.repeat(10_000) }],
-    ['body_too_large', { purpose, field: 'device_id', value: 'canary'.repeat(100_000) }],
-    ['request_invalid', { purpose, field: 'device_id', value: '\ud800canary' }],
+    ...wrongWhere.map(where => ['request_invalid', { purpose, where }] as [string, object]),
+    ...[[], 'canary', null, 7].map(where => ['request_invalid', { purpose, where }] as [string, object]),
+    ['body_too_large', { purpose, where: { field: 'device_id', value: 'canary'.repeat(100_000) } }],
+    ['body_too_large', { purpose, where: { subject: 'canary'.repeat(100_000) } }],
     ...[0, -1, 1001, 1e9, 1.5, '5', null].map(
-      limit => ['request_invalid', { purpose, token, limit }] as [string, object],
+      limit => ['request_invalid', { purpose, where: { token }, limit }] as [string, object],
     ),
-    ...[-1, 0.5, 2 ** 53, '1', {}].map(before => ['request_invalid', { purpose, token, before }] as [string, object]),
-    ['request_invalid', `{"purpose":"${purpose}","token":"${token}","before":1e99}`],
-    ['property_unknown', { purpose, token, canary: 1 }],
-    ['purpose_missing', { token }],
-    ['purpose_missing', { purpose: '', token }],
-    ['purpose_invalid', { purpose: 'canary 203.0.113.7', token }],
-    ['body_malformed', `{"purpose":"${purpose}","purpose":"canary","token":"${token}"}`],
+    ...[-1, 0.5, 2 ** 53, '1', {}].map(
+      before => ['request_invalid', { purpose, where: { token }, before }] as [string, object],
+    ),
+    ['request_invalid', `{"purpose":"${purpose}","where":{"token":"${token}"},"before":1e99}`],
+    ['property_unknown', { purpose, where: { token }, canary: 1 }],
+    ['property_unknown', { purpose, where: { token, canary: 1 } }],
+    ['property_unknown', { purpose, where: { token }, token }],
+    ['purpose_missing', { where: { token } }],
+    ['purpose_missing', { purpose: '', where: { token } }],
+    ['purpose_invalid', { purpose: 'canary 203.0.113.7', where: { token } }],
+    ['body_malformed', `{"purpose":"${purpose}","purpose":"canary","where":{"token":"${token}"}}`],
+    ['body_malformed', `{"purpose":"${purpose}","where":{"token":"${token}","token":"canary"}}`],
   ]
   for (const [code, body] of wrong) {
     const { status, text, json } = await call('/search', { body })
     const expected = code === 'body_too_large' ? 413 : 400
-    t.strictSame({ status, code: json.code }, { status: expected, code }, JSON.stringify(body).slice(0, 80))
+    t.strictSame({ status, code: json.code }, { status: expected, code }, JSON.stringify(body).slice(0, 120))
     t.notMatch(text, /canary|8mJXb0/)
   }
-  const largest = await call('/search', { body: { purpose, token, limit: 1000, before: Number.MAX_SAFE_INTEGER } })
+  const largest = await call('/search', {
+    body: { purpose, where: { token }, limit: 1000, before: Number.MAX_SAFE_INTEGER },
+  })
   t.match(largest, { status: 200, json: { events: [{ sequence: 0 }] } })
 })

@@ -25,10 +25,10 @@ for (const isolation of ['serializable', 'repeatable read']) {
     for (let round = 0; round < 10; round++) {
       await Promise.all([
         log.commit(makeAction('r', {}, { tokens: [digest] })),
-        ...searches.map(search => search.findEvents([digest], { limit: 5 })),
+        ...searches.map(search => search.findCandidates({ digests: [digest] }, { limit: 5 })),
       ])
     }
-    t.equal((await searches[0]!.findEvents([digest], { limit: 100 })).length, 10)
+    t.equal((await searches[0]!.findCandidates({ digests: [digest] }, { limit: 100 })).events.length, 10)
 
     const ids = await quarantine(vault, loginBodies(200))
     const entries = createQuarantineStore(api)

@@ -15,7 +15,7 @@ const verifier = createNoteVerifier(signer.verifierKey)
 
 /** More than two subtrees of 256. */
 const size = 600
-const tables = ['audit_log', 'audit_head', 'audit_subtrees', 'audit_tokens', 'audit_tokens_head', 'checkpoints']
+const tables = ['audit_log', 'audit_head', 'audit_subtrees', 'audit_blocks', 'audit_blocks_head', 'checkpoints']
 
 function eventOf(sequence: number): Buffer {
   const tokens = sequence % 2 === 0 ? [`AAAAAAAAAAAAAAAAAA${String(sequence % 50).padStart(4, '0')}`] : []
@@ -70,9 +70,9 @@ const changes: Readonly<Record<string, string>> = {
 /** What gives the events away that were not changed themselves; somebody who hides an edit makes all of it anew. */
 const hidden = `
   CREATE TEMP TABLE rewritten AS SELECT event FROM audit_log ORDER BY sequence;
-  DELETE FROM audit_log; DELETE FROM audit_subtrees; DELETE FROM checkpoints; DELETE FROM audit_tokens;
+  DELETE FROM audit_log; DELETE FROM audit_subtrees; DELETE FROM checkpoints; DELETE FROM audit_blocks;
   UPDATE audit_head SET tree_size = 0, frontier = '{}';
-  UPDATE audit_tokens_head SET next_sequence = 0;
+  UPDATE audit_blocks_head SET next_sequence = 0;
   SELECT pii_vault.append_audit((SELECT coalesce(array_agg(event), '{}') FROM rewritten));
   SELECT pii_vault.index_audit(100000);
   DROP TABLE rewritten`
@@ -90,8 +90,8 @@ const derivedChanges: Readonly<Record<string, string>> = {
   'subtree roots deleted': 'DELETE FROM audit_subtrees',
   'a checkpoint moved': 'UPDATE checkpoints SET tree_size = 149 WHERE tree_size = 150',
   'a checkpoint rewritten': `UPDATE checkpoints SET note = replace(note, '150', '151')`,
-  'the search index emptied': 'DELETE FROM audit_tokens',
-  'an entry of the search index added': `INSERT INTO audit_tokens VALUES ('AAAAAAAAAAAAAAAAAAAAAA', 1)`,
+  'the search index emptied': 'DELETE FROM audit_blocks',
+  'an entry of the search index added': `UPDATE audit_blocks SET terms = 7 || terms, places = '\\x01' || places`,
   'an event behind the end': `INSERT INTO audit_log VALUES (600, '\\x7b7d', sha256('\\x00'::bytea || '\\x7b7d'))`,
 }
 

@@ -61,7 +61,7 @@ const refused: Record<LoginRole, readonly string[]> = {
     'SELECT FROM pii_vault.quarantine',
     'SELECT FROM pii_vault.audit_log',
     'SELECT FROM pii_vault.audit_head',
-    'SELECT FROM pii_vault.audit_tokens',
+    'SELECT FROM pii_vault.audit_blocks',
     'SELECT FROM pii_vault.approvals',
     'SELECT FROM pii_vault.suspensions',
     `SELECT pii_vault.append_audit(ARRAY['{}'::bytea])`,

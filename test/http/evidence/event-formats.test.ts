@@ -51,7 +51,7 @@ t.test('a log that an earlier version began is verified, searched and proven as 
   t.strictSame(after![0], columns.toSpliced(3, 0, 'client', 'actor'), 'two columns more, once an event has them')
   t.match(after![2], ['3', /./, 'alex', 'desk', 'desk-backend', 'audit_search'])
 
-  const { json } = await call('/search', { body: { purpose, token } })
+  const { json } = await call('/search', { body: { purpose, where: { token } } })
   t.match(
     json.events.map(({ sequence, format }: { sequence: number; format?: number }) => [sequence, format ?? 1]),
     [

@@ -2,7 +2,7 @@ import { createHash, createHmac } from 'node:crypto'
 import t from 'tap'
 import { packText } from '../../../src/crypto/byte-column.ts'
 import { parseToken } from '../../../src/crypto/token.ts'
-import { textSpelling } from '../../../src/crypto/typed-token.ts'
+import { nameToken, textSpelling } from '../../../src/crypto/typed-token.ts'
 import type { HashScheme } from '../../../src/crypto/value-hash.ts'
 import { TokenvaultError } from '../../../src/errors.ts'
 import { signReceipt } from '../../../src/tlog/receipt.ts'
@@ -273,7 +273,8 @@ t.test('tokens that are UUIDs or addresses are spelled as their columns have the
       ),
     )
     t.equal(page.pairs.length, 2, field)
-    t.same(audit.events.at(-1)!.tokens, fieldKeys.digest.digest(page.pairs.map(({ token }) => token)))
+    const names = page.pairs.map(({ token }) => nameToken(fields.get(field)!, token))
+    t.same(audit.events.at(-1)!.tokens, fieldKeys.digest.digest(names), 'by which a search finds them')
     const [{ original }] = results as [(typeof results)[0]]
     const rest = (original.sivRest! + 1) % 64
     originals.rows.set(original.tokenId, { ...original, sivRest: rest })

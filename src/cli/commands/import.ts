@@ -96,8 +96,8 @@ function describe({ rows, counts, out, verification }: ImportReport): string {
     const { tokenized, empty, placeholders, alreadyTokens, invalid } = counts
     const others = [
       ...(empty > 0 ? [`${empty} empty`] : []),
-      ...(placeholders > 0 ? [`${placeholders} placeholder${placeholders === 1 ? '' : 's'}`] : []),
-      ...(alreadyTokens > 0 ? [`${alreadyTokens} token${alreadyTokens === 1 ? '' : 's'} already`] : []),
+      ...(placeholders > 0 ? [counted(placeholders, 'placeholder')] : []),
+      ...(alreadyTokens > 0 ? [`${counted(alreadyTokens, 'token')} already`] : []),
       ...(invalid > 0 ? [`${invalid} invalid and left empty`] : []),
     ]
     lines.push(`stored ${tokenized} of ${rows} rows${others.length > 0 ? `; ${others.join(', ')}` : ''}`)
@@ -105,7 +105,11 @@ function describe({ rows, counts, out, verification }: ImportReport): string {
   }
   if (verification !== undefined)
     lines.push(
-      `proven for ${rows} rows: ${verification.tokens} tokens, ${verification.empty} empty cells, and no value of the column`,
+      `proven for ${counted(rows, 'row')}: ${counted(verification.tokens, 'token')}, ${counted(verification.empty, 'empty cell')}, and no value of the column`,
     )
   return lines.join('\n')
+}
+
+function counted(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`
 }

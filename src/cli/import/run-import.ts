@@ -23,6 +23,7 @@ export interface ImportReport {
   readonly rows: number
   /** Absent where nothing was stored now: the result was there, and was verified. */
   readonly counts?: Counts
+  /** As it was given. */
   readonly out?: string
   readonly verification?: Verification
 }
@@ -54,7 +55,7 @@ export async function runImport(path: string, options: ImportOptions, watcher: I
   if (hasResult && !options.restart && !hasProgress(folder)) {
     if (!options.verify)
       throw new TokenvaultError('usage', '--out is there already; --verify checks it, and --restart makes it anew')
-    return { rows, out, verification: await verify(file, file.openSame(out), rows, options, watcher) }
+    return { rows, out: options.out!, verification: await verify(file, file.openSame(out), rows, options, watcher) }
   }
   const { field, column } = options
   const progress = await openProgress(folder, { input, field, column, rows }, options.restart)
@@ -69,7 +70,11 @@ export async function runImport(path: string, options: ImportOptions, watcher: I
     if (out !== undefined) rename(progress.resultPath, out)
     progress.remove()
     const report = { rows, counts: progress.counts() }
-    return { ...report, ...(out !== undefined && { out }), ...(verification !== undefined && { verification }) }
+    return {
+      ...report,
+      ...(options.out !== undefined && { out: options.out }),
+      ...(verification !== undefined && { verification }),
+    }
   } catch (error) {
     if (progress.rows() > 0)
       watcher.tell(`${progress.rows()} of ${rows} rows are done; the same command goes on behind them`)

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { createReadStream } from 'node:fs'
 import { type AnyCell, type Cell, type ColumnFile, fileInvalid, type TakeReplacements } from './column-file.ts'
+import { zip } from './zip.ts'
 
 /** A row of a text file: where it stands in the bytes of its group, and where the column's cell stands in it. */
 export interface TextRow {
@@ -132,42 +133,33 @@ function rewriteGroup(
 }
 
 /** Everything but the cells, row by row, byte by byte; headers, blank lines and line breaks too. */
-async function compareRows(left: AsyncGenerator<Group>, right: AsyncGenerator<Group>): Promise<string | undefined> {
-  const [one, two] = [createRest(left), createRest(right)]
-  for (let row = 1; ; row++) {
-    const [a, b] = [await one.next(), await two.next()]
-    if (a === undefined && b === undefined) return undefined
-    if (a === undefined || b === undefined) return `the result has ${a === undefined ? 'more' : 'fewer'} rows`
-    if (!a.equals(b)) return `row ${row} differs outside of the column`
-  }
+async function compareRows(left: AsyncIterable<Group>, right: AsyncIterable<Group>): Promise<string | undefined> {
+  let row = 0
+  let difference: string | undefined
+  await zip<Buffer>(readRest(left), readRest(right), (one, two) => {
+    row++
+    if (one === undefined || two === undefined)
+      difference = `the result has ${one === undefined ? 'more' : 'fewer'} rows`
+    else if (!one.equals(two)) difference = `row ${row} differs outside of the column`
+    return difference === undefined
+  })
+  return difference
 }
 
-/** The bytes from the end of one cell of the column to the beginning of the next. */
-function createRest(groups: AsyncGenerator<Group>): { next(): Promise<Buffer | undefined> } {
-  let group: Group | undefined
-  let index = 0
-  let at = 0
-  let hasEnded = false
-  return {
-    async next() {
-      const pieces: Buffer[] = []
-      while (!hasEnded) {
-        const row = group?.rows[index]
-        if (group !== undefined && row !== undefined) {
-          pieces.push(group.bytes.subarray(at, row.cellFrom))
-          at = row.cellTo
-          index++
-          return Buffer.concat(pieces)
-        }
-        if (group !== undefined) pieces.push(group.bytes.subarray(at))
-        const next = await groups.next()
-        group = next.done === true ? undefined : next.value
-        hasEnded = group === undefined
-        index = 0
-        at = 0
-        if (hasEnded) return Buffer.concat(pieces)
-      }
-      return undefined
-    },
+/** The bytes from the end of one cell of the column to the beginning of the next; last those behind the last cell. */
+async function* readRest(groups: AsyncIterable<Group>): AsyncGenerator<readonly Buffer[]> {
+  let carried: Buffer = Buffer.alloc(0)
+  for await (const { bytes, rows } of groups) {
+    const pieces: Buffer[] = []
+    let at = 0
+    for (const { cellFrom, cellTo } of rows) {
+      const piece = bytes.subarray(at, cellFrom)
+      pieces.push(carried.length === 0 ? piece : Buffer.concat([carried, piece]))
+      carried = Buffer.alloc(0)
+      at = cellTo
+    }
+    carried = Buffer.concat([carried, bytes.subarray(at)])
+    yield pieces
   }
+  yield [carried]
 }

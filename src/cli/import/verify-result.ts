@@ -2,6 +2,7 @@ import { parseToken } from '../../crypto/token.ts'
 import { parseTypedToken } from '../../crypto/typed-token.ts'
 import type { Cell, ColumnFile } from './column-file.ts'
 import { ValueSet } from './value-set.ts'
+import { zip } from './zip.ts'
 
 /** What a verification found; proven where there is no problem. */
 export interface Verification {
@@ -41,12 +42,12 @@ export async function verifyResult(
   }
   const replaced = new ValueSet()
   let [rows, tokens, empty] = [0, 0, 0]
-  for await (const [before, after] of pairs(input.cells(0), result.cells(0))) {
+  await zip<Cell>(input.cells(0), result.cells(0), (before, after) => {
     rows++
     if (rows % 10_000 === 0) advance(rows)
     if (before === undefined || after === undefined) {
       complain(`the result has ${before === undefined ? 'more' : 'fewer'} rows`)
-      break
+      return false
     }
     const problem = problemOf(before.text, after.text, field, tokenFormat)
     if (problem !== undefined) complain(`${result.placeName} ${after.place}: ${problem}`)
@@ -54,7 +55,8 @@ export async function verifyResult(
     else tokens++
     if (before.text !== undefined && after.text !== undefined && before.text !== after.text)
       replaced.add(before.text.trim())
-  }
+    return true
+  })
   const difference = await input.compareRest(result)
   if (difference !== undefined) complain(difference)
   for await (const cells of result.everyCell())
@@ -74,21 +76,4 @@ function problemOf(before: string | undefined, after: string | undefined, field:
 
 function hasForm(text: string, field: string, form: TokenFormat): boolean {
   return form === 'text' ? parseToken(text)?.field === field : parseTypedToken(text)?.format === form
-}
-
-/** Cells of both files side by side, undefined where one has ended. */
-async function* pairs(
-  left: AsyncIterable<readonly Cell[]>,
-  right: AsyncIterable<readonly Cell[]>,
-): AsyncGenerator<readonly [Cell | undefined, Cell | undefined]> {
-  const [one, two] = [flatten(left), flatten(right)]
-  for (;;) {
-    const [a, b] = [await one.next(), await two.next()]
-    if (a.done && b.done) return
-    yield [a.done ? undefined : a.value, b.done ? undefined : b.value]
-  }
-}
-
-async function* flatten(portions: AsyncIterable<readonly Cell[]>): AsyncGenerator<Cell> {
-  for await (const cells of portions) yield* cells
 }

@@ -1,5 +1,5 @@
 import { backoffMilliseconds, pause } from '../concurrency/waiting.ts'
-import { TokenvaultError } from '../errors.ts'
+import { type ErrorCode, TokenvaultError } from '../errors.ts'
 import { type ApiCall, type ApiOptions, ApiRefused, callApi } from './api-client.ts'
 
 /**
@@ -8,12 +8,19 @@ import { type ApiCall, type ApiOptions, ApiRefused, callApi } from './api-client
  *
  * @param patience.seconds for how long
  * @param patience.tell is told once why it waits
- * @throws TokenvaultError `import_interrupted` when the time is over; what callApi throws where waiting does not help
+ * @param patience.over code of the failure when the time is over, `import_interrupted` where absent
+ * @param patience.signal ends the waiting
+ * @throws TokenvaultError with that code when the time is over; what callApi throws where waiting does not help
  */
 export async function callPatiently<T>(
   options: ApiOptions,
   call: ApiCall,
-  patience: { readonly seconds: number; readonly tell: (text: string) => void },
+  patience: {
+    readonly seconds: number
+    readonly tell: (text: string) => void
+    readonly over?: ErrorCode
+    readonly signal?: AbortSignal
+  },
 ): Promise<T> {
   const until = performance.now() + patience.seconds * 1000
   for (let attempt = 1; ; attempt++) {
@@ -23,12 +30,16 @@ export async function callPatiently<T>(
       if (!(error instanceof TokenvaultError) || !mayHelpToWait(error)) throw error
       const asked = error instanceof ApiRefused ? error.retryAfterSeconds : undefined
       const milliseconds = asked === undefined ? backoffMilliseconds(attempt) : asked * 1000
-      if (performance.now() + milliseconds > until)
-        throw new TokenvaultError('import_interrupted', `${error.message}; tried for ${patience.seconds} seconds`, {
-          cause: error,
-        })
+      if (performance.now() + milliseconds > until || patience.signal?.aborted === true)
+        throw new TokenvaultError(
+          patience.over ?? 'import_interrupted',
+          `${error.message}; tried for ${patience.seconds} seconds`,
+          {
+            cause: error,
+          },
+        )
       if (attempt === 1) patience.tell(`${error.message}; trying again for up to ${patience.seconds} seconds`)
-      await pause(milliseconds)
+      await pause(milliseconds, patience.signal)
     }
   }
 }

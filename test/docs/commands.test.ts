@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import t, { type Test } from 'tap'
+import { embeddedAdminUrl } from '../../src/cli/local/state.ts'
 import { compiled, startCommand } from '../helpers/cli/cli.ts'
 import { type CommandBlock, commandBlocks, formatSql, Glossary } from '../helpers/docs/commands.ts'
 import { fences, pages, root } from '../helpers/docs/pages.ts'
@@ -137,10 +138,14 @@ async function checkpointed({ directory }: Stack, size: number): Promise<void> {
 
 /** As the database role that the page is for. */
 async function query(commands: string, { directory, glossary }: Stack): Promise<string> {
+  const dataDir = join(directory, '.tokenvault')
   const role = /audit_events/.test(commands) ? 'tokenvault_auditor' : 'tokenvault_analyst'
-  const client = new pg.Client({
-    connectionString: readFileSync(join(directory, '.tokenvault/urls', role), 'utf8').trim(),
-  })
+  // Whoever has a table to backfill owns it.
+  const isOwner = /^(CREATE TABLE|INSERT INTO) customers/.test(commands)
+  const connectionString = isOwner
+    ? embeddedAdminUrl(dataDir)
+    : readFileSync(join(dataDir, 'urls', role), 'utf8').trim()
+  const client = new pg.Client({ connectionString })
   await client.connect()
   try {
     return formatSql(await client.query(glossary.translate(commands)))

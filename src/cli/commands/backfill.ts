@@ -206,8 +206,7 @@ function describeNext(
   state: { column: string; isDone: boolean; isVerified: boolean; isStopped: boolean; isFailed: boolean },
 ): string[] {
   const { name, tokenName } = table!
-  if (state.isFailed) return []
-  if (state.isStopped) return ['Run it again to go on.']
+  if (state.isStopped || state.isFailed) return ['Run it again to go on.']
   if ((compared?.different ?? 0) > 0)
     return [`Set ${quote(tokenName)} to null in rows whose value has changed since, then run it again.`]
   if (filled?.isDone !== true)

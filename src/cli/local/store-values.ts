@@ -1,7 +1,7 @@
-import { backoffMilliseconds, pause } from '../../concurrency/waiting.ts'
 import { type ErrorCode, errorCatalogue, TokenvaultError } from '../../errors.ts'
 import type { StoreValues, ValueAnswer } from '../../vault/tokens/fill-column.ts'
-import { type ApiOptions, ApiRefused, callApi } from '../api-client.ts'
+import type { ApiOptions } from '../api-client.ts'
+import { callPatiently } from '../call-patiently.ts'
 import { printable } from '../terminal/print.ts'
 
 /** What the API answers for one value; see openapi/openapi.json. */
@@ -17,20 +17,15 @@ const mostBytes = 2 * 1024 * 1024
 /** Of a body, what a value takes beside itself. */
 const bytesBesides = 100
 
-/** Calls that are repeated: after these codes, the same call may succeed. */
-const passing: ReadonlySet<string> = new Set(['overloaded', 'rate_limited', 'audit_unavailable', 'store_unavailable'])
-
-/** Seconds that an API may ask to wait; whoever asks for more is asked again by a later run. */
-const longestWaitSeconds = 60
-
-const attempts = 6
+/** How long one call is tried, while the API is away or busy, or a budget of a minute is used up. */
+const patienceSeconds = 70
 
 /**
  * Stores values of one field through the API, in as many calls as it takes. A call that failed is repeated, since storing a value
- * twice stores it once: an API that is away, is overloaded or is short of its database is waited for, for about a minute.
+ * twice stores it once: an API that is away or busy is waited for, and so is the budget of a minute.
  *
  * @returns `storeValues` throws TokenvaultError `usage`, `api_unavailable`; `api_refused` where waiting changes nothing, such as for
- *   a budget, a suspension or a role
+ *   the budget of a day, a suspension or a role
  */
 export function createStoreValues(
   options: ApiOptions,
@@ -41,13 +36,15 @@ export function createStoreValues(
   return async values => {
     const answers: ValueAnswer[] = []
     for (const part of split(values)) {
-      const { results } = await repeating(signal, () =>
-        callApi<{ results: readonly Item[] }>(options, {
+      const { results } = await callPatiently<{ results: readonly Item[] }>(
+        options,
+        {
           method: 'POST',
           path: '/v1/tokenize',
           body: { purpose, values: part.map(value => ({ field, value })), store: true, ticket },
           roles: ['storing_service'],
-        }),
+        },
+        { seconds: patienceSeconds, tell, over: 'api_unavailable', signal },
       )
       for (const { token, error } of results) answers.push(token === undefined ? refused(error?.code) : { token })
     }
@@ -60,6 +57,10 @@ function refused(code = 'internal'): ValueAnswer {
   if (/^value_/.test(code)) return { code }
   const known = Object.hasOwn(errorCatalogue, code) ? errorCatalogue[code as ErrorCode] : undefined
   throw new TokenvaultError('api_refused', printable(`${code}: ${known?.meaning ?? 'the API refuses the values'}`))
+}
+
+function tell(text: string): void {
+  process.stderr.write(`tokenvault: ${printable(text)}\n`)
 }
 
 function* split(values: readonly string[]): Generator<readonly string[]> {
@@ -76,27 +77,4 @@ function* split(values: readonly string[]): Generator<readonly string[]> {
     bytes += size
   }
   if (part.length > 0) yield part
-}
-
-async function repeating<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await work()
-    } catch (error) {
-      const milliseconds = waitBeforeNext(error, attempt)
-      if (milliseconds === undefined || attempt === attempts || signal.aborted) throw error
-      await pause(milliseconds, signal)
-    }
-  }
-}
-
-/** @returns undefined where the same call would fail again */
-function waitBeforeNext(error: unknown, attempt: number): number | undefined {
-  const usual = backoffMilliseconds(attempt) * 4
-  if (error instanceof ApiRefused) {
-    if (!passing.has(error.problem.code ?? '')) return undefined
-    const { retryAfterSeconds = 0 } = error
-    return retryAfterSeconds > longestWaitSeconds ? undefined : Math.max(usual, retryAfterSeconds * 1000)
-  }
-  return error instanceof TokenvaultError && error.code === 'api_unavailable' ? usual : undefined
 }

@@ -25,7 +25,7 @@ const policy = `
 version: 1
 roles:
   filler: { store: ["*"], purposes: ["*"], budget: { per_minute: 100000, per_day: 1000000 } }
-  frugal: { store: ["*"], purposes: ["*"], budget: { per_minute: 5, per_day: 1000 } }
+  frugal: { store: ["*"], purposes: ["*"], budget: { per_minute: 5, per_day: 5 } }
   reader: { reveal: { "*": full }, purposes: ["*"], batch_limit: 10000, budget: { per_minute: 100000, per_day: 1000000 } }
   nobody: {}
 `
@@ -321,7 +321,7 @@ t.test(
         call === 1 ? 'pass' : { status: 503, body: problem('overloaded'), headers: { 'retry-after': '3600' } },
     })
     const ended = await run([...arguments_('away', { url: late.url }), '--batch-size', '20', '--json'])
-    t.match(ended, { code: 1, stderr: /^tokenvault: api_refused: 503 overloaded: .*Retry-After: 3600 seconds/ })
+    t.match(ended, { code: 1, stderr: /^tokenvault: api_unavailable: 503 overloaded: .*Retry-After: 3600 seconds/ })
     t.match(
       JSON.parse(ended.stdout),
       { filled: 20, failed: true, isDone: false },
@@ -329,7 +329,11 @@ t.test(
     )
 
     const frugal = await run([...arguments_('away', { role: 'frugal' }), '--batch-size', '20'])
-    t.match(frugal, { code: 1, stdout: /^failed: public\.away: 0 filled\n$/, stderr: /budget_exceeded/ })
+    t.match(frugal, {
+      code: 1,
+      stdout: /^failed: public\.away: 0 filled\nRun it again to go on\.\n$/,
+      stderr: /budget_exceeded/,
+    })
     const nobody = await run(arguments_('away', { role: 'nobody' }))
     t.match(nobody, { code: 1, stderr: /^tokenvault: api_refused: / })
     t.notMatch(frugal.stderr + nobody.stderr + ended.stderr, /10\.77\./)

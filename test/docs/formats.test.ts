@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { encodeBinding } from '../../src/crypto/associated-data.ts'
+import { nameToken } from '../../src/crypto/typed-token.ts'
 import { createFirstIdentitySeal } from '../../src/ingest/first-identity.ts'
 import { openLocalKek } from '../../src/kms/local.ts'
 import { openCheckpoint, signCheckpoint } from '../../src/tlog/checkpoint.ts'
@@ -10,7 +11,7 @@ import { foldRoots, leafHash } from '../../src/tlog/merkle.ts'
 import { openReceipt, signReceipt } from '../../src/tlog/receipt.ts'
 import { createNoteVerifier } from '../../src/tlog/signed-note.ts'
 import { describeEvents } from '../../src/vault/admission/audit-event.ts'
-import { loginFields } from '../../src/vault/fields/fields.ts'
+import { createFieldSchema, loginFields } from '../../src/vault/fields/fields.ts'
 import { FieldKeys } from '../../src/vault/keys/field-keys.ts'
 import { type KeyPurpose, Keyset } from '../../src/vault/keys/keyset.ts'
 import { createMissingKeys } from '../../src/vault/keys/wrapped-keys.ts'
@@ -108,6 +109,33 @@ t.test('examples: a token and its original', async t => {
   t.equal(made?.token, token)
   t.equal(made?.original.tokenId, line('token', 'token id'))
   t.equal(hex(made!.original.sealed), line('original', 'sealed'))
+})
+
+t.test('examples: typed tokens and their originals', async t => {
+  const versions = { tokenKeyVersion: 1, dataKeyVersion: 1 }
+  for (const format of ['uuid', 'inet'] as const) {
+    const [value, token, digest] = [line(format, 'value'), line(format, 'token'), line(format, 'digest')]
+    const rest = Number(line(format, 'siv_rest'))
+    const whole = reader.makeToken(keys.token, tenant, 'ip', 1, value)
+    const { id, ...typed } = reader.typedOf(format, whole.id)
+    t.same(typed, { rest, token })
+    t.same(reader.sivOfTyped(format, id, rest), whole.id)
+    const sealed = bytes(format, 'sealed')
+    const opened = reader.openOriginal({ ...keys, ...versions }, { tenant, field: 'ip', id, siv: whole.id }, sealed)
+    t.same(opened, { ciphertext: whole.ciphertext, value })
+    t.throws(
+      () => reader.openOriginal({ ...keys, ...versions }, { tenant, field: 'ip', id }, sealed),
+      'without the rest',
+    )
+    t.equal(reader.digestOf(keys.audit, `ip ${token}`), digest)
+
+    const fields = createFieldSchema([{ name: 'ip', rule: 'ip.v1', column: 'masked_ip', format }])
+    const [made] = createTokenizer(fieldKeys, fields).tokenizeValues('ip', [value]) as TokenizedValue[]
+    const original = { tokenId: hex(id), field: 'ip', ...versions, sealed, sivRest: rest }
+    t.same({ ...made!.original, sealed: Buffer.from(made!.original.sealed) }, original)
+    t.equal(made!.token, token)
+    t.same(fieldKeys.digest.digest([nameToken(fields.get('ip')!, token)]), [digest])
+  }
 })
 
 t.test('examples: a quarantined body, a first identity, the digests of a token and of the id of a JWT', async t => {

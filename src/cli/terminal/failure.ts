@@ -4,6 +4,7 @@ import { describeError } from '../../log.ts'
 /** Failures that the person at the command line can mend there. */
 const mendableCodes = new Set<ErrorCode>([
   'config_invalid',
+  'field_changed',
   'policy_invalid',
   'kek_unavailable',
   'kek_mismatch',

@@ -1,5 +1,5 @@
 import { backoffMilliseconds, repeat } from '../../concurrency/waiting.ts'
-import { TokenvaultError } from '../../errors.ts'
+import { type ErrorCode, TokenvaultError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { OpenQuarantined } from '../../vault/quarantine/sealed-bodies.ts'
 import type { TokenizeMessages } from '../batch/tokenize-messages.ts'
@@ -40,6 +40,9 @@ export interface Redriver {
 /** The reason of an entry that the store refuses even alone. */
 const unstorable = 'row_invalid'
 
+/** Failures of the store that an entry causes, whatever others are with it. */
+const blamesAnEntry: ReadonlySet<ErrorCode> = new Set(['store_refused', 'token_collision'])
+
 /** Entries a transaction, at most. */
 const maxEntries = 200
 
@@ -65,7 +68,7 @@ export function createRedriver(options: RedriverOptions): Redriver {
         count(outcomes, totals, options)
       } catch (error) {
         failed(error)
-        if (!(error instanceof TokenvaultError) || error.code !== 'store_refused') throw error
+        if (!(error instanceof TokenvaultError) || !blamesAnEntry.has(error.code)) throw error
         log.error({ event: 'redrive_refused', count: taken.length, err: error })
         if (taken.length === 1) refused.add(taken[0]!.id)
         most = Math.max(1, Math.floor(taken.length / 2))

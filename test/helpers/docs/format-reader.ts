@@ -111,16 +111,40 @@ export function makeToken(tokenKey: Uint8Array, tenant: string, field: string, v
   return { token: `${field}_v${version}_${id.toString('base64url')}`, id, ciphertext: encrypted.subarray(16) }
 }
 
+/** Typed tokens. @returns the token's bytes, the rest, and the SIV that both make up */
+export function typedOf(format: 'uuid' | 'inet', siv: Uint8Array) {
+  const id = Buffer.from(siv)
+  if (format === 'inet') {
+    id[0] = 0xfd
+    const groups = Array.from({ length: 8 }, (_, at) => id.readUInt16BE(at * 2).toString(16))
+    return { id, rest: siv[0]!, token: groups.join(':') }
+  }
+  id[6] = 0x80 | (id[6]! & 0x0f)
+  id[8] = 0x80 | (id[8]! & 0x3f)
+  const token = id.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+  return { id, rest: (siv[6]! >> 4) * 4 + (siv[8]! >> 6), token }
+}
+
+export function sivOfTyped(format: 'uuid' | 'inet', id: Uint8Array, rest: number): Buffer {
+  const siv = Buffer.from(id)
+  if (format === 'inet') siv[0] = rest
+  else {
+    siv[6] = ((rest >> 2) << 4) | (siv[6]! & 0x0f)
+    siv[8] = ((rest & 3) << 6) | (siv[8]! & 0x3f)
+  }
+  return siv
+}
+
 /** Originals: the seal of the data key, and under it AES-SIV with the token id as its SIV. */
 export function openOriginal(
   keys: { token: Uint8Array; tokenKeyVersion: number; data: Uint8Array; dataKeyVersion: number },
-  { tenant, field, id }: { tenant: string; field: string; id: Uint8Array },
+  { tenant, field, id, siv = id }: { tenant: string; field: string; id: Uint8Array; siv?: Uint8Array },
   sealed: Uint8Array,
 ): { ciphertext: Buffer; value: string } {
   const dataBinding = bindingOf('tokenvault/original/v1', tenant, field, keys.dataKeyVersion)
   const ciphertext = sivOpen(keys.data, [dataBinding, id], sealed)
   const tokenBinding = bindingOf('tokenvault/token/v1', tenant, field, keys.tokenKeyVersion)
-  return { ciphertext, value: sivOpen(keys.token, [tokenBinding], Buffer.concat([id, ciphertext])).toString('utf8') }
+  return { ciphertext, value: sivOpen(keys.token, [tokenBinding], Buffer.concat([siv, ciphertext])).toString('utf8') }
 }
 
 /** Quarantined bodies. */

@@ -40,7 +40,8 @@ async function record(transaction: TokenvaultDatabase, fields: readonly Recorded
     // No worker adds the first original between this look and the commit.
     await sql`lock table pii_vault.originals in share mode`.execute(transaction)
     const used = await readUsed(transaction, [...changes.keys()])
-    if (used.length > 0) throw fieldChanged(used.map(name => changes.get(name)!))
+    const refused = [...changes].flatMap(([name, change]) => (used.has(name) ? [change] : []))
+    if (refused.length > 0) throw fieldChanged(refused)
   }
   for (const { name, rule, format, inetPrefix, derivedFrom } of fields) {
     if (recorded.has(name) && !changes.has(name)) continue
@@ -53,9 +54,9 @@ async function record(transaction: TokenvaultDatabase, fields: readonly Recorded
 }
 
 /** The fields of which an original is stored. */
-async function readUsed(transaction: TokenvaultDatabase, names: readonly string[]): Promise<readonly string[]> {
+async function readUsed(transaction: TokenvaultDatabase, names: readonly string[]): Promise<ReadonlySet<string>> {
   const { rows } = await sql<{ name: string }>`
     select name from unnest(${names}::text[]) as name
     where exists (select from pii_vault.originals where originals.field = name)`.execute(transaction)
-  return rows.map(({ name }) => name)
+  return new Set(rows.map(({ name }) => name))
 }

@@ -19,6 +19,8 @@ t.test('spectral:oas finds nothing in the document', async t => {
 
 t.test('it does find an example that its schema refuses when patterns are read without the flag u', async t => {
   const document = readDocument()
+  // The others have nothing to do with it.
+  document.paths = { '/v1/suspensions/lift': document.paths['/v1/suspensions/lift'] }
   document.components.schemas.LiftSuspensionRequest.properties.subject.pattern = '^[^\\p{Cc}\\p{Cs}]+$'
-  t.match((await lint(document)).join('\n'), /^oas3-valid-media-example .*suspensions\/lift/)
+  t.match((await lint(document)).join('\n'), /^oas3-valid-media-example .*suspensions\/lift/m)
 })

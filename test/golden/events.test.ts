@@ -29,6 +29,7 @@ roles:
   hasty: { reveal: { "*": full }, purposes: ["*"], budget: { per_minute: 1 } }
   thief: { reveal: { "*": full }, tokenize: ["*"], purposes: ["*"], budget: { per_day: 1 } }
   migrator: { crosswalk: [ip], purposes: [migration], ticket: required, batch_limit: 6 }
+  filer: { store: [ip], store_by_default: true, purposes: [fraud_investigation], batch_limit: 6 }
   analyst: {}
   auditor: { audit: true, budget: { per_minute: 1 } }
   operator: { quarantine: true }
@@ -263,6 +264,17 @@ async function tokenizing(t: Test, { expect, anna }: World) {
   await tokenize('a purpose that is not permitted', 'casey investigator', [ip], { purpose: 'curiosity' })
   await tokenize('more than a call may hold', 'casey investigator', Array(7).fill(ip))
   await tokenize('suspended', 'theo thief', [ip])
+  await tokenize('atomic, and one fails', 'casey investigator', [ip, { field: 'ip', value: 'x' }], { atomic: true })
+  const kept = { store: true }
+  const stored = await tokenize('store: all stored, one twice', 'fay filer', [ip, ip], kept)
+  t.match((stored['results'] as object[])[0], { token: anna.ip })
+  await tokenize('store: by default', 'fay filer', [ip])
+  await tokenize('store: each reason to withhold', 'fay filer', [
+    ...[ip, { field: 'ip', value: '999.1.1.1' }, { field: 'device_id', value: 'x' }, { field: 'nope', value: 'x' }],
+  ])
+  await tokenize('store: atomic, and one fails', 'fay filer', [ip, { field: 'ip', value: 'x' }], { atomic: true })
+  await tokenize('store: a role that may not', 'casey investigator', [ip], kept)
+  await tokenize('store: a purpose that is not permitted', 'fay filer', [ip], { ...kept, purpose: 'curiosity' })
 }
 
 async function crosswalking(t: Test, { expect, anna }: World) {

@@ -66,6 +66,7 @@ export async function startGoldenApi(t: Test, vault: VaultDatabase, environment:
   const key = await createIssuerKey('key-1')
   const api = startCommand(t, ['api'], {
     DATABASE_URL: vault.urlFor('tokenvault_api'),
+    STORE_DATABASE_URL: vault.urlFor('tokenvault_store'),
     KEK_FILE: vault.kekFile,
     JWT_ISSUER: issuer,
     JWT_AUDIENCE: audience,

@@ -1,6 +1,7 @@
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { type Environment, loadConfig } from '../../src/config/load.ts'
+import { type Environment, loadConfig, storeDatabaseUrl } from '../../src/config/load.ts'
 import { type ProcessName, variables, variablesOf } from '../../src/config/variables.ts'
 import { TokenvaultError } from '../../src/errors.ts'
 
@@ -208,6 +209,22 @@ t.test('NAME_FILE', async t => {
     ['DATABASE_URL and DATABASE_URL_FILE are both set; keep one'],
     'both set is a mistake, even where they agree',
   )
+})
+
+t.test('the URL for storing is read again for each session, and named where it is wrong', async t => {
+  const path = join(t.testdir({ store: `${database}\n` }), 'store')
+  const config = loadConfig('api', { ...api, STORE_DATABASE_URL_FILE: path })
+  const read = storeDatabaseUrl(config)!
+  t.equal(read(), database)
+  writeFileSync(path, `${database}?rotated\n`)
+  t.equal(read(), `${database}?rotated`)
+  writeFileSync(path, '')
+  t.throws(read, { code: 'store_unavailable', message: /^STORE_DATABASE_URL_FILE is empty/ })
+  writeFileSync(path, 'canary')
+  t.throws(read, { code: 'store_misconfigured', message: /^STORE_DATABASE_URL_FILE must match/ })
+  t.equal(storeDatabaseUrl(loadConfig('api', api)), undefined)
+  t.match(problems('api', { ...api, STORE_DATABASE_URL: 'mysql://x' }), [/^STORE_DATABASE_URL must match/])
+  t.notOk('STORE_DATABASE_URL' in loadConfig('worker', { ...worker, STORE_DATABASE_URL: database }), 'of the API alone')
 })
 
 t.test('KEK_FILE is the path of the key itself and is not read here', async t => {

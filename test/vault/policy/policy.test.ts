@@ -14,6 +14,7 @@ import {
   type Operation,
   type Policy,
   type Question,
+  storesByDefault,
 } from '../../../src/vault/policy/policy.ts'
 import { checkProperty } from '../../helpers/crypto/property.ts'
 import { shippedPolicy } from '../../helpers/vault/shipped-policy.ts'
@@ -152,6 +153,54 @@ t.test('tokenize: roles × field × purpose × ticket; no reveal and no approval
     )
     t.strictSame(found, expected.split(/\s+/), roles)
   }
+})
+
+t.test('store: a right of its own, by field, purpose and ticket', async t => {
+  const storing = parsePolicyFile(
+    `version: 1
+roles:
+  enroller: { store: [ip], purposes: [enrollment] }
+  filer: { store: ["*"], store_by_default: true, purposes: [enrollment], ticket: required }
+  seeker: { tokenize: ["*"], purposes: ["*"] }
+  revealer: { reveal: { "*": full }, purposes: ["*"] }
+`,
+    { source: 'policy.yaml', fields },
+  )
+  const ask = (role: string, operation: Operation, field: string, purpose = 'enrollment', hasTicket = true) =>
+    decide(storing, fields, { roles: role.split(' '), operation, field, purpose, hasTicket }).code ?? 'permitted'
+  t.equal(ask('enroller', 'store', 'ip'), 'permitted')
+  t.equal(ask('enroller', 'store', 'email'), 'field_not_permitted')
+  t.equal(ask('enroller filer', 'store', 'email'), 'permitted')
+  t.equal(ask('filer', 'store', 'email', 'enrollment', false), 'ticket_required')
+  t.equal(ask('enroller', 'store', 'ip', 'fraud'), 'purpose_not_permitted')
+  for (const role of ['enroller', 'filer'])
+    for (const operation of ['tokenize', 'detokenize'] as const)
+      t.equal(ask(role, operation, 'ip'), 'role_not_permitted', `${role} ${operation}`)
+  for (const role of ['seeker', 'revealer']) t.equal(ask(role, 'store', 'ip'), 'role_not_permitted')
+  t.match(
+    decide(storing, fields, {
+      roles: ['filer'],
+      operation: 'store',
+      field: 'ip',
+      purpose: 'enrollment',
+      hasTicket: true,
+    }),
+    {
+      ...{ level: 'full', needsApproval: false, rule: 'filer', line: 4, grantedBy: ['filer'] },
+    },
+  )
+
+  const byDefault = (role: string, named: string[], purpose = 'enrollment', hasTicket = true) =>
+    storesByDefault(storing, fields, { roles: role.split(' '), purpose, hasTicket, named: new Set(named) })
+  t.equal(byDefault('filer', ['ip']), true)
+  t.equal(byDefault('enroller', ['ip']), false, 'a right is no default')
+  t.equal(byDefault('filer seeker', ['ip', 'nope']), true)
+  t.equal(byDefault('filer seeker', ['ip'], 'fraud'), false, 'its purposes bound the default')
+  t.equal(byDefault('filer seeker', ['ip'], 'enrollment', false), false, 'and so does its ticket')
+  t.equal(byDefault('filer seeker', ['nope', '__proto__']), false)
+  t.equal(byDefault('filer', ['ip'], 'fraud'), true, 'who could look nothing up is refused as one who stores')
+  t.equal(byDefault('seeker revealer', ['ip']), false)
+  t.equal(byDefault('', ['ip']), false)
 })
 
 t.test('a decision names its rule and the line', async t => {

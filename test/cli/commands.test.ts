@@ -19,6 +19,7 @@ const commands = [
   'jwt',
   'detokenize',
   'tokenize',
+  'import',
   'backfill',
   'openapi',
   'reconcile',

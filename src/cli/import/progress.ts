@@ -55,6 +55,12 @@ const progressFormat = 'tokenvault-import/1'
 /** The lock goes last, so that nobody begins while the others are removed. */
 const names = { progress: 'progress', result: 'result', lock: 'lock' } as const
 
+/**
+ * Invalid cells whose places are kept. So many say that the column is another one than was meant; and where they are to be left
+ * empty, there may be a million.
+ */
+export const mostNamedPlaces = 100
+
 /** Marks of cells that have no token; no token is one character. */
 const mark = { kept: '=', none: '-', invalid: '!' } as const
 
@@ -67,6 +73,7 @@ export interface Progress {
   /** Rows of whole batches. */
   rows(): number
   counts(): Counts
+  /** The first ones, up to mostNamedPlaces. */
   invalid(): Commit['invalid']
   /** Where the result is written before it gets its name. */
   readonly resultPath: string
@@ -160,7 +167,7 @@ async function readProgress(path: string, identity: ImportIdentity): Promise<Fou
       const commit = parseLine<Commit>(line)
       if (commit === undefined) break
       found = commit
-      invalid.push(...commit.invalid)
+      invalid.push(...commit.invalid.slice(0, mostNamedPlaces - invalid.length))
       bytes = at
     }
   }
@@ -236,9 +243,10 @@ async function continueProgress(
       const invalid = outcomes.flatMap(outcome =>
         'invalid' in outcome ? [{ place: outcome.place, code: outcome.invalid }] : [],
       )
-      const commit = { rows: state.rows + outcomes.length, counts, invalid }
+      const named = invalid.slice(0, mostNamedPlaces - state.invalid.length)
+      const commit = { rows: state.rows + outcomes.length, counts, invalid: named }
       append(`${outcomes.map(outcome => `${lineOf(outcome)}\n`).join('')}${JSON.stringify(commit)}\n`)
-      state = { ...commit, invalid: [...state.invalid, ...invalid] }
+      state = { ...commit, invalid: [...state.invalid, ...named] }
     },
     replay: () => createReplay(path),
     remove,

@@ -5,7 +5,7 @@ import { batchLimits } from '../local/read-values.ts'
 import type { Cell, ColumnFile } from './column-file.ts'
 import { versionOf } from './fingerprint.ts'
 import { type FileOptions, findPlaces, type OpenedFile, openFile } from './open-file.ts'
-import { type Counts, hasProgress, openProgress, type Progress } from './progress.ts'
+import { type Counts, hasProgress, mostNamedPlaces, openProgress, type Progress } from './progress.ts'
 import { type StoreOptions, storeCells } from './store-values.ts'
 import { type TokenFormat, type Verification, verifyResult } from './verify-result.ts'
 
@@ -34,9 +34,6 @@ export interface ImportWatcher {
   progress(done: number, total: number, unit: 'rows stored' | 'rows verified'): void
   tell(text: string): void
 }
-
-/** So many refused values say that the column is another one than was meant. */
-const mostInvalid = 100
 
 /**
  * Stores the column of a file, batch after batch, and writes the file with tokens in its place. Nothing is stored before all of
@@ -76,8 +73,8 @@ export async function runImport(path: string, options: ImportOptions, watcher: I
       ...(verification !== undefined && { verification }),
     }
   } catch (error) {
-    if (progress.rows() > 0)
-      watcher.tell(`${progress.rows()} of ${rows} rows are done; the same command goes on behind them`)
+    if (progress.rows() > 0 && progress.rows() < rows)
+      watcher.tell(`${progress.rows()} of ${rows} rows are done; run the same command again to continue`)
     throw error
   } finally {
     progress.close()
@@ -95,7 +92,7 @@ async function storeColumn(
     progress.add(await storeCells(cells, options, progress.rows() === 0, watcher.tell))
     watcher.progress(progress.rows(), rows, 'rows stored')
   }
-  const mayGoOn = () => options.onInvalid === 'null' || progress.counts().invalid < mostInvalid
+  const mayGoOn = () => options.onInvalid === 'null' || progress.counts().invalid < mostNamedPlaces
   let batch: Cell[] = []
   let bytes = 0
   for await (const cells of file.cells(progress.rows())) {
@@ -117,7 +114,8 @@ function checkInvalid(progress: Progress, placeName: string, { onInvalid }: Impo
   const invalid = progress.invalid()
   if (invalid.length === 0 || onInvalid === 'null') return
   const named = invalid.slice(0, 20).map(({ place, code }) => `${place} (${code})`)
-  const others = invalid.length > named.length ? `, and ${invalid.length - named.length} or more others` : ''
+  const more = progress.counts().invalid - named.length
+  const others = more > 0 ? `, and ${more} others` : ''
   throw new TokenvaultError(
     'import_values_invalid',
     `values of the column were refused in ${placeName} ${named.join(', ')}${others}`,

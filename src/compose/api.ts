@@ -115,8 +115,10 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     throw error
   })
   evidence.start()
+  const followed = vault.follow(log)
   const close = async () => {
     watched.close()
+    followed.stop()
     await app.close()
     // After the requests under way, of which each may have had something to tell.
     await webhook?.close()

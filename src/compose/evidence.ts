@@ -30,7 +30,7 @@ export interface ComposedEvidence {
 /** Puts together what signs, publishes, proves and searches the log. Nothing happens before `start`. */
 export function composeEvidence(
   config: Config<'api'>,
-  vault: SigningVault,
+  vault: Omit<SigningVault, 'follow'>,
   openAction: OpenAction,
   sink: OpenSink | undefined,
   log: Log,

@@ -3,6 +3,7 @@ import type { Config } from '../config/variables.ts'
 import { createKnownAddresses, rememberAddresses } from '../ingest/batch/known-addresses.ts'
 import { createTokenizeMessages, type TokenizeMessages } from '../ingest/batch/tokenize-messages.ts'
 import type { IngestStore } from '../ingest/ports.ts'
+import type { Log } from '../log.ts'
 import { createFieldRecordReader } from '../store/fields.ts'
 import { createIngestStore } from '../store/ingest.ts'
 import { createKeyReader } from '../store/keys.ts'
@@ -16,10 +17,11 @@ import type { ClearColumn } from '../vault/fields/clear-columns.ts'
 import type { FieldSchema } from '../vault/fields/fields.ts'
 import { checkRecordedFields } from '../vault/fields/recorded-fields.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
-import { openKeyset } from '../vault/keys/wrapped-keys.ts'
+import { unwrapKeys } from '../vault/keys/wrapped-keys.ts'
 import { createSealQuarantined } from '../vault/quarantine/sealed-bodies.ts'
 import { createTokenizer } from '../vault/tokens/tokenizer.ts'
 import { readFields, readFieldsFile } from './fields.ts'
+import { type FollowedKeys, followKeys } from './follow-keys.ts'
 import { openKek } from './kek.ts'
 
 /** The database, and the keys that it holds wrapped. */
@@ -27,6 +29,8 @@ export interface Vault {
   readonly fields: FieldSchema
   readonly database: TokenvaultDatabase
   readonly keys: FieldKeys
+  /** Has `keys` take up changes from now on; of processes that run long. */
+  readonly follow: (log: Log) => FollowedKeys
 }
 
 /** What signs checkpoints and receipts. */
@@ -67,12 +71,18 @@ export async function openVault(
   const database = createDatabase({ url: databaseUrl(config), poolMax: config.DATABASE_POOL_MAX, applicationName })
   try {
     if (role !== undefined) await checkRights(database, role)
-    const keyset = await openKeyset(createKeyReader(database), kek, config.TENANT)
+    const reader = createKeyReader(database)
+    const stored = await reader.readKeys()
+    const { TENANT: tenant } = config
+    const keyset = await unwrapKeys(stored, kek, tenant)
     checkRecordedFields(fields, await createFieldRecordReader(database).readRecordedFields(), name =>
       // A field that is new has no keys either, which says more.
       keyset.primary('token', name),
     )
-    return { fields, database, keys: new FieldKeys(keyset, config.TENANT) }
+    const keys = new FieldKeys(keyset, tenant)
+    const follow = (log: Log) =>
+      followKeys({ keys, stored, reader, openKek: () => openKek(config, environment), tenant, log })
+    return { fields, database, keys, follow }
   } catch (error) {
     await database.destroy()
     throw error

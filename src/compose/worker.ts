@@ -38,7 +38,7 @@ export async function composeWorker(
   const queue = await composeQueue(config, log, environment, (mark, body) =>
     firstIdentitySeal.open(mark, body, Date.now()),
   )
-  const { fields, clear, keys, database, tokenizeMessages, store } = await openIngestVault(config, {
+  const { fields, clear, keys, database, tokenizeMessages, store, follow } = await openIngestVault(config, {
     environment,
     applicationName: 'tokenvault worker',
   })
@@ -69,9 +69,11 @@ export async function composeWorker(
     observe,
     idleMilliseconds: redriveIdleMilliseconds,
   })
+  const followed = follow(log)
   const stopDepthWatch = observe === undefined ? () => {} : startDepthWatch({ queue, observe, log })
   const close = async () => {
     stopDepthWatch()
+    followed.stop()
     queue.close()
     await database.destroy()
   }

@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto'
 import { firstIdentityLabel, originalLabel, quarantineLabel, Sealer } from '../../crypto/seal.ts'
 import { TokenKey } from '../../crypto/token.ts'
 import { TokenDigest } from '../../crypto/token-digest.ts'
@@ -5,24 +6,44 @@ import { TokenvaultError } from '../../errors.ts'
 import { createNoteSigner, type NoteSigner } from '../../tlog/signed-note.ts'
 import { type KeyPurpose, type Keyset, sivOf } from './keyset.ts'
 
-/** What the keys of one keyset can do, each made once: key schedules and bindings cost more than a value does. */
+/**
+ * What the keys of a vault can do, each made once: key schedules and bindings cost more than a value does. Keys rotate while a
+ * process runs, so what is made of one is asked for again at each call, and never kept by the caller.
+ */
 export class FieldKeys {
-  readonly #keyset: Keyset
+  #keyset: Keyset
   readonly #tenant: string
-  readonly #tokenKeys = new Map<string, TokenKey>()
-  readonly #sealers = new Map<string, Sealer>()
-  readonly #firstIdentitySealers = new Map<string, Sealer>()
-  /** By which events are written. */
-  readonly digest: TokenDigest
-  /** By all of which events of the past may name a token. */
-  readonly digests: readonly TokenDigest[]
+  readonly #tokenKeys = new Map<string, Made<TokenKey>>()
+  readonly #sealers = new Map<string, Made<Sealer>>()
+  readonly #firstIdentitySealers = new Map<string, Made<Sealer>>()
+  #digest: TokenDigest
+  #digests: readonly TokenDigest[]
 
   /** @throws TokenvaultError `keyset_incomplete` without an audit key */
   constructor(keyset: Keyset, tenant: string) {
     this.#keyset = keyset
     this.#tenant = tenant
-    this.digest = new TokenDigest(keyset.primary('audit', '').material.export())
-    this.digests = keyset.usable('audit', '').map(({ material }) => new TokenDigest(material.export()))
+    ;[this.#digest, this.#digests] = digestsOf(keyset)
+  }
+
+  /**
+   * Takes another keyset in place of the one so far: what was added can be used, and what was disabled is used no more.
+   *
+   * @throws TokenvaultError `keyset_incomplete` without an audit key; then everything stays as it was
+   */
+  replace(keyset: Keyset): void {
+    ;[this.#digest, this.#digests] = digestsOf(keyset)
+    this.#keyset = keyset
+  }
+
+  /** By which events are written. */
+  get digest(): TokenDigest {
+    return this.#digest
+  }
+
+  /** By all of which events of the past may name a token. */
+  get digests(): readonly TokenDigest[] {
+    return this.#digests
   }
 
   /** The version that new tokens, or new sealed values, of the field are made under. @throws `keyset_incomplete` */
@@ -84,19 +105,31 @@ export class FieldKeys {
   }
 
   #cached<T>(
-    cache: Map<string, T>,
+    cache: Map<string, Made<T>>,
     purpose: KeyPurpose,
     field: string,
     version: number,
     make: (key: ReturnType<typeof sivOf>) => T,
   ): T | undefined {
-    const name = `${purpose}/${field}/${version}`
-    const known = cache.get(name)
-    if (known !== undefined) return known
     const key = this.#keyset.find({ purpose, field, version })
     if (key === undefined) return undefined
+    const name = `${field}/${version}`
+    const known = cache.get(name)
+    // The same key may come again with another status; what was made of another one is of no use.
+    if (known?.material.equals(key.material)) return known.made
     const made = make(sivOf(key))
-    cache.set(name, made)
+    cache.set(name, { material: key.material, made })
     return made
   }
+}
+
+/** What was made of a key. */
+interface Made<T> {
+  readonly material: KeyObject
+  readonly made: T
+}
+
+function digestsOf(keyset: Keyset): [TokenDigest, readonly TokenDigest[]] {
+  const digests = new Map(keyset.usable('audit', '').map(key => [key.version, new TokenDigest(key.material.export())]))
+  return [digests.get(keyset.primary('audit', '').version)!, [...digests.values()]]
 }

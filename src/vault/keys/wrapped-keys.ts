@@ -18,7 +18,12 @@ export async function openKeyset(reader: KeyReader, kek: KeyEncryptionKey, tenan
   return unwrapKeys(await reader.readKeys(), kek, tenant)
 }
 
-async function unwrapKeys(stored: readonly WrappedKey[], kek: KeyEncryptionKey, tenant: string): Promise<Keyset> {
+/** As openKeyset, for keys that were read. */
+export async function unwrapKeys(
+  stored: readonly WrappedKey[],
+  kek: KeyEncryptionKey,
+  tenant: string,
+): Promise<Keyset> {
   const keys: Key[] = []
   for (const { purpose, field, version, status, kekId, wrapped } of stored) {
     const name = { purpose, field, version }

@@ -11,9 +11,11 @@ export type OpenQuarantined = (bodies: readonly SealedBody[]) => readonly (strin
 
 /** @throws TokenvaultError `keyset_incomplete` without a primary quarantine key */
 export function createSealQuarantined(keys: FieldKeys): SealQuarantined {
-  const dataKeyVersion = keys.primaryVersion('quarantine', '')
-  const sealer = keys.sealer('quarantine', '', dataKeyVersion)!
+  // Missing, it is told at the start.
+  keys.primaryVersion('quarantine', '')
   return texts => {
+    const dataKeyVersion = keys.primaryVersion('quarantine', '')
+    const sealer = keys.sealer('quarantine', '', dataKeyVersion)!
     const ids = texts.map(() => randomUUID().replaceAll('-', ''))
     const sealed = sealer.seal(packText(texts.map(text => text.toWellFormed())), ids)
     return ids.map((id, index) => ({ id, dataKeyVersion, sealed: valueAt(sealed, index) }))

@@ -24,25 +24,30 @@ interface FieldState {
   readonly sealer: Sealer
 }
 
-/** @throws TokenvaultError `keyset_incomplete` when a primary key is missing for a field */
+/**
+ * Keys are asked for at each call, because the primary ones change while a process runs.
+ *
+ * @throws TokenvaultError `keyset_incomplete` when a primary key is missing for a field
+ */
 export function createTokenizer(keys: FieldKeys, fields: FieldSchema): Tokenizer {
-  const states = new Map<string, FieldState>()
-  for (const field of fields.values()) {
-    const tokenKeyVersion = keys.primaryVersion('token', field.name)
-    const dataKeyVersion = keys.primaryVersion('data', field.name)
-    const tokenKey = keys.tokenKey(field.name, tokenKeyVersion)!
-    const sealer = keys.sealer('data', field.name, dataKeyVersion)!
-    states.set(field.name, { field, tokenKeyVersion, dataKeyVersion, tokenKey, sealer })
-  }
-
+  // Missing, they are told at the start.
+  for (const field of fields.values()) stateOf(keys, field)
   return {
     fields,
     tokenizeValues(fieldName, values) {
-      const state = states.get(fieldName)
-      if (state === undefined) throw new TokenvaultError('field_unknown')
-      return tokenizeValues(state, values, fields)
+      const field = fields.get(fieldName)
+      if (field === undefined) throw new TokenvaultError('field_unknown')
+      return tokenizeValues(stateOf(keys, field), values, fields)
     },
   }
+}
+
+function stateOf(keys: FieldKeys, field: Field): FieldState {
+  const tokenKeyVersion = keys.primaryVersion('token', field.name)
+  const dataKeyVersion = keys.primaryVersion('data', field.name)
+  const tokenKey = keys.tokenKey(field.name, tokenKeyVersion)!
+  const sealer = keys.sealer('data', field.name, dataKeyVersion)!
+  return { field, tokenKeyVersion, dataKeyVersion, tokenKey, sealer }
 }
 
 function tokenizeValues(

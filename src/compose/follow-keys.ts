@@ -1,0 +1,70 @@
+import { createHash } from 'node:crypto'
+import { repeat } from '../concurrency/waiting.ts'
+import { TokenvaultError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { FieldKeys } from '../vault/keys/field-keys.ts'
+import type { KeyEncryptionKey, KeyReader, WrappedKey } from '../vault/keys/ports.ts'
+import { unwrapKeys } from '../vault/keys/wrapped-keys.ts'
+
+/** Between two looks at the stored keys: a change is taken up within 5 s, of which a slow look may take some. */
+const intervalMilliseconds = 2_000
+
+/** After a look that failed: what opens the KEK is asked at each of them. */
+const afterFailureMilliseconds = 10_000
+
+/** Keys that follow what is stored. */
+export interface FollowedKeys {
+  /** Why the newest change could not be taken up; undefined while the keys in use are those that are stored. */
+  problem(): TokenvaultError | undefined
+  stop(): void
+}
+
+/**
+ * Takes up changes of keys while the process runs. The KEK is opened again for a change, and for nothing else. Where that fails
+ * the process goes on with the keys that it has, and says so.
+ *
+ * @param options.stored what `keys` were unwrapped from
+ */
+export function followKeys(options: {
+  readonly keys: FieldKeys
+  readonly stored: readonly WrappedKey[]
+  readonly reader: KeyReader
+  readonly openKek: () => Promise<KeyEncryptionKey>
+  readonly tenant: string
+  readonly log: Log
+}): FollowedKeys {
+  const { keys, reader, openKek, tenant, log } = options
+  let used = fingerprint(options.stored)
+  let problem: TokenvaultError | undefined
+  const stopping = new AbortController()
+  const look = async () => {
+    try {
+      const stored = await reader.readKeys()
+      const found = fingerprint(stored)
+      if (found !== used) {
+        keys.replace(await unwrapKeys(stored, await openKek(), tenant))
+        used = found
+        log.info({ event: 'keys_loaded', count: stored.length })
+      }
+      problem = undefined
+      return intervalMilliseconds
+    } catch (error) {
+      if (stopping.signal.aborted) return intervalMilliseconds
+      const err = error instanceof TokenvaultError ? error : new TokenvaultError('internal')
+      // Told once, and again when it is another one.
+      if (err.message !== problem?.message) log.error({ event: 'keys_not_followed', err })
+      problem = err
+      return afterFailureMilliseconds
+    }
+  }
+  void repeat(look, stopping.signal, { firstAfterMilliseconds: intervalMilliseconds, ref: false })
+  return { problem: () => problem, stop: () => stopping.abort() }
+}
+
+/** Of everything about the keys that a process goes by. */
+function fingerprint(stored: readonly WrappedKey[]): string {
+  const hash = createHash('sha256')
+  for (const { purpose, field, version, status, wrapped } of stored)
+    hash.update(`${purpose}/${field}/${version} ${status} `).update(wrapped)
+  return hash.digest('hex')
+}

@@ -31,6 +31,24 @@ export const errorCatalogue = {
     meaning: 'A field is configured otherwise than its tokens were made: equal values would get other tokens.',
     remedy: 'Put back in FIELDS_FILE what is named, or configure a new field under a new name. Nothing was started.',
   },
+  key_unknown: {
+    meaning: 'There is no such key.',
+    remedy: 'Name a key as `tokenvault keys list` shows it: data/ip/v1.',
+  },
+  key_state_invalid: {
+    meaning: 'The key is in a state in which this cannot be done with it.',
+    remedy:
+      'Look at its state with `tokenvault keys list`. The primary key writes: rotate it first. What is destroyed stays so.',
+  },
+  key_in_use: {
+    meaning: 'What is sealed under the key would become unreadable for ever.',
+    remedy:
+      'Re-seal it first with `tokenvault keys reseal`. If it is meant to be lost, give the number that the message names to --force-unreadable.',
+  },
+  keys_changed: {
+    meaning: 'Somebody else changed the keys at the same time.',
+    remedy: 'Look at `tokenvault keys list`, and decide again. Nothing was changed.',
+  },
   migration_failed: {
     meaning: 'A database migration failed and was rolled back.',
     remedy:

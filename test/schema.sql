@@ -426,16 +426,26 @@ table pii_vault.keys owner tokenvault_owner
   column version integer not null
     -- Version from 1 within a purpose and field; never used twice.
   column status text not null
-    -- primary: new content uses it; active: only reads what it wrote; disabled: not used.
+    -- primary: new content uses it; active: only reads what it wrote; disabled: not used; destroyed: gone for good, and its version is never used again.
   column kek_id text not null
     -- Identifier of the KEK that wraps this key; reveals nothing of the KEK.
-  column wrapped bytea not null
-    -- The wrapped key; useless without the KEK.
+  column wrapped bytea
+    -- The wrapped key; useless without the KEK; null once the key is destroyed.
   column created_at timestamp with time zone not null default now()
     -- When the key was stored.
+  column primary_since timestamp with time zone
+    -- When the key became the primary one of its purpose and field; null where it never was.
+  column destroy_after timestamp with time zone
+    -- When a disabled key may be destroyed; null where nobody asked for it.
+  column unreadable bigint
+    -- How much may be lost with the key, as whoever asked for its destruction said: originals or quarantined bodies; null where nobody asked.
+  column destroyed_at timestamp with time zone
+    -- When the key was destroyed; null where it was not.
+  constraint keys_destroyed CHECK ((((status = 'destroyed'::text) = (wrapped IS NULL)) AND ((status = 'destroyed'::text) = (destroyed_at IS NOT NULL))))
+  constraint keys_destruction_scheduled CHECK ((((destroy_after IS NULL) OR (status = ANY (ARRAY['disabled'::text, 'destroyed'::text]))) AND ((destroy_after IS NULL) = (unreadable IS NULL))))
   constraint keys_pkey PRIMARY KEY (purpose, field, version)
   constraint keys_purpose_check CHECK ((purpose = ANY (ARRAY['token'::text, 'data'::text, 'quarantine'::text, 'audit'::text, 'signing'::text])))
-  constraint keys_status_check CHECK ((status = ANY (ARRAY['primary'::text, 'active'::text, 'disabled'::text])))
+  constraint keys_status CHECK ((status = ANY (ARRAY['primary'::text, 'active'::text, 'disabled'::text, 'destroyed'::text])))
   constraint keys_version_check CHECK ((version > 0))
   CREATE UNIQUE INDEX keys_one_primary ON pii_vault.keys USING btree (purpose, field) WHERE (status = 'primary'::text)
   CREATE UNIQUE INDEX keys_pkey ON pii_vault.keys USING btree (purpose, field, version)

@@ -32,6 +32,11 @@ const commands: readonly ListedCommand[] = [
     load: () => import('./commands/key.ts'),
   },
   {
+    name: 'keys',
+    description: 'list, rotate, disable and destroy the keys of the vault, re-seal originals, and change the KEK',
+    load: () => import('./commands/keys.ts'),
+  },
+  {
     name: 'passwords',
     description: 'make passwords for the database roles that log in',
     load: () => import('./commands/passwords.ts'),

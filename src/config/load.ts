@@ -52,7 +52,7 @@ export function examineConfig<P extends ProcessName>(
     return variables.has(name) && !texts.has(name) && typeof texts.get(pair[1 - place]!) === 'string'
   })
   if (lone !== undefined) problems.push(describeProblem(lone, 'is not set', variables.get(lone)!))
-  if (variables.has('KEK_PROVIDER')) problems.push(...findKekProblems(String(config['KEK_PROVIDER']), variables, texts))
+  for (const prefix of ['', 'NEXT_']) problems.push(...findKekProblems(prefix, config, variables, texts))
   if (variables.has('JWT_ISSUERS_FILE')) problems.push(...findIssuerProblems(variables, texts))
   const directory = config['ROLE_PASSWORDS_DIR']
   if (directory !== undefined && !isDirectory(String(directory))) problems.push('ROLE_PASSWORDS_DIR is not a directory')
@@ -115,21 +115,33 @@ const kekVariables = new Map([
   ['command', { needed: 'KEK_COMMAND', optional: [] }],
 ])
 
-/** One that belongs to another provider would be passed over in silence, with a key that nobody meant. */
+/**
+ * One that belongs to another provider would be passed over in silence, with a key that nobody meant.
+ *
+ * @param prefix of the variables: those of the key in use have none
+ */
 function findKekProblems(
-  provider: string,
+  prefix: string,
+  config: Readonly<Record<string, unknown>>,
   variables: ReadonlyMap<string, Variable>,
   texts: ReadonlyMap<string, unknown>,
 ): string[] {
-  const own = kekVariables.get(provider)
-  // KEK_PROVIDER itself is wrong, and was told.
-  if (own === undefined) return []
-  const missing = texts.has(own.needed) ? [] : [describeProblem(own.needed, 'is not set', variables.get(own.needed)!)]
-  const foreign = [...kekVariables].flatMap(([other, { needed, optional }]) =>
-    other === provider ? [] : [needed, ...optional].filter(name => texts.has(name)).map(name => ({ name, other })),
+  const [name, provider] = [`${prefix}KEK_PROVIDER`, config[`${prefix}KEK_PROVIDER`]]
+  if (!variables.has(name)) return []
+  const given = [...kekVariables].flatMap(([provider, { needed, optional }]) =>
+    [needed, ...optional].filter(part => texts.has(prefix + part)).map(part => ({ part: prefix + part, provider })),
   )
-  const say = ({ name, other }: { name: string; other: string }) =>
-    `${name} is set and KEK_PROVIDER is ${provider}; leave it out, or set KEK_PROVIDER to ${other}`
+  // One that is wrong was told.
+  if (provider === undefined && texts.has(name)) return []
+  if (provider === undefined)
+    return given.map(
+      ({ part, provider }) => `${part} is set without ${name}; leave it out, or set ${name} to ${provider}`,
+    )
+  const needed = prefix + kekVariables.get(String(provider))!.needed
+  const missing = texts.has(needed) ? [] : [describeProblem(needed, 'is not set', variables.get(needed)!)]
+  const foreign = given.filter(other => other.provider !== provider)
+  const say = ({ part, provider: other }: (typeof given)[number]) =>
+    `${part} is set and ${name} is ${provider}; leave it out, or set ${name} to ${other}`
   return [...missing, ...foreign.map(say)]
 }
 

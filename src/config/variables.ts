@@ -37,6 +37,9 @@ function variable<const P extends readonly ProcessName[], S extends TSchema>(rea
 /** The processes that open the vault. */
 const vaultProcesses = ['migrate', 'worker', 'api', 'lambda'] as const
 
+/** Of a key of AWS KMS, and not of an alias. */
+const keyArn = '^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$'
+
 /** Every variable, once, in the order in which --help and docs/configuration.md list them. */
 const declared = {
   // A socket's directory is given as ?host=, and its URL then has a user and no host.
@@ -117,10 +120,35 @@ const declared = {
     vaultProcesses,
     Type.Optional(
       Type.String({
-        pattern: '^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$',
+        pattern: keyArn,
         description: 'Symmetric key of AWS KMS that is the key-encryption key, by its key ARN and never by an alias',
       }),
     ),
+  ),
+  NEXT_KEK_PROVIDER: variable(
+    vaultProcesses,
+    Type.Optional(
+      Type.Enum(['local', 'aws-kms', 'command'], {
+        description:
+          'Who holds the key-encryption key that takes over: while it is set, stored keys may be wrapped by either (keys.md)',
+      }),
+    ),
+  ),
+  NEXT_KEK_FILE: variable(
+    vaultProcesses,
+    Type.Optional(Type.String({ minLength: 1, description: 'As KEK_FILE, for NEXT_KEK_PROVIDER' })),
+  ),
+  NEXT_KEK_IDENTITY_FILE: variable(
+    vaultProcesses,
+    Type.Optional(Type.String({ minLength: 1, description: 'As KEK_IDENTITY_FILE, for NEXT_KEK_PROVIDER' })),
+  ),
+  NEXT_KEK_COMMAND: variable(
+    vaultProcesses,
+    Type.Optional(Type.String({ minLength: 1, description: 'As KEK_COMMAND, for NEXT_KEK_PROVIDER' })),
+  ),
+  NEXT_KMS_KEY_ARN: variable(
+    vaultProcesses,
+    Type.Optional(Type.String({ pattern: keyArn, description: 'As KMS_KEY_ARN, for NEXT_KEK_PROVIDER' })),
   ),
   AUDIT_ORIGIN: variable(
     ['migrate', 'api'],

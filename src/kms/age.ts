@@ -30,7 +30,7 @@ export async function openAgeKek(path: string, identityPath: string): Promise<Ke
 }
 
 /**
- * Encrypts a key-encryption key to recipients.
+ * A file of age that gives a KEK to whoever has the identity of one of the recipients.
  *
  * @param recipients age1…
  * @returns the armored file

@@ -9,7 +9,9 @@ export function createKeyReader(database: TokenvaultDatabase): KeyReader {
       namingFailures(() =>
         database
           .selectFrom('pii_vault.keys')
-          .select(['purpose', 'field', 'version', 'status', 'kek_id as kekId', 'wrapped'])
+          .select(['purpose', 'field', 'version', 'status', 'kek_id as kekId'])
+          .select(({ ref }) => ref('wrapped').$notNull().as('wrapped'))
+          .where('status', '<>', 'destroyed')
           .orderBy('purpose')
           .orderBy('field')
           .orderBy('version')
@@ -47,6 +49,7 @@ export function createKeyWriter(database: TokenvaultDatabase): KeyWriter {
           ...key,
           kek_id: kekId,
           wrapped: Buffer.from(wrapped),
+          ...(key.status === 'primary' ? { primary_since: sql<Date>`now()` } : {}),
         }))
         await inTransaction(database, async transaction => {
           // One writer at a time: of two that store the same keys at once, the later would meet the index of primaries.

@@ -15,6 +15,11 @@ type Day = string
 /** Filled by the database and never written by us. */
 type CreatedAt = ColumnType<Date, never, never>
 
+/** Null where nothing else is written. */
+type Optional<T> = Generated<T | null>
+/** A bigint, which comes as text. */
+type OptionalCount = ColumnType<string | null, number | null, number | null>
+
 /** Has a default, and is changed by functions of the database only. */
 type SetLater<T> = ColumnType<T, never, never>
 
@@ -40,10 +45,15 @@ export interface KeysTable {
   purpose: 'token' | 'data' | 'quarantine' | 'audit' | 'signing'
   field: string
   version: number
-  status: 'primary' | 'active' | 'disabled'
+  status: 'primary' | 'active' | 'disabled' | 'destroyed'
   kek_id: string
-  wrapped: Uint8Array
+  /** Null once it was destroyed. */
+  wrapped: Uint8Array | null
   created_at: Generated<Date>
+  primary_since: Optional<Date>
+  destroy_after: Optional<Date>
+  unreadable: OptionalCount
+  destroyed_at: Optional<Date>
 }
 
 export interface OriginalsTable {

@@ -48,6 +48,7 @@ export interface AuditEvent {
     | `approval_${'list' | 'show' | 'approve' | 'refuse'}`
     | `suspension_${'list' | 'lift'}`
     | `audit_${'search' | 'prove'}`
+    | KeyEventType
   /** UTC, RFC 3339 with milliseconds. */
   readonly at: string
   readonly requestId: string
@@ -87,6 +88,10 @@ export interface AuditEvent {
   readonly scheme?: HashScheme['name']
   /** Ids of the quarantined entries concerned; absent where the action is about none. */
   readonly quarantine?: readonly string[]
+  /** Of what is done with keys: their names, `data/ip/v2`. */
+  readonly keys?: readonly string[]
+  /** Of `key_rewrap`: id of the KEK that wraps the keys from then on. */
+  readonly kek?: string
   /** Ticket under which the caller acts; absent where none was named. */
   readonly ticket?: string
   /** Items of `granted` of which only a part was revealed; absent where none. */
@@ -110,6 +115,10 @@ export interface AuditEvent {
   /** When the last of them was asked for, as `at`. */
   readonly until?: string
 }
+
+/** What is done with keys, by an administrator with the owner's database role. */
+export type KeyEventType =
+  `key_${'create' | 'promote' | 'disable' | 'enable' | 'schedule_destruction' | 'cancel_destruction' | 'destroy' | 'rewrap' | 'reseal'}`
 
 /** Answers whether what a process needs is there. @throws the room's `*_unavailable` */
 export interface HealthCheck {

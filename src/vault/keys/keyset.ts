@@ -7,8 +7,8 @@ import { signingSeedBytes } from '../../tlog/signed-note.ts'
 /** What a key is for. Token and data keys serve one field each; the others serve the vault and have field ''. */
 export type KeyPurpose = 'token' | 'data' | 'quarantine' | 'audit' | 'signing'
 
-/** The primary writes; active keys still read; disabled ones do nothing. */
-export type KeyStatus = 'primary' | 'active' | 'disabled'
+/** The primary writes; active keys still read; disabled ones do nothing; destroyed ones are gone. */
+export type KeyStatus = 'primary' | 'active' | 'disabled' | 'destroyed'
 
 export interface KeyName {
   readonly purpose: KeyPurpose
@@ -77,6 +77,11 @@ export class Keyset {
   find(name: KeyName): Key | undefined {
     const key = this.#keys.get(formatKeyName(name))
     return key?.status === 'disabled' ? undefined : key
+  }
+
+  /** Every key, disabled ones too. */
+  all(): readonly Key[] {
+    return [...this.#keys.values()]
   }
 
   /** Every key of the purpose and field that is not disabled, in order of version. */

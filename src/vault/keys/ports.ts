@@ -10,7 +10,7 @@ export interface WrappedKey extends KeyName {
 }
 
 export interface KeyReader {
-  /** All wrapped keys. @throws `store_unavailable` */
+  /** All wrapped keys; those that were destroyed are none. @throws `store_unavailable` */
   readKeys(): Promise<readonly WrappedKey[]>
 }
 
@@ -24,6 +24,28 @@ export interface KeyWriter extends KeyReader {
   hasCheckpoints(): Promise<boolean>
   /** Stores keys whose (purpose, field, version) is not there yet; never replaces one. @throws `store_unavailable` */
   insertKeys(keys: readonly WrappedKey[]): Promise<void>
+}
+
+/** A key as its administrators see it. */
+export interface KeyRecord extends KeyName {
+  readonly status: KeyStatus
+  readonly kekId: string
+  readonly createdAt: Date
+  /** When it became the primary one; absent where it never was. */
+  readonly primarySince?: Date | undefined
+  /** When a disabled key may be destroyed; absent where nobody asked for it. */
+  readonly destroyAfter?: Date | undefined
+  /** Originals or quarantined bodies that may be lost with it, as was said when its destruction was asked for. */
+  readonly unreadable?: number | undefined
+  readonly destroyedAt?: Date | undefined
+}
+
+/** What becomes of one key. `from` is how it stood when that was decided. */
+export interface KeyTransition extends KeyName {
+  readonly from: KeyStatus
+  readonly to: KeyStatus
+  /** When it may be destroyed, and what may be lost with it; no longer, or not yet, when absent. */
+  readonly destruction?: { readonly after: Date; readonly unreadable: number } | undefined
 }
 
 /** A key-encryption key, wherever it lives. `associatedData` binds a wrapped key to its place in the keyset. */

@@ -1,7 +1,7 @@
 import { createSecretKey } from 'node:crypto'
 import { TokenvaultError } from '../../errors.ts'
 import type { FieldSchema } from '../fields/fields.ts'
-import { formatKeyName, generateKey, type Key, type KeyName, Keyset } from './keyset.ts'
+import { formatKeyName, generateKey, type Key, type KeyName, type KeyStatus, Keyset } from './keyset.ts'
 import type { KeyEncryptionKey, KeyReader, KeyWriter, WrappedKey } from './ports.ts'
 
 /** A wrapped key opens only under its own tenant, purpose, field and version. */
@@ -43,6 +43,47 @@ export async function unwrapKeys(
 }
 
 /**
+ * New keys stand under the KEK that wraps the others: two of which each opens a part would have to be kept for ever.
+ *
+ * @throws TokenvaultError `kek_mismatch`
+ */
+export function checkWrapper(stored: readonly Pick<WrappedKey, 'kekId'>[], kek: KeyEncryptionKey): void {
+  const other = stored.find(({ kekId }) => kekId !== kek.id)
+  if (other === undefined) return
+  const say = `stored keys are wrapped by ${other.kekId}, and KEK_PROVIDER names ${kek.id}; set it to the one that took over`
+  throw new TokenvaultError('kek_mismatch', say)
+}
+
+/** A fresh random key under the KEK. */
+export async function makeWrappedKey(
+  name: KeyName,
+  status: KeyStatus,
+  under: { readonly kek: KeyEncryptionKey; readonly tenant: string },
+): Promise<WrappedKey> {
+  return wrapKey(generateKey(name, status), under)
+}
+
+/** The keys of a keyset under another KEK. Nothing that they sealed changes, and no token. */
+export async function rewrapKeys(
+  keyset: Keyset,
+  under: { readonly kek: KeyEncryptionKey; readonly tenant: string },
+): Promise<readonly WrappedKey[]> {
+  return Promise.all(keyset.all().map(key => wrapKey(key, under)))
+}
+
+async function wrapKey(
+  { material: secret, ...key }: Key,
+  { kek, tenant }: { readonly kek: KeyEncryptionKey; readonly tenant: string },
+): Promise<WrappedKey> {
+  const material = secret.export()
+  try {
+    return { ...key, kekId: kek.id, wrapped: await kek.wrap(material, wrapBinding(tenant, key)) }
+  } finally {
+    material.fill(0)
+  }
+}
+
+/**
  * Makes the first keys of a new vault, and of fields that are new to it, and opens the result. Safe to run from many
  * processes at once: whichever stores a key first has made it. A key that was there and is lost is never made anew:
  * another key under the same version would give equal values other tokens, and nobody would notice.
@@ -81,19 +122,8 @@ export async function createMissingKeys(
   const isNew = ({ purpose, field }: KeyName) => (purpose === 'signing' ? !hasSigned : isNewField(field))
   const lost = isNewVault ? undefined : missing.find(name => !isNew(name))
   if (lost !== undefined) throw new TokenvaultError('keyset_incomplete', `key ${formatKeyName(lost)} was lost`)
-  const wrapped = await Promise.all(
-    missing.map(async name => {
-      const material = generateKey(name, 'primary').material.export()
-      const key = {
-        ...name,
-        status: 'primary',
-        kekId: kek.id,
-        wrapped: await kek.wrap(material, wrapBinding(tenant, name)),
-      } as const
-      material.fill(0)
-      return key
-    }),
-  )
+  if (missing.length > 0) checkWrapper(before, kek)
+  const wrapped = await Promise.all(missing.map(name => makeWrappedKey(name, 'primary', { kek, tenant })))
   if (wrapped.length > 0) await writer.insertKeys(wrapped)
   const after = await writer.readKeys()
   // Another process may have stored some of them first; its keys then stand, and ours were never used.

@@ -117,6 +117,8 @@ function fits(type: string): string {
     boolean: 'flag',
     CreatedAt: 'time',
     'Generated<Date>': 'time',
+    'Optional<Date>': 'time',
+    OptionalCount: 'number',
     'SetLater<string>': 'text',
     'SetLater<number>': 'number',
   }

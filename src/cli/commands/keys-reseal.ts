@@ -1,0 +1,73 @@
+import type { Command } from 'commander'
+import { type Resealed, resealField } from '../../compose/reseal.ts'
+import { TokenvaultError } from '../../errors.ts'
+import { createResealStore } from '../../store/reseal.ts'
+import { withKeyAdministrator } from '../local/key-administrator.ts'
+import { stopSignal } from '../process/stop-signal.ts'
+import { dataDirOption, wholeNumber } from '../terminal/options.ts'
+import { createProgressBar } from '../terminal/progress-bar.ts'
+import { type Output, tell } from '../terminal/tell.ts'
+
+interface ResealOptions extends Output {
+  readonly field?: string
+  readonly rate?: number
+  readonly batch: number
+  readonly dryRun: boolean
+  readonly dataDir: string
+}
+
+/** Adds `tokenvault keys reseal`. */
+export function addKeysReseal(keys: Command): void {
+  keys
+    .command('reseal')
+    .description('re-seal originals under the primary data keys; can be stopped and started again at any time')
+    .option('--field <field>', 'of one field; of all fields when absent')
+    .option('--rate <count>', 'most originals in a second', wholeNumber(1, 10_000_000))
+    .option('--batch <count>', 'originals in one transaction', wholeNumber(1, 10_000), 5000)
+    .option('--dry-run', 'only count', false)
+    .addOption(dataDirOption())
+    .option('--json', 'print one JSON line', false)
+    .action(reseal)
+}
+
+async function reseal(options: ResealOptions): Promise<void> {
+  const { field, rate: perSecond, batch, dryRun, json, dataDir } = options
+  const signal = stopSignal()
+  await withKeyAdministrator(dataDir, async administrator => {
+    const store = createResealStore(administrator.database)
+    const chosen = (await administrator.list()).filter(({ purpose, status, field: own }) => {
+      return purpose === 'data' && status === 'primary' && (field === undefined || own === field)
+    })
+    if (chosen.length === 0) throw new TokenvaultError('key_unknown', 'no such field has a data key')
+    let total = 0
+    for (const key of chosen) total += await store.countOthers(key.field, key.version)
+    if (dryRun) return tell(options, { dryRun, originals: total }, [`${total} originals would be re-sealed`])
+    const bar = createProgressBar({ total, unit: 'originals', isTerminal: process.stderr.isTTY && !json })
+    let seen = 0
+    const onProgress = (originals: number) => {
+      seen += originals
+      bar.update(seen)
+    }
+    const done = { resealed: 0, notAuthentic: 0, keyMissing: 0 }
+    for (const key of chosen) {
+      const result = await resealField({ ...administrator, store }, key.field, { batch, perSecond, signal, onProgress })
+      for (const name of ['resealed', 'notAuthentic', 'keyMissing'] as const) done[name] += result[name]
+    }
+    bar.end()
+    if (done.resealed > 0) await administrator.recordReseal(chosen, done.resealed)
+    const isWhole = !signal.aborted && done.notAuthentic === 0 && done.keyMissing === 0
+    if (!isWhole) process.exitCode = 1
+    tell(options, { ...done, isWhole }, describe(done, signal.aborted))
+  })
+}
+
+function describe({ resealed, notAuthentic, keyMissing }: Resealed, isStopped: boolean): string[] {
+  return [
+    `${resealed} originals re-sealed`,
+    ...(notAuthentic > 0
+      ? [`${notAuthentic} are not authentic and were left as they are: tell the security team`]
+      : []),
+    ...(keyMissing > 0 ? [`${keyMissing} were left, because their key is disabled or destroyed`] : []),
+    ...(isStopped ? ['stopped; run the same command again to go on'] : []),
+  ]
+}

@@ -1,0 +1,220 @@
+import { type Command, Option } from 'commander'
+import { pause } from '../../concurrency/waiting.ts'
+import { TokenvaultError } from '../../errors.ts'
+import { formatKeyName, type KeyName, type KeyPurpose } from '../../vault/keys/keyset.ts'
+import type { KeyRecord } from '../../vault/keys/ports.ts'
+import { withKeyAdministrator } from '../local/key-administrator.ts'
+import { dataDirOption, environmentHelp, wholeNumber } from '../terminal/options.ts'
+import { type Output, tell } from '../terminal/tell.ts'
+import { formatTextTable } from '../terminal/text-table.ts'
+import { addKeysReseal } from './keys-reseal.ts'
+
+/** Purposes whose keys rotate as a matter of routine: no token and no receipt changes by it. */
+const rotatingPurposes = ['data', 'quarantine', 'audit'] as const
+
+/** After which every process has taken up a key that was stored: they look every two seconds. */
+const takeUpSeconds = 6
+
+/** `tokenvault keys …`: what an administrator does with the keys of the vault. */
+export function configure(keys: Command): void {
+  const add = (usage: string, description: string) =>
+    keys
+      .command(usage)
+      .description(description)
+      .option('--json', 'print one JSON line', false)
+      .addOption(dataDirOption())
+  add('list', 'list all keys: state, age and KEK')
+    .option('--count', 'also count what each sealed, which reads all originals', false)
+    .action(list)
+  add('rotate', 'make a new primary key; the one before it goes on reading')
+    .addOption(new Option('--kind <kind>', 'which keys').choices([...rotatingPurposes]).makeOptionMandatory())
+    .option('--field <field>', 'of data keys: that of one field; of all fields when absent')
+    .option('--dry-run', 'only say what would be done', false)
+    .action(rotate)
+  addKeysReseal(keys)
+  add('disable <key>', 'take a key out of use: what it sealed is not opened until it is enabled')
+    .option('--dry-run', 'only count what would not be opened', false)
+    .action(disable)
+  add('enable <key>', 'take a disabled key back into use; a destruction that was scheduled is called off').action(
+    enable,
+  )
+  add('destroy [key]', 'schedule the destruction of a key, or with --due destroy those whose time has come')
+    .option('--days <days>', 'how long it can still be called off', wholeNumber(0, 3650), 30)
+    .option(
+      '--force-unreadable <count>',
+      'how many originals or bodies may become unreadable: the number that is told',
+      wholeNumber(0, 999_999_999_999),
+      0,
+    )
+    .option('--due', 'destroy the keys whose time has come; to be run every day', false)
+    .option('--dry-run', 'only count what would be lost', false)
+    .action(destroy)
+  add('rewrap', 'put all keys under the key-encryption key that NEXT_KEK_PROVIDER names')
+    .option('--dry-run', 'only say what would be done', false)
+    .action(rewrap)
+  keys.addHelpText(
+    'after',
+    `\nDATABASE_URL is that of \`tokenvault migrate\`. A key is named as \`keys list\` shows it: data/ip/v1, audit//v1.\n${environmentHelp('migrate')}`,
+  )
+}
+
+type KeyOptions = Output & { readonly dataDir: string }
+
+async function list({ count, dataDir, ...output }: KeyOptions & { readonly count: boolean }): Promise<void> {
+  await withKeyAdministrator(dataDir, async administrator => {
+    const records = await administrator.list()
+    const described = []
+    for (const record of records) {
+      const isCounted = count && record.status !== 'destroyed' && !['audit', 'signing'].includes(record.purpose)
+      described.push({
+        ...describe(record),
+        ...(isCounted ? { content: await administrator.countContent(record) } : {}),
+      })
+    }
+    const header = ['key', 'status', 'days', 'kek', 'destroyed after', ...(count ? ['content'] : [])]
+    const rows = described.map(key => {
+      const shown = [key.key, key.status, String(key.ageDays), key.kekId, key.destroyAfter?.slice(0, 10) ?? '']
+      return count ? [...shown, String(key.content ?? '')] : shown
+    })
+    tell(output, { keys: described }, [formatTextTable(header, rows)])
+  })
+}
+
+function describe(record: KeyRecord) {
+  const { status, kekId, createdAt, primarySince, destroyAfter, unreadable, destroyedAt } = record
+  return {
+    key: formatKeyName(record),
+    status,
+    kekId,
+    ageDays: Math.floor((Date.now() - createdAt.getTime()) / 86_400_000),
+    createdAt: createdAt.toISOString(),
+    ...(primarySince && { primarySince: primarySince.toISOString() }),
+    ...(destroyAfter && { destroyAfter: destroyAfter.toISOString(), unreadable }),
+    ...(destroyedAt && { destroyedAt: destroyedAt.toISOString() }),
+  }
+}
+
+interface RotateOptions extends KeyOptions {
+  readonly kind: (typeof rotatingPurposes)[number]
+  readonly field?: string
+  readonly dryRun: boolean
+}
+
+async function rotate({ kind, field, dryRun, dataDir, ...output }: RotateOptions): Promise<void> {
+  if (field !== undefined && kind !== 'data') throw new TokenvaultError('usage', '--field goes with --kind data')
+  await withKeyAdministrator(dataDir, async administrator => {
+    const records = await administrator.list()
+    const fields = new Set(records.filter(({ purpose }) => purpose === kind).map(record => record.field))
+    if (field !== undefined && !fields.has(field))
+      throw new TokenvaultError('key_unknown', 'no such field has a data key')
+    const places = (field === undefined ? [...fields] : [field]).map(field => ({ purpose: kind, field }))
+    if (dryRun) {
+      const named = places.map(({ purpose, field }) => `${purpose}/${field}`)
+      return tell(
+        output,
+        { dryRun, rotated: named },
+        named.map(name => `${name} would get a new primary key`),
+      )
+    }
+    const made: KeyName[] = []
+    for (const place of places) made.push(await administrator.create(place))
+    // First all processes learn to read it, then they write with it.
+    if (!output.json) process.stderr.write(`${takeUpSeconds} seconds, until every process has the new key\n`)
+    await pause(takeUpSeconds * 1000)
+    for (const name of made) await administrator.promote(name)
+    const names = made.map(formatKeyName)
+    const next = kind === 'data' ? ['`tokenvault keys reseal` moves what earlier keys sealed.'] : []
+    tell(output, { rotated: names }, [...names.map(name => `${name} is the primary key`), ...next])
+  })
+}
+
+async function disable(
+  key: string,
+  { dryRun, dataDir, ...output }: KeyOptions & { readonly dryRun: boolean },
+): Promise<void> {
+  const name = parseKeyName(key)
+  await withKeyAdministrator(dataDir, async administrator => {
+    if (dryRun) {
+      const content = await administrator.countContent(name)
+      return tell(output, { dryRun, key, content }, [`what ${content} originals or bodies hold would not be opened`])
+    }
+    await administrator.disable(name)
+    tell(output, { disabled: key }, [
+      `${key} is disabled; every process stops using it within ${takeUpSeconds} seconds`,
+    ])
+  })
+}
+
+async function enable(key: string, { dataDir, ...output }: KeyOptions): Promise<void> {
+  const name = parseKeyName(key)
+  await withKeyAdministrator(dataDir, async administrator => {
+    await administrator.enable(name)
+    tell(output, { enabled: key }, [`${key} reads again`])
+  })
+}
+
+interface DestroyOptions extends KeyOptions {
+  readonly days: number
+  readonly forceUnreadable: number
+  readonly due: boolean
+  readonly dryRun: boolean
+}
+
+async function destroy(key: string | undefined, options: DestroyOptions): Promise<void> {
+  const { days, forceUnreadable, due, dryRun, dataDir } = options
+  if ((key === undefined) !== due) throw new TokenvaultError('usage', 'name a key, or give --due')
+  if (key === undefined) return destroyDue(options)
+  const name = parseKeyName(key)
+  if (name.purpose === 'audit' || name.purpose === 'signing')
+    throw new TokenvaultError(
+      'usage',
+      `keys of ${name.purpose} are kept: searches and receipts of their time need them`,
+    )
+  await withKeyAdministrator(dataDir, async administrator => {
+    if (dryRun) {
+      const content = await administrator.countContent(name)
+      return tell(options, { dryRun, key, content }, [`${content} originals or bodies would become unreadable`])
+    }
+    const after = new Date(Date.now() + days * 86_400_000)
+    await administrator.scheduleDestruction(name, after, forceUnreadable)
+    tell(options, { scheduled: key, destroyAfter: after.toISOString() }, [
+      `${key} is disabled, and is destroyed by \`tokenvault keys destroy --due\` after ${after.toISOString()}`,
+      `until then \`tokenvault keys enable ${key}\` calls it off`,
+    ])
+  })
+}
+
+async function destroyDue({ dataDir, ...output }: KeyOptions): Promise<void> {
+  await withKeyAdministrator(dataDir, async administrator => {
+    const { destroyed, inUse } = await administrator.destroyDue()
+    if (inUse.length > 0) process.exitCode = 1
+    const [names, left] = [destroyed.map(formatKeyName), inUse.map(formatKeyName)]
+    tell(output, { destroyed: names, inUse: left }, [
+      ...(names.length === 0 ? ['no key was destroyed'] : names.map(name => `${name} is destroyed`)),
+      ...left.map(name => `${name} is left: more would become unreadable than was said; re-seal, or schedule it anew`),
+    ])
+  })
+}
+
+async function rewrap({ dryRun, dataDir, ...output }: KeyOptions & { readonly dryRun: boolean }): Promise<void> {
+  await withKeyAdministrator(dataDir, async administrator => {
+    if (dryRun) {
+      const count = (await administrator.list()).filter(({ status }) => status !== 'destroyed').length
+      return tell(output, { dryRun, count }, [`${count} keys would be put under the next KEK`])
+    }
+    const { count, kekId } = await administrator.rewrap()
+    tell(output, { rewrapped: count, kekId }, [
+      `${count} keys are under ${kekId}`,
+      'Give every process this key-encryption key as its own (KEK_… in place of NEXT_KEK_…), then retire the earlier one.',
+    ])
+  })
+}
+
+const keyShape = /^(token|data|quarantine|audit|signing)\/([a-z][a-z0-9_]{0,31})?\/v([1-9][0-9]{0,8})$/
+
+function parseKeyName(text: string): KeyName {
+  const match = keyShape.exec(text)
+  if (match === null)
+    throw new TokenvaultError('usage', 'a key is named as `tokenvault keys list` shows it: data/ip/v1')
+  return { purpose: match[1] as KeyPurpose, field: match[2] ?? '', version: Number(match[3]) }
+}

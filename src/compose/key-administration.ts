@@ -1,0 +1,141 @@
+import { randomUUID } from 'node:crypto'
+import { databaseUrl, type Environment } from '../config/load.ts'
+import type { Config } from '../config/variables.ts'
+import { TokenvaultError } from '../errors.ts'
+import { createKeyAdministration, type KeyChange } from '../store/key-changes.ts'
+import { createKeyReader } from '../store/keys.ts'
+import { createDatabase, type TokenvaultDatabase } from '../store/postgres/database.ts'
+import { describeKeyEvent } from '../vault/admission/key-event.ts'
+import type { KeyEventType } from '../vault/admission/ports.ts'
+import { FieldKeys } from '../vault/keys/field-keys.ts'
+import { formatKeyName, type KeyName } from '../vault/keys/keyset.ts'
+import {
+  findKey,
+  nextPrimary,
+  planDestruction,
+  planDisabling,
+  planDueDestructions,
+  planEnabling,
+  planPromotion,
+} from '../vault/keys/lifecycle.ts'
+import type { KeyRecord } from '../vault/keys/ports.ts'
+import { checkWrapper, makeWrappedKey, openKeyset, rewrapKeys } from '../vault/keys/wrapped-keys.ts'
+import { openKek, openNextKek } from './kek.ts'
+
+/** What an administrator does with keys, with the owner's right on the database. Each is an event of the evidence. */
+export interface KeyAdministrator {
+  readonly database: TokenvaultDatabase
+  /** As they were when this was opened. */
+  readonly keys: FieldKeys
+  list(): Promise<readonly KeyRecord[]>
+  countContent(name: KeyName): Promise<number>
+  /** A new version that every process learns to read before any writes with it. @returns its name, once it is stored */
+  create(place: Pick<KeyName, 'purpose' | 'field'>): Promise<KeyName>
+  promote(name: KeyName): Promise<void>
+  disable(name: KeyName): Promise<void>
+  enable(name: KeyName): Promise<void>
+  /** @param unreadable how much the caller means to lose; must be what there is */
+  scheduleDestruction(name: KeyName, after: Date, unreadable: number): Promise<void>
+  /**
+   * Destroys keys whose time has come, but those with which more would be lost than was said.
+   * @returns their names, and those of the others
+   */
+  destroyDue(): Promise<{ readonly destroyed: readonly KeyName[]; readonly inUse: readonly KeyName[] }>
+  /** Puts all keys under the KEK that takes over. @returns their number, and that KEK's id */
+  rewrap(): Promise<{ readonly count: number; readonly kekId: string }>
+  /** Records a re-sealing of so many originals from these keys. */
+  recordReseal(keys: readonly KeyName[], count: number): Promise<void>
+  close(): Promise<void>
+}
+
+/**
+ * Opens the keys for an administrator: the KEK must open all of them before anything can be changed.
+ *
+ * @throws TokenvaultError `kek_unavailable`, `kek_mismatch`, `store_unavailable`, `keyset_invalid`
+ */
+export async function openKeyAdministrator(
+  config: Config<'migrate'>,
+  environment: Environment,
+): Promise<KeyAdministrator> {
+  const kek = await openKek(config, environment)
+  const { TENANT: tenant } = config
+  const database = createDatabase({
+    url: databaseUrl(config),
+    poolMax: 2,
+    applicationName: 'tokenvault keys',
+    // Counting what a key sealed reads all originals.
+    statementTimeoutMilliseconds: 3_600_000,
+  })
+  const keys = createKeyAdministration(database)
+  const reader = createKeyReader(database)
+  try {
+    const keyset = await openKeyset(reader, kek, tenant)
+    const login = await keys.readLogin()
+    const event = (type: KeyEventType, names: readonly KeyName[], more: { kekId?: string; count?: number } = {}) =>
+      describeKeyEvent(type, names, { administrator: { login }, at: new Date(), requestId: randomUUID(), ...more })
+    const change = (type: KeyEventType, name: KeyName, plan: NonNullable<KeyChange['transitions']>) =>
+      keys.apply({ transitions: plan, events: [event(type, [name])] })
+    return {
+      database,
+      keys: new FieldKeys(keyset, tenant),
+      list: keys.readRecords,
+      countContent: keys.countContent,
+      async create(place) {
+        const records = await keys.readRecords()
+        const { name, isNew } = nextPrimary(records, place)
+        if (!isNew) return name
+        checkWrapper(
+          records.filter(({ status }) => status !== 'destroyed'),
+          kek,
+        )
+        const added = [await makeWrappedKey(name, 'active', { kek, tenant })]
+        await keys.apply({ added, events: [event('key_create', [name])] })
+        return name
+      },
+      promote: async name => change('key_promote', name, planPromotion(await keys.readRecords(), name)),
+      disable: async name => change('key_disable', name, planDisabling(await keys.readRecords(), name)),
+      async enable(name) {
+        const records = await keys.readRecords()
+        const type = findKey(records, name).destroyAfter === undefined ? 'key_enable' : 'key_cancel_destruction'
+        await change(type, name, planEnabling(records, name))
+      },
+      async scheduleDestruction(name, after, unreadable) {
+        const plan = planDestruction(await keys.readRecords(), name, { after, unreadable })
+        checkUnreadable(name, await keys.countContent(name), unreadable)
+        await change('key_schedule_destruction', name, plan)
+      },
+      async destroyDue() {
+        const records = await keys.readRecords()
+        const destroyed: KeyName[] = []
+        const inUse: KeyName[] = []
+        for (const step of planDueDestructions(records, new Date())) {
+          // A process that was slow to learn that the key is disabled may have written with it since.
+          const isLost = (await keys.countContent(step)) > (findKey(records, step).unreadable ?? 0)
+          if (!isLost) await change('key_destroy', step, [step])
+          ;(isLost ? inUse : destroyed).push(step)
+        }
+        return { destroyed, inUse }
+      },
+      async rewrap() {
+        const next = await openNextKek(config, environment)
+        const rewrapped = await rewrapKeys(await openKeyset(reader, kek, tenant), { kek: next, tenant })
+        const kekId = next.id
+        await keys.apply({ rewrapped, events: [event('key_rewrap', rewrapped, { kekId })] })
+        return { count: rewrapped.length, kekId }
+      },
+      recordReseal: (names, count) => keys.apply({ events: [event('key_reseal', names, { count })] }),
+      close: () => database.destroy(),
+    }
+  } catch (error) {
+    await database.destroy()
+    throw error
+  }
+}
+
+/** @throws TokenvaultError `key_in_use` with the number, unless exactly that is meant to be lost */
+function checkUnreadable(name: KeyName, content: number, meant: number): void {
+  if (content === meant) return
+  const what = name.purpose === 'quarantine' ? 'quarantined bodies' : 'originals'
+  const say = `${content} ${what} open only with ${formatKeyName(name)}`
+  throw new TokenvaultError('key_in_use', meant === 0 ? say : `${say}, and --force-unreadable says ${meant}`)
+}

@@ -1,0 +1,155 @@
+import { sql } from 'kysely'
+import { TokenvaultError } from '../errors.ts'
+import type { AuditEvent } from '../vault/admission/ports.ts'
+import { formatKeyName, type KeyName } from '../vault/keys/keyset.ts'
+import type { KeyRecord, KeyTransition, WrappedKey } from '../vault/keys/ports.ts'
+import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
+
+/** One change of keys, applied whole or not at all, with its events in the same transaction. */
+export interface KeyChange {
+  readonly added?: readonly WrappedKey[]
+  readonly transitions?: readonly KeyTransition[]
+  /** Keys under another KEK: all that are not destroyed. */
+  readonly rewrapped?: readonly WrappedKey[]
+  readonly events: readonly AuditEvent[]
+}
+
+/** Keys for their administrators, with the owner's right. */
+export interface KeyAdministration {
+  /** @throws `store_unavailable` */
+  readRecords(): Promise<readonly KeyRecord[]>
+  /**
+   * How much would become unreadable without the key: originals of a data or token key, quarantined bodies of a quarantine
+   * key. @throws `store_unavailable`
+   */
+  countContent(name: KeyName): Promise<number>
+  /** The database role that logged in. @throws `store_unavailable` */
+  readLogin(): Promise<string>
+  /** @throws `keys_changed` where a key no longer stands as the change says, `store_unavailable` */
+  apply(change: KeyChange): Promise<void>
+}
+
+/** @param database a connection that may act as tokenvault_owner */
+export function createKeyAdministration(database: TokenvaultDatabase): KeyAdministration {
+  return {
+    readRecords: () => namingFailures(() => readRecords(database)),
+    countContent: name => namingFailures(() => countContent(database, name)),
+    readLogin: () =>
+      namingFailures(async () => {
+        const { rows } = await sql<{ login: string }>`select session_user::text as login`.execute(database)
+        return rows[0]!.login
+      }),
+    apply: change => namingFailures(() => inTransaction(database, transaction => apply(transaction, change))),
+  }
+}
+
+async function readRecords(database: TokenvaultDatabase): Promise<readonly KeyRecord[]> {
+  const rows = await database
+    .selectFrom('pii_vault.keys')
+    .select([
+      'purpose',
+      'field',
+      'version',
+      'status',
+      'kek_id',
+      'created_at',
+      'primary_since',
+      'destroy_after',
+      'unreadable',
+      'destroyed_at',
+    ])
+    .orderBy('purpose')
+    .orderBy('field')
+    .orderBy('version')
+    .execute()
+  return rows.map(row => ({
+    purpose: row.purpose,
+    field: row.field,
+    version: row.version,
+    status: row.status,
+    kekId: row.kek_id,
+    createdAt: row.created_at,
+    primarySince: row.primary_since ?? undefined,
+    destroyAfter: row.destroy_after ?? undefined,
+    unreadable: row.unreadable === null ? undefined : Number(row.unreadable),
+    destroyedAt: row.destroyed_at ?? undefined,
+  }))
+}
+
+async function countContent(database: TokenvaultDatabase, { purpose, field, version }: KeyName): Promise<number> {
+  const counts = {
+    data: sql`pii_vault.originals where field = ${field} and data_key_version = ${version}`,
+    token: sql`pii_vault.originals where field = ${field} and token_key_version = ${version}`,
+    quarantine: sql`pii_vault.quarantine where data_key_version = ${version} and sealed is not null`,
+  }
+  if (purpose === 'audit' || purpose === 'signing')
+    throw new TokenvaultError('internal', `what a key of ${purpose} wrote is not counted`)
+  const { rows } = await sql<{ count: string }>`select count(*) as count from ${counts[purpose]}`.execute(database)
+  return Number(rows[0]!.count)
+}
+
+async function apply(transaction: TokenvaultDatabase, change: KeyChange): Promise<void> {
+  const { added = [], transitions = [], rewrapped = [], events } = change
+  await sql`set local role tokenvault_owner`.execute(transaction)
+  // One administrator at a time; whoever reads keys goes on.
+  await sql`lock table pii_vault.keys in share row exclusive mode`.execute(transaction)
+  if (added.length > 0) await insert(transaction, added)
+  for (const transition of transitions) await pass(transaction, transition)
+  if (rewrapped.length > 0) await rewrap(transaction, rewrapped)
+  const lines = events.map(event => Buffer.from(JSON.stringify(event), 'utf8'))
+  await sql`select pii_vault.append_audit(${lines}::bytea[])`.execute(transaction)
+}
+
+async function insert(transaction: TokenvaultDatabase, keys: readonly WrappedKey[]): Promise<void> {
+  const rows = keys.map(({ kekId, wrapped, ...key }) => ({ ...key, kek_id: kekId, wrapped: Buffer.from(wrapped) }))
+  const inserted = await transaction
+    .insertInto('pii_vault.keys')
+    .values(rows)
+    .onConflict(conflict => conflict.columns(['purpose', 'field', 'version']).doNothing())
+    .executeTakeFirst()
+  if (Number(inserted.numInsertedOrUpdatedRows) !== keys.length)
+    throw new TokenvaultError('keys_changed', `${formatKeyName(keys[0]!)} was made by somebody else`)
+}
+
+async function pass(transaction: TokenvaultDatabase, transition: KeyTransition): Promise<void> {
+  const { purpose, field, version, from, to, destruction } = transition
+  const changed = await transaction
+    .updateTable('pii_vault.keys')
+    .set({
+      status: to,
+      // What a key was destroyed with stays on record.
+      ...(to === 'destroyed'
+        ? {}
+        : { destroy_after: destruction?.after ?? null, unreadable: destruction?.unreadable ?? null }),
+      ...(to === 'primary' ? { primary_since: sql<Date>`now()` } : {}),
+      ...(to === 'destroyed' ? { wrapped: null, destroyed_at: sql<Date>`now()` } : {}),
+    })
+    .where('purpose', '=', purpose)
+    .where('field', '=', field)
+    .where('version', '=', version)
+    .where('status', '=', from)
+    .executeTakeFirst()
+  if (Number(changed.numUpdatedRows) !== 1)
+    throw new TokenvaultError('keys_changed', `${formatKeyName(transition)} is no longer ${from}`)
+}
+
+/** All keys or none: a vault of which two KEKs open a part each starts nowhere. */
+async function rewrap(transaction: TokenvaultDatabase, keys: readonly WrappedKey[]): Promise<void> {
+  const there = await transaction
+    .selectFrom('pii_vault.keys')
+    .select(['purpose', 'field', 'version'])
+    .where('status', '<>', 'destroyed')
+    .execute()
+  const given = new Set(keys.map(formatKeyName))
+  if (there.length !== keys.length || !there.every(name => given.has(formatKeyName(name))))
+    throw new TokenvaultError('keys_changed', 'a key was added or destroyed')
+  for (const { purpose, field, version, kekId, wrapped } of keys) {
+    await transaction
+      .updateTable('pii_vault.keys')
+      .set({ kek_id: kekId, wrapped: Buffer.from(wrapped) })
+      .where('purpose', '=', purpose)
+      .where('field', '=', field)
+      .where('version', '=', version)
+      .execute()
+  }
+}

@@ -7,12 +7,19 @@ import { createVaultDatabase } from '../../helpers/postgres/vault-database.ts'
  * An object that stands nowhere here is one that nobody may touch; a new one must be given a row.
  */
 const declared: Record<string, Record<string, string>> = {
-  database: { worker: 'CONNECT', api: 'CONNECT', analyst: 'CONNECT', auditor: 'CONNECT' },
+  database: { worker: 'CONNECT', api: 'CONNECT', analyst: 'CONNECT', auditor: 'CONNECT', store: 'CONNECT' },
 
   'schema analyst': { worker: 'USAGE', analyst: 'USAGE' },
   'schema ingest': { worker: 'USAGE' },
-  'schema pii_vault': { worker: 'USAGE', api: 'USAGE', auditor: 'USAGE' },
-  'schema public': { PUBLIC: 'USAGE', worker: 'USAGE', api: 'USAGE', analyst: 'USAGE', auditor: 'USAGE' },
+  'schema pii_vault': { worker: 'USAGE', api: 'USAGE', auditor: 'USAGE', store: 'USAGE' },
+  'schema public': {
+    PUBLIC: 'USAGE',
+    worker: 'USAGE',
+    api: 'USAGE',
+    analyst: 'USAGE',
+    auditor: 'USAGE',
+    store: 'USAGE',
+  },
   'schema tokenvault_migrations': {},
 
   'table analyst.ip_networks': { worker: 'INSERT', analyst: 'SELECT' },
@@ -34,7 +41,7 @@ const declared: Record<string, Record<string, string>> = {
   'table pii_vault.fields': { worker: 'SELECT', api: 'SELECT', auditor: 'SELECT' },
   'table pii_vault.idempotency': {},
   'table pii_vault.keys': { worker: 'SELECT', api: 'SELECT' },
-  'table pii_vault.originals': { worker: 'INSERT', api: 'SELECT' },
+  'table pii_vault.originals': { worker: 'INSERT', api: 'SELECT', store: 'INSERT' },
   'table pii_vault.quarantine': { worker: 'INSERT of some columns', api: 'SELECT' },
   'table pii_vault.refusals': { auditor: 'SELECT' },
   'table pii_vault.spending': {},
@@ -140,7 +147,7 @@ t.test('no login role has an attribute, a membership, an ownership or a default 
        AND rolcanlogin AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)`,
     [loginRoles],
   )
-  t.equal(attributes.length, 4)
+  t.equal(attributes.length, 5)
   const { rows: memberships } = await admin.query(
     'SELECT member::regrole FROM pg_auth_members WHERE member::regrole::text = ANY ($1) OR roleid::regrole::text = ANY ($1)',
     [loginRoles],

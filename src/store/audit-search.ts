@@ -28,8 +28,11 @@ export function createAuditSearch(database: TokenvaultDatabase, sizes: SearchSiz
 
     findCandidates: (criteria, { before = Number.MAX_SAFE_INTEGER, limit }) =>
       namingFailures(async () => {
-        await indexEvents(database, { steps: indexedBySearch })
-        const indexed = await readNextSequence(database)
+        let indexed = await readNextSequence(database)
+        if (before > indexed) {
+          await indexEvents(database, { steps: indexedBySearch })
+          indexed = await readNextSequence(database)
+        }
         if (before > indexed) {
           const tail = sql<EventRow>`select ${eventColumns} from pii_vault.audit_log
             where sequence >= ${indexed} and sequence < ${before} order by sequence desc limit ${limit}`

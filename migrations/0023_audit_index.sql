@@ -11,7 +11,7 @@ CREATE TABLE pii_vault.audit_blocks (
   max_at timestamptz,
   terms integer[] NOT NULL,
   places bytea NOT NULL,
-  masks bigint[] NOT NULL CHECK (cardinality(terms) = octet_length(places) + cardinality(masks)),
+  bits bigint[] NOT NULL CHECK (cardinality(terms) = octet_length(places) + cardinality(bits)),
   -- Times beside the key: the blocks of a week are found in the index alone.
   PRIMARY KEY (first_sequence) INCLUDE (last_sequence, min_at, max_at)
 );
@@ -22,7 +22,7 @@ COMMENT ON COLUMN pii_vault.audit_blocks.min_at IS 'Earliest time of its events;
 COMMENT ON COLUMN pii_vault.audit_blocks.max_at IS 'Latest time of its events, which need not be that of the last; null where none tells its time.';
 COMMENT ON COLUMN pii_vault.audit_blocks.terms IS 'What its events can be found by, each once: the first 32 bits of the SHA-256 of kind, space and text (pii_vault.event_terms). First those of one event, then those of several.';
 COMMENT ON COLUMN pii_vault.audit_blocks.places IS 'For each term of one event, in order: which event, counted from first_sequence.';
-COMMENT ON COLUMN pii_vault.audit_blocks.masks IS 'For each term of several events, in order: which events, a bit for each, the lowest for first_sequence.';
+COMMENT ON COLUMN pii_vault.audit_blocks.bits IS 'For each term of several events, in order: which events, a bit for each, the lowest for first_sequence.';
 
 CREATE TABLE pii_vault.audit_blocks_head (
   only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -77,7 +77,7 @@ $$;
 -- The row of audit_blocks that these events make, as the log has them. A hash and not a function of Postgres, so that a dump
 -- restores to the same index on any version and processor.
 CREATE FUNCTION pii_vault.build_audit_block(first_event bigint, last_event bigint,
-  OUT min_at timestamptz, OUT max_at timestamptz, OUT terms integer[], OUT places bytea, OUT masks bigint[])
+  OUT min_at timestamptz, OUT max_at timestamptz, OUT terms integer[], OUT places bytea, OUT bits bigint[])
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH named AS MATERIALIZED (
@@ -85,21 +85,21 @@ AS $$
     FROM pii_vault.audit_log AS log, unnest(pii_vault.event_terms(log.event)) AS term
     WHERE log.sequence BETWEEN first_event AND last_event
   ), hashed AS (
-    SELECT sha256(convert_to(term, 'UTF8')) AS hash, bit_or(1::bigint << place) AS mask
+    SELECT sha256(convert_to(term, 'UTF8')) AS hash, bit_or(1::bigint << place) AS bits
     FROM named WHERE NOT starts_with(term, 'at ') GROUP BY term
   ), numbered AS (
     SELECT (get_byte(hash, 0) << 24) | (get_byte(hash, 1) << 16) | (get_byte(hash, 2) << 8) | get_byte(hash, 3) AS term,
-      bit_or(mask) AS mask
+      bit_or(bits) AS bits
     FROM hashed GROUP BY 1
   ), counted AS (
-    SELECT term, mask, bit_count(mask::bit(64)) > 1 AS is_shared, 63 - position('1' IN mask::bit(64)::text) + 1 AS place FROM numbered
+    SELECT term, bits, bit_count(bits::bit(64)) > 1 AS is_shared, 63 - position('1' IN bits::bit(64)::text) + 1 AS place FROM numbered
   )
   SELECT
     (SELECT min(substr(term, 4)::timestamptz) FROM named WHERE starts_with(term, 'at ')),
     (SELECT max(substr(term, 4)::timestamptz) FROM named WHERE starts_with(term, 'at ')),
     coalesce(array_agg(term ORDER BY is_shared, term), '{}'),
     coalesce(string_agg(set_byte('\x00', 0, place), '' ORDER BY term) FILTER (WHERE NOT is_shared), ''),
-    coalesce(array_agg(mask ORDER BY term) FILTER (WHERE is_shared), '{}')
+    coalesce(array_agg(bits ORDER BY term) FILTER (WHERE is_shared), '{}')
   FROM counted
 $$;
 
@@ -158,7 +158,7 @@ BEGIN
       EXIT WHEN upcoming + 64 > size;
       last_event := upcoming + 63;
     END IF;
-    INSERT INTO pii_vault.audit_blocks (first_sequence, last_sequence, min_at, max_at, terms, places, masks)
+    INSERT INTO pii_vault.audit_blocks (first_sequence, last_sequence, min_at, max_at, terms, places, bits)
       SELECT upcoming, last_event, block.* FROM pii_vault.build_audit_block(upcoming, last_event) AS block
       ON CONFLICT DO NOTHING;
     upcoming := last_event + 1;
@@ -172,12 +172,12 @@ END
 $$;
 
 -- The entries of a block: each term with each of the events, counted from its first one, that it stands in.
-CREATE FUNCTION pii_vault.block_entries(terms integer[], places bytea, masks bigint[]) RETURNS TABLE (term integer, place integer)
+CREATE FUNCTION pii_vault.block_entries(terms integer[], places bytea, bits bigint[]) RETURNS TABLE (term integer, place integer)
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT held.term, bit FROM unnest(terms) WITH ORDINALITY AS held (term, number), generate_series(0, 63) AS bit
   WHERE CASE WHEN number <= octet_length(places) THEN get_byte(places, number::integer - 1) = bit
-    ELSE coalesce(masks[number::integer - octet_length(places)] >> bit & 1 = 1, false) END
+    ELSE coalesce(bits[number::integer - octet_length(places)] >> bit & 1 = 1, false) END
 $$;
 
 -- How many entries (a term in an event) the blocks that begin in a range lack, and hold too much. A block whose times are wrong, or
@@ -191,14 +191,14 @@ AS $$
     FROM pii_vault.audit_blocks AS held WHERE first_sequence >= low AND first_sequence < below
   ), wrong AS MATERIALIZED (
     SELECT block.*, row(block.min_at, block.max_at) IS DISTINCT FROM row(built.min_at, built.max_at) AS is_time_wrong,
-      built.terms AS built_terms, built.places AS built_places, built.masks AS built_masks
+      built.terms AS built_terms, built.places AS built_places, built.bits AS built_bits
     FROM block, pii_vault.build_audit_block(first_sequence, last_sequence) AS built
-    WHERE row(block.min_at, block.max_at, block.terms, block.places, block.masks)
-      IS DISTINCT FROM row(built.min_at, built.max_at, built.terms, built.places, built.masks)
+    WHERE row(block.min_at, block.max_at, block.terms, block.places, block.bits)
+      IS DISTINCT FROM row(built.min_at, built.max_at, built.terms, built.places, built.bits)
   ), entry AS (
-    SELECT first_sequence, place, held.term, true AS is_held FROM wrong, pii_vault.block_entries(terms, places, masks) AS held
+    SELECT first_sequence, place, held.term, true AS is_held FROM wrong, pii_vault.block_entries(terms, places, bits) AS held
     UNION ALL
-    SELECT first_sequence, place, built.term, false FROM wrong, pii_vault.block_entries(built_terms, built_places, built_masks) AS built
+    SELECT first_sequence, place, built.term, false FROM wrong, pii_vault.block_entries(built_terms, built_places, built_bits) AS built
   ), differing AS (
     SELECT bool_or(is_held) AS is_held FROM entry GROUP BY first_sequence, place, term HAVING count(DISTINCT is_held) = 1
   )

@@ -198,10 +198,10 @@ table pii_vault.audit_blocks owner tokenvault_owner
     -- What its events can be found by, each once: the first 32 bits of the SHA-256 of kind, space and text (pii_vault.event_terms). First those of one event, then those of several.
   column places bytea not null
     -- For each term of one event, in order: which event, counted from first_sequence.
-  column masks bigint[] not null
+  column bits bigint[] not null
     -- For each term of several events, in order: which events, a bit for each, the lowest for first_sequence.
   constraint audit_blocks_check CHECK (((last_sequence >= first_sequence) AND (last_sequence <= (first_sequence + 63))))
-  constraint audit_blocks_check1 CHECK ((cardinality(terms) = (octet_length(places) + cardinality(masks))))
+  constraint audit_blocks_check1 CHECK ((cardinality(terms) = (octet_length(places) + cardinality(bits))))
   constraint audit_blocks_pkey PRIMARY KEY (first_sequence) INCLUDE (last_sequence, min_at, max_at)
   CREATE INDEX audit_blocks_keys ON pii_vault.audit_blocks USING gin (pii_vault.audit_keys(terms)) WITH (gin_pending_list_limit='1024')
   CREATE UNIQUE INDEX audit_blocks_pkey ON pii_vault.audit_blocks USING btree (first_sequence) INCLUDE (last_sequence, min_at, max_at)
@@ -1047,7 +1047,7 @@ $function$
   grant EXECUTE to tokenvault_api
 
 function pii_vault.block_entries(integer[],bytea,bigint[]) owner tokenvault_owner
-CREATE OR REPLACE FUNCTION pii_vault.block_entries(terms integer[], places bytea, masks bigint[])
+CREATE OR REPLACE FUNCTION pii_vault.block_entries(terms integer[], places bytea, bits bigint[])
  RETURNS TABLE(term integer, place integer)
  LANGUAGE sql
  IMMUTABLE
@@ -1055,7 +1055,7 @@ CREATE OR REPLACE FUNCTION pii_vault.block_entries(terms integer[], places bytea
 AS $function$
   SELECT held.term, bit FROM unnest(terms) WITH ORDINALITY AS held (term, number), generate_series(0, 63) AS bit
   WHERE CASE WHEN number <= octet_length(places) THEN get_byte(places, number::integer - 1) = bit
-    ELSE coalesce(masks[number::integer - octet_length(places)] >> bit & 1 = 1, false) END
+    ELSE coalesce(bits[number::integer - octet_length(places)] >> bit & 1 = 1, false) END
 $function$
   grant EXECUTE to tokenvault_auditor
 
@@ -1078,7 +1078,7 @@ END
 $function$
 
 function pii_vault.build_audit_block(bigint,bigint) owner tokenvault_owner
-CREATE OR REPLACE FUNCTION pii_vault.build_audit_block(first_event bigint, last_event bigint, OUT min_at timestamp with time zone, OUT max_at timestamp with time zone, OUT terms integer[], OUT places bytea, OUT masks bigint[])
+CREATE OR REPLACE FUNCTION pii_vault.build_audit_block(first_event bigint, last_event bigint, OUT min_at timestamp with time zone, OUT max_at timestamp with time zone, OUT terms integer[], OUT places bytea, OUT bits bigint[])
  RETURNS record
  LANGUAGE sql
  STABLE
@@ -1089,21 +1089,21 @@ AS $function$
     FROM pii_vault.audit_log AS log, unnest(pii_vault.event_terms(log.event)) AS term
     WHERE log.sequence BETWEEN first_event AND last_event
   ), hashed AS (
-    SELECT sha256(convert_to(term, 'UTF8')) AS hash, bit_or(1::bigint << place) AS mask
+    SELECT sha256(convert_to(term, 'UTF8')) AS hash, bit_or(1::bigint << place) AS bits
     FROM named WHERE NOT starts_with(term, 'at ') GROUP BY term
   ), numbered AS (
     SELECT (get_byte(hash, 0) << 24) | (get_byte(hash, 1) << 16) | (get_byte(hash, 2) << 8) | get_byte(hash, 3) AS term,
-      bit_or(mask) AS mask
+      bit_or(bits) AS bits
     FROM hashed GROUP BY 1
   ), counted AS (
-    SELECT term, mask, bit_count(mask::bit(64)) > 1 AS is_shared, 63 - position('1' IN mask::bit(64)::text) + 1 AS place FROM numbered
+    SELECT term, bits, bit_count(bits::bit(64)) > 1 AS is_shared, 63 - position('1' IN bits::bit(64)::text) + 1 AS place FROM numbered
   )
   SELECT
     (SELECT min(substr(term, 4)::timestamptz) FROM named WHERE starts_with(term, 'at ')),
     (SELECT max(substr(term, 4)::timestamptz) FROM named WHERE starts_with(term, 'at ')),
     coalesce(array_agg(term ORDER BY is_shared, term), '{}'),
     coalesce(string_agg(set_byte('\x00', 0, place), '' ORDER BY term) FILTER (WHERE NOT is_shared), ''),
-    coalesce(array_agg(mask ORDER BY term) FILTER (WHERE is_shared), '{}')
+    coalesce(array_agg(bits ORDER BY term) FILTER (WHERE is_shared), '{}')
   FROM counted
 $function$
   grant EXECUTE to tokenvault_auditor
@@ -1366,14 +1366,14 @@ AS $function$
     FROM pii_vault.audit_blocks AS held WHERE first_sequence >= low AND first_sequence < below
   ), wrong AS MATERIALIZED (
     SELECT block.*, row(block.min_at, block.max_at) IS DISTINCT FROM row(built.min_at, built.max_at) AS is_time_wrong,
-      built.terms AS built_terms, built.places AS built_places, built.masks AS built_masks
+      built.terms AS built_terms, built.places AS built_places, built.bits AS built_bits
     FROM block, pii_vault.build_audit_block(first_sequence, last_sequence) AS built
-    WHERE row(block.min_at, block.max_at, block.terms, block.places, block.masks)
-      IS DISTINCT FROM row(built.min_at, built.max_at, built.terms, built.places, built.masks)
+    WHERE row(block.min_at, block.max_at, block.terms, block.places, block.bits)
+      IS DISTINCT FROM row(built.min_at, built.max_at, built.terms, built.places, built.bits)
   ), entry AS (
-    SELECT first_sequence, place, held.term, true AS is_held FROM wrong, pii_vault.block_entries(terms, places, masks) AS held
+    SELECT first_sequence, place, held.term, true AS is_held FROM wrong, pii_vault.block_entries(terms, places, bits) AS held
     UNION ALL
-    SELECT first_sequence, place, built.term, false FROM wrong, pii_vault.block_entries(built_terms, built_places, built_masks) AS built
+    SELECT first_sequence, place, built.term, false FROM wrong, pii_vault.block_entries(built_terms, built_places, built_bits) AS built
   ), differing AS (
     SELECT bool_or(is_held) AS is_held FROM entry GROUP BY first_sequence, place, term HAVING count(DISTINCT is_held) = 1
   )
@@ -1585,7 +1585,7 @@ BEGIN
       EXIT WHEN upcoming + 64 > size;
       last_event := upcoming + 63;
     END IF;
-    INSERT INTO pii_vault.audit_blocks (first_sequence, last_sequence, min_at, max_at, terms, places, masks)
+    INSERT INTO pii_vault.audit_blocks (first_sequence, last_sequence, min_at, max_at, terms, places, bits)
       SELECT upcoming, last_event, block.* FROM pii_vault.build_audit_block(upcoming, last_event) AS block
       ON CONFLICT DO NOTHING;
     upcoming := last_event + 1;

@@ -108,19 +108,19 @@ async function readWindow(
   limit: number,
   blocks?: readonly string[],
 ): Promise<readonly StoredEvent[]> {
-  const masks = [...all.map(maskOf), ...(any === null ? [] : [sql`(${sql.join(any.map(maskOf), sql` | `)})`])]
-  const mask = masks.length === 0 ? sql`-1::bigint` : sql.join(masks, sql` & `)
+  const each = [...all.map(bitsOf), ...(any === null ? [] : [sql`(${sql.join(any.map(bitsOf), sql` | `)})`])]
+  const bits = each.length === 0 ? sql`-1::bigint` : sql.join(each, sql` & `)
   const among = blocks === undefined ? sql`true` : sql`first_sequence = any(${blocks}::bigint[])`
   return readEvents(
     database,
     sql<EventRow>`
       select ${eventColumns} from (
         select first_sequence + place as sequence from (
-          select first_sequence, last_sequence, ${mask} as mask from pii_vault.audit_blocks
+          select first_sequence, last_sequence, ${bits} as bits from pii_vault.audit_blocks
           where first_sequence > ${low - 64} and first_sequence < ${below} and ${time} and ${among}
           offset 0
         ) as block, generate_series(0, 63) as place
-        where mask <> 0 and (mask >> place) & 1 = 1 and first_sequence + place between ${low} and ${below - 1}
+        where bits <> 0 and (bits >> place) & 1 = 1 and first_sequence + place between ${low} and ${below - 1}
           and first_sequence + place <= last_sequence
         order by first_sequence desc, place desc limit ${limit}
       ) as found join pii_vault.audit_log on audit_log.sequence = found.sequence
@@ -129,10 +129,10 @@ async function readWindow(
 }
 
 /** Which events of a block have a term, as a bit for each. */
-function maskOf(term: number): RawBuilder<unknown> {
+function bitsOf(term: number): RawBuilder<unknown> {
   return sql`coalesce((
     select case when number <= octet_length(places) then 1::bigint << get_byte(places, number - 1)
-      else masks[number - octet_length(places)] end
+      else bits[number - octet_length(places)] end
     from array_position(terms, ${term}::int) as number), 0)`
 }
 

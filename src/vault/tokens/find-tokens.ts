@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Sealer } from '../../crypto/seal.ts'
+import type { TokenKey } from '../../crypto/token.ts'
 import type { ErrorCode } from '../../errors.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
@@ -19,10 +20,10 @@ export interface FoundToken extends Unopened {
   readonly identity: string
 }
 
-/** Tokens of one field whose originals one pair of keys opens. */
+/** Tokens of one field whose originals one pair of keys opens: keys that were in use once the originals had been read. */
 export interface FoundGroup {
   readonly field: string
-  readonly tokenKeyVersion: number
+  readonly tokenKey: TokenKey
   readonly sealer: Sealer
   readonly members: readonly FoundToken[]
 }
@@ -68,7 +69,7 @@ export async function findTokens(
   for (const token of sought) {
     const { identity, id } = token
     const original = found.get(id)
-    const code = checkFound(token, original, levels, keys)
+    const code = checkFound(token, original, levels)
     if (code !== undefined) {
       withheld.set(identity, code)
       continue
@@ -80,8 +81,10 @@ export async function findTokens(
     if (group !== undefined) group.members.push(member)
     else {
       const sealer = keys.sealer('data', field, dataKeyVersion)
-      if (sealer === undefined) withheld.set(identity, 'key_unavailable')
-      else groups.set(name, { field, tokenKeyVersion, sealer, members: [member] })
+      // Asked again, of a text token too: it may have been disabled during the look-up.
+      const tokenKey = keys.tokenKey(field, tokenKeyVersion)
+      if (sealer === undefined || tokenKey === undefined) withheld.set(identity, 'key_unavailable')
+      else groups.set(name, { field, tokenKey, sealer, members: [member] })
     }
   }
   return { groups: [...groups.values()], withheld }
@@ -113,14 +116,13 @@ function checkFound(
   { field, keyVersion }: SoughtToken,
   original: SealedOriginal | undefined,
   levels: ReadonlyMap<string, FieldLevel>,
-  keys: FieldKeys,
 ): ErrorCode | undefined {
   if (original === undefined) return 'token_unknown'
   if (original.field !== field) {
     // Said only to those who may know that a token of the other field exists.
     return (levels.get(original.field)?.level ?? 'none') === 'none' ? 'token_unknown' : 'token_field_mismatch'
   }
-  if (keyVersion !== undefined) return original.tokenKeyVersion === keyVersion ? undefined : 'token_not_authentic'
   // A typed token names no version; AES-SIV proves that the row's is the right one.
-  return keys.tokenKey(field, original.tokenKeyVersion) === undefined ? 'key_unavailable' : undefined
+  const isOfVersion = keyVersion === undefined || original.tokenKeyVersion === keyVersion
+  return isOfVersion ? undefined : 'token_not_authentic'
 }

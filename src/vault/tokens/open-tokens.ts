@@ -26,18 +26,17 @@ export async function openTokens(
   const { groups, withheld } = await findTokens(deps, levels, tokens)
   const answers = new Map<string, Answer>()
   for (const [token, code] of withheld) answers.set(token, { code })
-  for (const group of groups) openGroup(deps, levels, group, answers)
+  for (const group of groups) openGroup(deps.fields, levels, group, answers)
   return answers
 }
 
 function openGroup(
-  { fields, keys }: { readonly fields: FieldSchema; readonly keys: FieldKeys },
+  fields: FieldSchema,
   levels: ReadonlyMap<string, FieldLevel>,
-  { field: name, tokenKeyVersion, sealer, members }: FoundGroup,
+  { field: name, tokenKey, sealer, members }: FoundGroup,
   answers: Map<string, Answer>,
 ): void {
   const field = fields.get(name)!
-  const tokenKey = keys.tokenKey(name, tokenKeyVersion)!
   const inPart = levels.get(name)!.level === 'partial'
   for (const [index, opened] of openColumn(field, { sealer, tokenKey }, members).entries()) {
     const { identity } = members[index]!

@@ -4,7 +4,7 @@ import { packText } from '../../../src/crypto/byte-column.ts'
 import { parseToken } from '../../../src/crypto/token.ts'
 import { TokenvaultError } from '../../../src/errors.ts'
 import { signReceipt } from '../../../src/tlog/receipt.ts'
-import { generateKey } from '../../../src/vault/keys/keyset.ts'
+import { generateKey, Keyset } from '../../../src/vault/keys/keyset.ts'
 import type { DetokenizedItem } from '../../../src/vault/tokens/detokenize.ts'
 import { everyBitFlipped } from '../../helpers/crypto/bytes.ts'
 import { createWorld, freshKeys, investigator, MapOriginals, withStatus } from '../../helpers/vault/vault-world.ts'
@@ -375,4 +375,21 @@ t.test('a store that is down is an error and no event', async t => {
   world.originals.findOriginals = () => Promise.reject(new TokenvaultError('store_unavailable'))
   await t.rejects(world.detokenize(investigator, { ...request, tokens }), { code: 'store_unavailable' })
   t.same(world.audit.events, [])
+})
+
+t.test('a key that is disabled while originals are looked up is told by its code, and nothing throws', async t => {
+  for (const purpose of ['token', 'data'] as const) {
+    const keys = freshKeys()
+    const world = createWorld(keys)
+    const [token] = world.store('ip', ['203.0.113.7']) as [string]
+    const [neighbour] = world.store('device_id', ['d-1']) as [string]
+    const find = world.originals.findOriginals.bind(world.originals)
+    world.originals.findOriginals = async ids => {
+      const found = await find(ids)
+      const isIt = (key: { purpose: string; field: string }) => key.purpose === purpose && key.field === 'ip'
+      world.fieldKeys.replace(new Keyset(withStatus(keys, key => (isIt(key) ? 'disabled' : key.status))))
+      return found
+    }
+    t.same(await answers(world, [token, neighbour]), ['key_unavailable', 'd-1'], purpose)
+  }
 })

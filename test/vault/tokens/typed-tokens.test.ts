@@ -93,7 +93,7 @@ t.test('each way to be wrong has a code of its own and leaves its neighbours alo
     [{ field: 'nothing', token: ip.replace('ip', 'nothing') }, 'field_unknown'],
     [`device_id_v1_${ip.slice('ip_v1_'.length)}`, 'token_unknown'],
     [{ field: 'device_id', token: device.toUpperCase() }, 'token_malformed'],
-    [{ field: 'device_id', token: device.replace(/-8/, '-4') }, 'token_malformed'],
+    [{ field: 'device_id', token: `${device.slice(0, 14)}4${device.slice(15)}` }, 'token_malformed'],
     [{ field: 'device_id', token: '' }, 'token_malformed'],
     [{ field: 'email', token: email }, 'field_not_permitted'],
     [{ field: 'email', token: device }, 'field_not_permitted'],

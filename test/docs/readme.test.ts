@@ -106,7 +106,8 @@ async function helpOf(t: Test, path: readonly string[]): Promise<CommandHelp> {
 
 /** The commands of a shell's text: words behind `tokenvault`, to the end of that command. */
 function tokenvaultCommands(shell: string): string[][] {
-  const lines = shell.replaceAll('\\\n', ' ')
+  // What the shell puts in is one word, unless it is a command of ours itself.
+  const lines = shell.replaceAll('\\\n', ' ').replaceAll(/\$\((?![^)]*tokenvault )[^()]*\)/g, 'SUBSTITUTED')
   return [...lines.matchAll(/(?<![\w/.'-])tokenvault +([a-z][^\n)|<>#;`]*)/g)].map(([, rest]) =>
     rest!.trim().split(/\s+/),
   )

@@ -131,7 +131,10 @@ function valueEnd(bytes: Buffer, from: number): number {
   }
 }
 
-/** Every name and every value that is not an array or object, at any depth; numbers as they are written. */
+/**
+ * Every name and every value that is not an array or object, at any depth; numbers as they are written. Found in the text:
+ * what JSON.parse gives lacks all but the last of the members that have the same name.
+ */
 async function* readByParse(path: string): AsyncGenerator<readonly AnyCell[]> {
   let row = 0
   let cells: AnyCell[] = []
@@ -139,22 +142,48 @@ async function* readByParse(path: string): AsyncGenerator<readonly AnyCell[]> {
     const text = line.replace(/^\ufeff/, '')
     if (text.trim() === '') continue
     row++
-    const take = (name: string, value: unknown, context: { source?: string }) => {
-      if (name !== '') cells.push({ text: name, row, column: 'a name' })
-      if (typeof value === 'string') cells.push({ text: value, row, column: name })
-      else if (context.source !== undefined && value !== null) cells.push({ text: context.source, row, column: name })
-      return value
-    }
     try {
-      JSON.parse(text, take as (this: unknown, name: string, value: unknown) => unknown)
+      JSON.parse(text)
     } catch {
       throw fileInvalid(`row ${row} is not JSON`)
     }
+    for (const { name, text: found } of scalarsOf(text))
+      cells.push({ text: found, row, column: name === undefined ? 'a name' : name })
     if (cells.length < 10_000) continue
     yield cells
     cells = []
   }
   yield cells
+}
+
+/** @param text that JSON.parse accepts @returns names without, and values with the last name before them */
+function* scalarsOf(text: string): Generator<{ readonly name?: string; readonly text: string }> {
+  const opening = /"|[^\s{}[\],:"]+/g
+  const colon = /\s*:/y
+  let name = ''
+  for (let found = opening.exec(text); found !== null; found = opening.exec(text)) {
+    if (found[0] !== '"') {
+      if (found[0] !== 'null') yield { name, text: found[0] }
+      continue
+    }
+    const end = closingQuote(text, found.index) + 1
+    const read: string = JSON.parse(text.slice(found.index, end))
+    opening.lastIndex = end
+    colon.lastIndex = end
+    if (colon.test(text)) {
+      name = read
+      yield { text: read }
+    } else yield { name, text: read }
+  }
+}
+
+/** The first quotation mark behind the opening one that an even number of backslashes, or none, stands before. */
+function closingQuote(text: string, opening: number): number {
+  for (let at = text.indexOf('"', opening + 1); ; at = text.indexOf('"', at + 1)) {
+    let first = at
+    while (text[first - 1] === '\\') first--
+    if ((at - first) % 2 === 0) return at
+  }
 }
 
 /** Not node:readline, for which U+2028 ends a line; in JSON it may stand in a string. */

@@ -106,6 +106,21 @@ t.test('any objects: JSON.parse sees the tokens and nothing else changed', async
   await checkProperty(t, 'read and rewritten', property, 60)
 })
 
+t.test('the proof sees every name and value, also of members that another one of the same name hides', async t => {
+  const lines = [
+    '{"ip":"T","other":"203.0.113.1","other":"x","n":{"m":[1.50,"a\\\\"],"m":[true,null]}}\r\n',
+    '\n{ "a\\"b" : "c\\\\\\"d" ,"e":"","203.0.113.2":-1e5}',
+  ]
+  const found: string[] = []
+  for await (const cells of jsonl(t, lines.join('')).everyCell())
+    found.push(...cells.map(({ text, row, column }) => `${row} ${column}: ${text}`))
+  t.strictSame(found, [
+    ...['1 a name: ip', '1 ip: T', '1 a name: other', '1 other: 203.0.113.1', '1 a name: other', '1 other: x'],
+    ...['1 a name: n', '1 a name: m', '1 m: 1.50', '1 m: a\\', '1 a name: m', '1 m: true'],
+    ...['2 a name: a"b', '2 a"b: c\\"d', '2 a name: e', '2 e: ', '2 a name: 203.0.113.2', '2 203.0.113.2: -1e5'],
+  ])
+})
+
 t.test('the place where a text stops to be JSON is never behind the first character that is wrong', async t => {
   const property = fc.property(
     fc.json(),

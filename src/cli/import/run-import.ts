@@ -1,7 +1,7 @@
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { TokenvaultError } from '../../errors.ts'
-import { batchLimits } from '../local/read-values.ts'
+import { batchLimits, bytesInCall } from '../local/read-values.ts'
 import type { Cell, ColumnFile } from './column-file.ts'
 import { versionOf } from './fingerprint.ts'
 import { type FileOptions, findPlaces, type OpenedFile, openFile } from './open-file.ts'
@@ -98,7 +98,7 @@ async function storeColumn(
   for await (const cells of file.cells(progress.rows())) {
     for (const cell of cells) {
       batch.push(cell)
-      bytes += cell.text === undefined ? 0 : Buffer.byteLength(cell.text) + 40
+      bytes += cell.text === undefined ? 0 : bytesInCall(cell.text)
       if (batch.length < options.batch && bytes < batchLimits.bytes) continue
       if (!mayGoOn()) return
       await store(batch)

@@ -6,6 +6,11 @@ export const batchLimits = { values: 10_000, bytes: 3 * 1024 * 1024 } as const
 /** More than any value has, and few enough that a file without line breaks fills no memory. */
 const longestLineBytes = 1024 * 1024
 
+/** What a value takes in the body of a call: as JSON a control character takes six bytes. */
+export function bytesInCall(value: string): number {
+  return Buffer.byteLength(JSON.stringify(value)) + 40
+}
+
 type Input = AsyncIterable<Uint8Array> & { readonly isTTY?: boolean }
 
 /**
@@ -31,14 +36,14 @@ export async function* readValueBatches(input: Input): AsyncGenerator<string[]> 
   let isEmpty = true
   for await (const line of readLines(input)) {
     isEmpty = false
-    if (batch.length === batchLimits.values || bytes + line.length > batchLimits.bytes) {
+    const size = bytesInCall(line)
+    if (batch.length === batchLimits.values || (batch.length > 0 && bytes + size > batchLimits.bytes)) {
       yield batch
       batch = []
       bytes = 0
     }
     batch.push(line)
-    // As JSON a character can take six bytes; values that need it are short.
-    bytes += Buffer.byteLength(line) + 40
+    bytes += size
   }
   if (isEmpty) throw new TokenvaultError('usage', 'standard input holds no value; give one a line')
   yield batch

@@ -371,3 +371,16 @@ t.test('with --verify a result that holds a value in another column does not get
   t.notOk(existsSync(out))
   t.match(await run('--out', out), { code: 0 }, 'without --verify it does: what is done is not done again')
 })
+
+t.test('with --verify a value is found in a member that another one of the same name hides', async t => {
+  const { run, out } = await setUp(t, 'a.jsonl', '{"ip":"10.0.0.1","other":"10.0.0.1","other":"x"}\n')
+  t.match(await run('--out', out, '--verify'), { code: 1, stderr: /row 1: a value of the column stands in "other"/ })
+  t.notOk(existsSync(out))
+})
+
+t.test('values that take many bytes as JSON come in calls that the API takes', async t => {
+  const lines = Array.from({ length: 60 }, (_, n) => `${JSON.stringify({ ip: '\u0001'.repeat(15_000) + n })}\n`)
+  const { run, calls } = await setUp(t, 'a.jsonl', lines.join(''))
+  t.match(await run(), { code: 0 })
+  for (const call of calls) t.ok(Buffer.byteLength(JSON.stringify(call)) < 4 * 1024 * 1024, 'the API takes 4 MiB')
+})

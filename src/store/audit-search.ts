@@ -140,14 +140,21 @@ function readTerms(criteria: Criteria): Terms {
   const texts = textCriteria.filter(name => criteria[name] !== undefined)
   const { digests, from, to } = criteria
   const bounds = [
-    ...(from === undefined ? [] : [sql`max_at >= ${new Date(from).toISOString()}::timestamptz`]),
-    ...(to === undefined ? [] : [sql`min_at < ${new Date(to).toISOString()}::timestamptz`]),
+    ...(from === undefined ? [] : [sql`max_at >= ${timestampOf(from)}::timestamptz`]),
+    ...(to === undefined ? [] : [sql`min_at < ${timestampOf(to)}::timestamptz`]),
   ]
   return {
     all: texts.map(name => termOf(name, criteria[name]!)),
     any: digests === undefined ? null : digests.map(digest => termOf('token', digest)),
     time: bounds.length === 0 ? sql`true` : sql.join(bounds, sql` and `),
   }
+}
+
+/** The times that an event can have. Others are written in a way that Postgres does not read, or has no year for. */
+const [earliest, latest] = [Date.parse('1000-01-01T00:00:00.000Z'), Date.parse('9999-12-31T23:59:59.999Z')]
+
+function timestampOf(time: number): string {
+  return new Date(Math.min(Math.max(time, earliest), latest)).toISOString()
 }
 
 /** As pii_vault.build_audit_block computes it. The texts themselves, whatever they hold, never reach the database. */

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { createActionLog } from '../../src/store/action-log.ts'
 import { createAuditReader } from '../../src/store/audit-reader.ts'
 import { createAuditSearch, type SearchSizes } from '../../src/store/audit-search.ts'
-import { type Criteria, meets, parseEvent } from '../../src/vault/evidence/criteria.ts'
+import { type Criteria, meets, parseEvent, parseTimestamp } from '../../src/vault/evidence/criteria.ts'
 import { findEvents } from '../../src/vault/evidence/find-events.ts'
 import { createChoices } from '../helpers/evidence/audit-mutations.ts'
 import { until } from '../helpers/faults/plan.ts'
@@ -162,6 +162,21 @@ t.test('a log of more events than are indexed at once is indexed whole, but for 
   t.strictSame(await compare(), { missing: 0, surplus: 0 })
   await search.indexEvents()
   t.equal(await indexed(), 64 * Math.floor(3500 / 64))
+})
+
+t.test('a time window has any ends that RFC 3339 can write', async t => {
+  const { append, find } = await startSearch(t)
+  const times = ['1000-01-01T00:00:00.000Z', '2026-03-01T00:00:00.000Z', '9999-12-31T23:59:59.998Z']
+  await append(Array.from({ length: 64 }, (_, n) => ({ type: 'detokenize', at: times[n] })))
+  const [first, last] = [
+    parseTimestamp('from', '0000-01-01T00:00:00+23:59'),
+    parseTimestamp('to', '9999-12-31T23:59:59-23:59'),
+  ]
+  t.strictSame(await find({ from: first }), [2, 1, 0])
+  t.strictSame(await find({ from: parseTimestamp('from', '0000-01-01T00:00:00Z'), to: last }), [2, 1, 0])
+  t.strictSame(await find({ to: last }), [2, 1, 0])
+  t.strictSame(await find({ to: first }), [])
+  t.strictSame(await find({ from: last }), [])
 })
 
 t.test('indexing that is stopped ends with the step under way', async t => {

@@ -9,7 +9,7 @@ import { unwrapKeys } from '../vault/keys/wrapped-keys.ts'
 /** Between two looks at the stored keys: a change is taken up within 5 s, of which a slow look may take some. */
 const intervalMilliseconds = 2_000
 
-/** After a look that failed: what opens the KEK is asked at each of them. */
+/** After a look at which the KEK failed: what opens it is asked at each of them. */
 const afterFailureMilliseconds = 10_000
 
 /** Keys that follow what is stored. */
@@ -54,7 +54,8 @@ export function followKeys(options: {
       // Told once, and again when it is another one.
       if (err.message !== problem?.message) log.error({ event: 'keys_not_followed', err })
       problem = err
-      return afterFailureMilliseconds
+      // A database that was away for a moment delays no change.
+      return err.code === 'store_unavailable' ? intervalMilliseconds : afterFailureMilliseconds
     }
   }
   void repeat(look, stopping.signal, { firstAfterMilliseconds: intervalMilliseconds, ref: false })

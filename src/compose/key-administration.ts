@@ -112,7 +112,8 @@ export async function openKeyAdministrator(
           // A process that was slow to learn that the key is disabled may have written with it since.
           const isLost = (await keys.countContent(step)) > (findKey(records, step).unreadable ?? 0)
           if (!isLost) await change('key_destroy', step, [step])
-          ;(isLost ? inUse : destroyed).push(step)
+          const { purpose, field, version } = step
+          ;(isLost ? inUse : destroyed).push({ purpose, field, version })
         }
         return { destroyed, inUse }
       },

@@ -3,6 +3,7 @@ import { TokenvaultError } from '../errors.ts'
 import type { AuditEvent } from '../vault/admission/ports.ts'
 import { formatKeyName, type KeyName } from '../vault/keys/keyset.ts'
 import type { KeyRecord, KeyTransition, WrappedKey } from '../vault/keys/ports.ts'
+import { checkOneKek } from './keys.ts'
 import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** One change of keys, applied whole or not at all, with its events in the same transaction. */
@@ -101,6 +102,7 @@ async function apply(transaction: TokenvaultDatabase, change: KeyChange): Promis
 }
 
 async function insert(transaction: TokenvaultDatabase, keys: readonly WrappedKey[]): Promise<void> {
+  await checkOneKek(transaction, keys)
   const rows = keys.map(({ kekId, wrapped, ...key }) => ({ ...key, kek_id: kekId, wrapped: Buffer.from(wrapped) }))
   const inserted = await transaction
     .insertInto('pii_vault.keys')
@@ -128,9 +130,15 @@ async function pass(transaction: TokenvaultDatabase, transition: KeyTransition):
     .where('field', '=', field)
     .where('version', '=', version)
     .where('status', '=', from)
+    // Counting what would be lost takes long: meanwhile somebody may have called it off and asked for it anew.
+    .$if(to === 'destroyed', update =>
+      update
+        .where('destroy_after', '=', destruction?.after ?? null)
+        .where('unreadable', '=', destruction === undefined ? null : String(destruction.unreadable)),
+    )
     .executeTakeFirst()
   if (Number(changed.numUpdatedRows) !== 1)
-    throw new TokenvaultError('keys_changed', `${formatKeyName(transition)} is no longer ${from}`)
+    throw new TokenvaultError('keys_changed', `${formatKeyName(transition)} no longer stands as it did: it was ${from}`)
 }
 
 /** All keys or none: a vault of which two KEKs open a part each starts nowhere. */

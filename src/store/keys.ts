@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
-import type { KeyReader, KeyWriter } from '../vault/keys/ports.ts'
+import { TokenvaultError } from '../errors.ts'
+import type { KeyReader, KeyWriter, WrappedKey } from '../vault/keys/ports.ts'
 import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** Wrapped keys, for processes that may only read them. */
@@ -54,6 +55,7 @@ export function createKeyWriter(database: TokenvaultDatabase): KeyWriter {
         await inTransaction(database, async transaction => {
           // One writer at a time: of two that store the same keys at once, the later would meet the index of primaries.
           await sql`lock table pii_vault.keys in share row exclusive mode`.execute(transaction)
+          await checkOneKek(transaction, keys)
           await transaction
             .insertInto('pii_vault.keys')
             .values(rows)
@@ -62,4 +64,27 @@ export function createKeyWriter(database: TokenvaultDatabase): KeyWriter {
         })
       }),
   }
+}
+
+/**
+ * Whoever makes keys decides by which KEK before the table is locked. A rewrap in between would leave keys of two, of which the
+ * earlier one is about to be thrown away.
+ *
+ * @param transaction holds the lock under which keys are written
+ * @throws TokenvaultError `keys_changed`
+ */
+export async function checkOneKek(transaction: TokenvaultDatabase, keys: readonly WrappedKey[]): Promise<void> {
+  const others = await transaction
+    .selectFrom('pii_vault.keys')
+    .select('kek_id')
+    .where('status', '<>', 'destroyed')
+    .where(
+      'kek_id',
+      'not in',
+      keys.map(({ kekId }) => kekId),
+    )
+    .limit(1)
+    .execute()
+  if (others.length > 0)
+    throw new TokenvaultError('keys_changed', `the keys were put under ${others[0]!.kek_id} meanwhile`)
 }

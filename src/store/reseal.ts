@@ -1,4 +1,5 @@
 import { sql } from 'kysely'
+import { TokenvaultError } from '../errors.ts'
 import type { SealedOriginal, TokenId } from '../vault/tokens/ports.ts'
 import { bytesArray, plainArray } from './postgres/array-literal.ts'
 import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
@@ -14,8 +15,9 @@ export interface ResealStore {
     page: { readonly after: TokenId | undefined; readonly limit: number },
   ): Promise<readonly SealedOriginal[]>
   /**
-   * Replaces what is still sealed as it was when it was read. @returns how many were
-   * @throws `store_unavailable`; then nothing of the batch was changed, or the outcome is unknown and a repeat is safe
+   * Replaces what is still sealed as it was when it was read, while the key that seals it now is the primary one. @returns how many
+   * were
+   * @throws `keys_changed` where another key is the primary one by now: this one may be destroyed next. `store_unavailable`; then nothing of the batch was changed, or the outcome is unknown and a repeat is safe
    */
   replace(originals: readonly SealedOriginal[], from: number): Promise<number>
 }
@@ -45,6 +47,7 @@ export function createResealStore(database: TokenvaultDatabase): ResealStore {
       namingFailures(() =>
         inTransaction(database, async transaction => {
           await sql`set local role tokenvault_owner`.execute(transaction)
+          await holdPrimary(transaction, originals)
           // Repeatable at will: a crash of the server that loses this loses no original.
           await sql`set local synchronous_commit = off`.execute(transaction)
           const changed = await sql`
@@ -58,4 +61,19 @@ export function createResealStore(database: TokenvaultDatabase): ResealStore {
         }),
       ),
   }
+}
+
+/** Until the transaction ends the key stays the primary one. */
+async function holdPrimary(transaction: TokenvaultDatabase, originals: readonly SealedOriginal[]): Promise<void> {
+  const [first] = originals
+  if (first === undefined) return
+  const { rows } = await sql`
+    select from pii_vault.keys
+    where purpose = 'data' and field = ${first.field} and version = ${first.dataKeyVersion} and status = 'primary'
+    for share`.execute(transaction)
+  if (rows.length === 0)
+    throw new TokenvaultError(
+      'keys_changed',
+      `data/${first.field}/v${first.dataKeyVersion} is no longer the primary key`,
+    )
 }

@@ -19,6 +19,8 @@ const key = (changes: Partial<WrappedKey> = {}): WrappedKey => ({
   wrapped: Buffer.from('first'),
   ...changes,
 })
+/** New keys stand under the KEK of the others. */
+const kekOf = (keys: readonly WrappedKey[]) => ({ kekId: keys[0]!.kekId })
 const all = (keys: readonly WrappedKey[]) =>
   keys.map(({ wrapped, ...rest }) => ({ ...rest, wrapped: Buffer.from(wrapped) }))
 
@@ -26,11 +28,15 @@ t.test('a key that is there is never replaced, and one that is not is added', as
   const vault = await createVaultDatabase(t)
   const writer = createKeyWriter(vault.database())
   const before = await writer.readKeys()
-  await writer.insertKeys([key()])
-  await writer.insertKeys([key({ wrapped: Buffer.from('second'), status: 'primary' }), key({ version: 2 })])
+  const kek = kekOf(before)
+  await writer.insertKeys([key(kek)])
+  await writer.insertKeys([
+    key({ ...kek, wrapped: Buffer.from('second'), status: 'primary' }),
+    key({ ...kek, version: 2 }),
+  ])
   await writer.insertKeys([])
   const after = await createKeyReader(vault.database('tokenvault_api')).readKeys()
-  t.strictSame(all(after.filter(({ field }) => field === 'other')), all([key(), key({ version: 2 })]))
+  t.strictSame(all(after.filter(({ field }) => field === 'other')), all([key(kek), key({ ...kek, version: 2 })]))
   t.strictSame(all(after.filter(({ field }) => field !== 'other')), all(before))
 })
 
@@ -38,10 +44,13 @@ t.test('a second primary is refused, with everything else of the call', async t 
   const vault = await createVaultDatabase(t)
   const writer = createKeyWriter(vault.database())
   const before = await writer.readKeys()
-  await t.rejects(writer.insertKeys([key(), key({ field: 'ip', version: 2, status: 'primary' })]), {
-    code: 'store_refused',
-    message: 'the database answered: SQLSTATE 23505',
-  })
+  await t.rejects(
+    writer.insertKeys([key(kekOf(before)), key({ ...kekOf(before), field: 'ip', version: 2, status: 'primary' })]),
+    {
+      code: 'store_refused',
+      message: 'the database answered: SQLSTATE 23505',
+    },
+  )
   t.strictSame(all(await writer.readKeys()), all(before))
 })
 

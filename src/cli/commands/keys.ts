@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander'
 import { pause } from '../../concurrency/waiting.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { formatKeyName, type KeyName, type KeyPurpose } from '../../vault/keys/keyset.ts'
+import { checkRemovable } from '../../vault/keys/lifecycle.ts'
 import type { KeyRecord } from '../../vault/keys/ports.ts'
 import { withKeyAdministrator } from '../local/key-administrator.ts'
 import { dataDirOption, environmentHelp, wholeNumber } from '../terminal/options.ts'
@@ -133,6 +134,7 @@ async function disable(
   { dryRun, dataDir, ...output }: KeyOptions & { readonly dryRun: boolean },
 ): Promise<void> {
   const name = parseKeyName(key)
+  checkRemovable(name)
   await withKeyAdministrator(dataDir, async administrator => {
     if (dryRun) {
       const content = await administrator.countContent(name)
@@ -165,11 +167,7 @@ async function destroy(key: string | undefined, options: DestroyOptions): Promis
   if ((key === undefined) !== due) throw new TokenvaultError('usage', 'name a key, or give --due')
   if (key === undefined) return destroyDue(options)
   const name = parseKeyName(key)
-  if (name.purpose === 'audit' || name.purpose === 'signing')
-    throw new TokenvaultError(
-      'usage',
-      `keys of ${name.purpose} are kept: searches and receipts of their time need them`,
-    )
+  checkRemovable(name)
   await withKeyAdministrator(dataDir, async administrator => {
     if (dryRun) {
       const content = await administrator.countContent(name)

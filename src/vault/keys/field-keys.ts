@@ -27,13 +27,17 @@ export class FieldKeys {
   }
 
   /**
-   * Takes another keyset in place of the one so far: what was added can be used, and what was disabled is used no more.
+   * Takes another keyset in place of the one so far: what was added can be used, what was disabled is used no more, and what was
+   * destroyed leaves the memory of the process.
    *
    * @throws TokenvaultError `keyset_incomplete` without an audit key; then everything stays as it was
    */
   replace(keyset: Keyset): void {
     ;[this.#digest, this.#digests] = digestsOf(keyset)
     this.#keyset = keyset
+    const held = keyset.all().map(({ material }) => material)
+    for (const cache of [this.#tokenKeys, this.#sealers, this.#firstIdentitySealers])
+      for (const [name, { material }] of cache) if (!held.some(key => key.equals(material))) cache.delete(name)
   }
 
   /** By which events are written. */

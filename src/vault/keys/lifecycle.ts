@@ -52,8 +52,21 @@ export function planPromotion(records: readonly KeyRecord[], name: KeyName): rea
   ]
 }
 
+/**
+ * Keys of audit and signing are kept in use: without one of them searches would pass over the events of its time, and nobody
+ * would notice.
+ *
+ * @throws TokenvaultError `key_state_invalid`
+ */
+export function checkRemovable(name: KeyName): void {
+  if (name.purpose !== 'audit' && name.purpose !== 'signing') return
+  const say = `${formatKeyName(name)} is kept: searches and receipts of its time need it`
+  throw new TokenvaultError('key_state_invalid', say)
+}
+
 /** @throws TokenvaultError `key_unknown`, `key_state_invalid` */
 export function planDisabling(records: readonly KeyRecord[], name: KeyName): readonly KeyTransition[] {
+  checkRemovable(name)
   const { status } = findKey(records, name)
   if (status !== 'active') throw stateError(name, status, 'be disabled')
   return [{ ...nameOf(name), from: status, to: 'disabled' }]
@@ -76,6 +89,7 @@ export function planDestruction(
   name: KeyName,
   destruction: { readonly after: Date; readonly unreadable: number },
 ): readonly KeyTransition[] {
+  checkRemovable(name)
   const { status } = findKey(records, name)
   if (status !== 'active' && status !== 'disabled') throw stateError(name, status, 'be destroyed')
   return [{ ...nameOf(name), from: status, to: 'disabled', destruction }]
@@ -84,9 +98,9 @@ export function planDestruction(
 /** Every key whose time has come. */
 export function planDueDestructions(records: readonly KeyRecord[], now: Date): readonly KeyTransition[] {
   return records.flatMap(record => {
-    const { status, destroyAfter } = record
-    if (status !== 'disabled' || destroyAfter === undefined || destroyAfter > now) return []
-    return [{ ...nameOf(record), from: status, to: 'destroyed' as const }]
+    const { status, destroyAfter: after, unreadable } = record
+    if (status !== 'disabled' || after === undefined || unreadable === undefined || after > now) return []
+    return [{ ...nameOf(record), from: status, to: 'destroyed' as const, destruction: { after, unreadable } }]
   })
 }
 

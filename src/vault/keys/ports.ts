@@ -22,7 +22,10 @@ export interface KeyWriter extends KeyReader {
   hasContent(field?: string): Promise<boolean>
   /** Whether a signed checkpoint is stored. @throws `store_unavailable` */
   hasCheckpoints(): Promise<boolean>
-  /** Stores keys whose (purpose, field, version) is not there yet; never replaces one. @throws `store_unavailable` */
+  /**
+   * Stores keys whose (purpose, field, version) is not there yet; never replaces one.
+   * @throws `store_unavailable`; `keys_changed` where those that are there stand under another KEK
+   */
   insertKeys(keys: readonly WrappedKey[]): Promise<void>
 }
 
@@ -44,7 +47,10 @@ export interface KeyRecord extends KeyName {
 export interface KeyTransition extends KeyName {
   readonly from: KeyStatus
   readonly to: KeyStatus
-  /** When it may be destroyed, and what may be lost with it; no longer, or not yet, when absent. */
+  /**
+   * When it may be destroyed, and what may be lost with it; no longer, or not yet, when absent. Of a key that is destroyed now: as
+   * that was said when it was decided.
+   */
   readonly destruction?: { readonly after: Date; readonly unreadable: number } | undefined
 }
 

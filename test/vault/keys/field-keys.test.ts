@@ -61,3 +61,13 @@ t.test('the signer has one key for the vault and the name it is given', async t 
     message: /^no signing key: `tokenvault migrate`/,
   })
 })
+
+t.test('of a key that is gone nothing stays in memory', async t => {
+  const held = freshKeys()
+  const keys = new FieldKeys(new Keyset(held), 'default')
+  const made = [keys.tokenKey('ip', 1), keys.sealer('data', 'ip', 1), keys.firstIdentitySealer(1)]
+  keys.replace(new Keyset(held.filter(({ purpose }) => purpose === 'audit')))
+  keys.replace(new Keyset(held))
+  const again = [keys.tokenKey('ip', 1), keys.sealer('data', 'ip', 1), keys.firstIdentitySealer(1)]
+  for (const [index, one] of again.entries()) t.not(one, made[index], 'made anew, since nothing was kept')
+})

@@ -88,5 +88,14 @@ t.test('a key is destroyed when its time has come, and not before', async t => {
     record(4, 'primary'),
     record(5, 'destroyed', { destroyAfter: now, unreadable: 0 }),
   ]
-  t.same(planDueDestructions(records, now), [{ ...name(1), from: 'disabled', to: 'destroyed' }])
+  t.same(planDueDestructions(records, now), [{ ...name(1), from: 'disabled', to: 'destroyed', destruction }])
+})
+
+t.test('keys by which the past is searched and checked are never taken out of use', async t => {
+  for (const purpose of ['audit', 'signing'] as const) {
+    const records = [record(1, 'active', { purpose, field: '' }), record(2, 'primary', { purpose, field: '' })]
+    const kept = { code: 'key_state_invalid', message: new RegExp(`${purpose}//v1 is kept`) }
+    t.throws(() => planDisabling(records, { purpose, field: '', version: 1 }), kept)
+    t.throws(() => planDestruction(records, { purpose, field: '', version: 1 }, destruction), kept)
+  }
 })

@@ -1,9 +1,11 @@
 import { type Command, Option } from 'commander'
 import { TokenvaultError } from '../../errors.ts'
-import { type ApiOptions, addApiOptions, callApi } from '../api-client.ts'
+import { type ApiOptions, addApiOptions } from '../api-client.ts'
+import { callPatiently } from '../call-patiently.ts'
 import { readHmacKey } from '../local/hmac-key-file.ts'
 import { type Output, outputFile, standardOutput } from '../local/output.ts'
 import { stopSignal } from '../process/stop-signal.ts'
+import { printable } from '../terminal/print.ts'
 import { createProgressBar } from '../terminal/progress-bar.ts'
 import { tellRefusedItems } from '../terminal/refused-items.ts'
 
@@ -31,6 +33,12 @@ type Options = ApiOptions & {
   readonly ticket?: string
   readonly out?: string
 }
+
+/**
+ * How long each page is tried, while the API is away or busy, or a budget of a minute is used up: a failure would lose all pages
+ * before it, which are charged.
+ */
+const patienceSeconds = 70
 
 /** Options and action of `tokenvault crosswalk`. */
 export function configure(command: Command): void {
@@ -84,29 +92,30 @@ async function crosswalk(options: Options): Promise<void> {
   }
 }
 
+function tell(text: string): void {
+  process.stderr.write(`tokenvault: ${printable(text)}\n`)
+}
+
 /** One page after the other, so that memory holds one whatever the field has. */
 async function copyPages(
   options: Options,
   body: object,
   output: Output,
   signal: AbortSignal,
-  tell: (pairs: number) => void,
+  onPairs: (pairs: number) => void,
 ): Promise<{ readonly pairs: number; readonly withheld: ReadonlyMap<string, number>; readonly isWhole: boolean }> {
   const withheld = new Map<string, number>()
   let pairs = 0
   for (let before: string | undefined; ; ) {
     if (signal.aborted) return { pairs, withheld, isWhole: false }
-    const page: Page = await callApi<Page>(options, {
-      method: 'POST',
-      path: '/v1/crosswalk',
-      body: { ...body, before },
-      roles: ['migrator'],
-    })
+    const call = { method: 'POST', path: '/v1/crosswalk', body: { ...body, before }, roles: ['migrator'] } as const
+    const patience = { seconds: patienceSeconds, tell, over: 'api_unavailable', signal } as const
+    const page: Page = await callPatiently<Page>(options, call, patience)
     const header = before === undefined && !options.json ? 'hash,token\n' : ''
     await output.write(header + (options.json ? `${JSON.stringify(page)}\n` : formatPairs(page, options.encoding)))
     for (const { code, items } of page.withheld) withheld.set(code, (withheld.get(code) ?? 0) + items)
     pairs += page.pairs.length
-    tell(pairs)
+    onPairs(pairs)
     if (page.next === undefined) return { pairs, withheld, isWhole: true }
     before = page.next
   }

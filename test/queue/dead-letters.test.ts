@@ -15,6 +15,9 @@ import { type Intercept, startQueueProxy } from '../helpers/queue/proxy.ts'
 import { createTestLog } from '../helpers/queue/server.ts'
 import { running } from '../helpers/queue/worker.ts'
 
+// Most of each is the end of a long poll.
+t.jobs = 6
+const besideOthers = { buffered: true }
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
 const keys = new FieldKeys(
   new Keyset([
@@ -93,7 +96,7 @@ function deliveredIds({ deliveries }: { deliveries: ReadonlyMap<string, number> 
   return [...deliveries.keys()].map(key => key.split('/')[1]!)
 }
 
-t.test('status tells the policy and the depth of both queues', async t => {
+t.test('status tells the policy and the depth of both queues', besideOthers, async t => {
   const { source, queue, fail } = await build(t)
   await source.send(loginBodies(3))
   await fail()
@@ -108,7 +111,7 @@ t.test('status tells the policy and the depth of both queues', async t => {
   })
 })
 
-t.test('a queue without a redrive policy has no dead-letter queue', async t => {
+t.test('a queue without a redrive policy has no dead-letter queue', besideOthers, async t => {
   const server = await startFauxqs({ port: 0, logger: false })
   t.teardown(() => server.stop())
   const { queueUrl } = server.createQueue('alone')
@@ -123,46 +126,54 @@ t.test('a queue without a redrive policy has no dead-letter queue', async t => {
   await t.rejects(openDeadLetterQueue({ ...options, queueUrl: `${queueUrl}-gone` }), { code: 'queue_unavailable' })
 })
 
-t.test('a dead letter that the server gives without a time is left, and its neighbours go back', async t => {
-  let spoilt = 0
-  const { source, fail, redrive, logged } = await build(t, {
-    intercept: async ({ action, forward }) => {
-      const output = await forward()
-      const [first] = action === 'ReceiveMessage' ? (output.Messages ?? []) : []
-      if (first !== undefined && spoilt++ === 0) delete first.Attributes.SentTimestamp
-      return { output }
-    },
-  })
-  await source.send(loginBodies(3))
-  await fail()
-  t.strictSame(await redrive(), { moved: 2, back: 0, notSent: 1, undeleted: 0 })
-  const told = logged.map(line => JSON.parse(line)).filter(({ event }) => event === 'dead_letters_unreadable')
-  t.match(told, [{ count: 1 }])
-})
+t.test(
+  'a dead letter that the server gives without a time is left, and its neighbours go back',
+  besideOthers,
+  async t => {
+    let spoilt = 0
+    const { source, fail, redrive, logged } = await build(t, {
+      intercept: async ({ action, forward }) => {
+        const output = await forward()
+        const [first] = action === 'ReceiveMessage' ? (output.Messages ?? []) : []
+        if (first !== undefined && spoilt++ === 0) delete first.Attributes.SentTimestamp
+        return { output }
+      },
+    })
+    await source.send(loginBodies(3))
+    await fail()
+    t.strictSame(await redrive(), { moved: 2, back: 0, notSent: 1, undeleted: 0 })
+    const told = logged.map(line => JSON.parse(line)).filter(({ event }) => event === 'dead_letters_unreadable')
+    t.match(told, [{ count: 1 }])
+  },
+)
 
 for (const fifo of ['', '.fifo'] as const) {
-  t.test(`dead letters go back to the source and are stored once, under their first id${fifo}`, async t => {
-    const { source, queue, store, fail, work, redrive } = await build(t, { fifo })
-    await source.send(loginBodies(25))
-    await fail()
-    const progress: number[] = []
-    t.strictSame(await redrive({ onProgress: ({ moved }) => progress.push(moved) }), {
-      moved: 25,
-      back: 0,
-      notSent: 0,
-      undeleted: 0,
-    })
-    t.strictSame(
-      progress.toSorted((a, b) => a - b),
-      progress,
-    )
-    t.match(await queue.status(), { depth: { visible: 25 }, deadLetterDepth: { visible: 0, inFlight: 0 } })
-    t.match(await work(), { stored: 25, duplicates: 0 })
-    t.equal(store.rows.length, 25)
-  })
+  t.test(
+    `dead letters go back to the source and are stored once, under their first id${fifo}`,
+    besideOthers,
+    async t => {
+      const { source, queue, store, fail, work, redrive } = await build(t, { fifo })
+      await source.send(loginBodies(25))
+      await fail()
+      const progress: number[] = []
+      t.strictSame(await redrive({ onProgress: ({ moved }) => progress.push(moved) }), {
+        moved: 25,
+        back: 0,
+        notSent: 0,
+        undeleted: 0,
+      })
+      t.strictSame(
+        progress.toSorted((a, b) => a - b),
+        progress,
+      )
+      t.match(await queue.status(), { depth: { visible: 25 }, deadLetterDepth: { visible: 0, inFlight: 0 } })
+      t.match(await work(), { stored: 25, duplicates: 0 })
+      t.equal(store.rows.length, 25)
+    },
+  )
 }
 
-t.test('what took effect before it became a dead letter takes none again', async t => {
+t.test('what took effect before it became a dead letter takes none again', besideOthers, async t => {
   const { source, store, fail, work, redrive } = await build(t)
   await source.send(loginBodies(3))
   const messages = await source.receive({ waitSeconds: 0, visibilityTimeoutSeconds: 30 })
@@ -175,7 +186,7 @@ t.test('what took effect before it became a dead letter takes none again', async
   t.equal(store.rows.length, 3)
 })
 
-t.test('a redrive that dies between send and delete sends twice, and the worker stores once', async t => {
+t.test('a redrive that dies between send and delete sends twice, and the worker stores once', besideOthers, async t => {
   let deletesFail = true
   const { source, store, fail, work, redrive, logged } = await build(t, {
     intercept: async ({ action, input, forward }) => {
@@ -194,7 +205,7 @@ t.test('a redrive that dies between send and delete sends twice, and the worker 
   t.equal(store.rows.length, 5)
 })
 
-t.test('a dead letter that was redriven before goes on under its first id', async t => {
+t.test('a dead letter that was redriven before goes on under its first id', besideOthers, async t => {
   const { source, store, fail, work, redrive } = await build(t)
   await source.send(loginBodies(1))
   const [first] = await source.receive({ waitSeconds: 0, visibilityTimeoutSeconds: 30 })
@@ -207,7 +218,7 @@ t.test('a dead letter that was redriven before goes on under its first id', asyn
   t.strictSame(deliveredIds(store), [first!.messageId])
 })
 
-t.test('a mark that a producer forges, or takes from another message, suppresses nothing', async t => {
+t.test('a mark that a producer forges, or takes from another message, suppresses nothing', besideOthers, async t => {
   const { server, store, work } = await build(t)
   const client = new SQSClient({ region: 'us-east-1', endpoint: `http://127.0.0.1:${server.port}`, credentials })
   t.teardown(() => client.destroy())
@@ -226,7 +237,7 @@ t.test('a mark that a producer forges, or takes from another message, suppresses
   t.strictSame(deliveredIds(store).toSorted(), ids.toSorted())
 })
 
-t.test('a redrive ends at its limit, or when asked to once what is in flight is settled', async t => {
+t.test('a redrive ends at its limit, or when asked to once what is in flight is settled', besideOthers, async t => {
   const { source, queue, fail, redrive } = await build(t)
   await source.send(loginBodies(65))
   await fail()
@@ -238,7 +249,7 @@ t.test('a redrive ends at its limit, or when asked to once what is in flight is 
   t.match(await redrive({ signal: AbortSignal.abort() }), { moved: 0 })
 })
 
-t.test('what becomes a dead letter again at once is not moved for ever', async t => {
+t.test('what becomes a dead letter again at once is not moved for ever', besideOthers, async t => {
   const { source, queue, fail, redrive } = await build(t)
   await source.send(loginBodies(25))
   await fail()
@@ -255,7 +266,7 @@ t.test('what becomes a dead letter again at once is not moved for ever', async t
   t.ok(back > 0)
 })
 
-t.test('a message that the source does not take stays a dead letter', async t => {
+t.test('a message that the source does not take stays a dead letter', besideOthers, async t => {
   const { source, queue, fail, redrive, logged } = await build(t, {
     intercept: async ({ action, input, forward }) => {
       if (action !== 'SendMessageBatch') return { output: await forward() }

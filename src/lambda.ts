@@ -44,7 +44,7 @@ export function createLambdaFunction(
           opening = undefined
           throw error
         })
-        return await ingest(event, metrics.observe, remaining())
+        return await ingest(event, metrics.observe, remaining)
       } catch (error) {
         metrics.observe({ kind: 'batch_failed' })
         createLog('error').error({ event: 'batch_failed', err: error })
@@ -79,14 +79,17 @@ async function openPatiently(environment: Environment, remaining: () => number, 
 async function open(environment: Environment) {
   const config = loadConfig('lambda', environment)
   const log = createLog(config.LOG_LEVEL)
-  const { keys, database, tokenizeMessages, store } = await openIngestVault(config, {
+  const { keys, database, tokenizeMessages, store, followByTask } = await openIngestVault(config, {
     environment,
     applicationName: 'tokenvault lambda',
   })
   const firstIdentitySeal = createFirstIdentitySeal(keys)
-  const ingest = async (event: SqsEvent, observe: Observe, remainingMilliseconds: number) => {
+  const takeUpKeys = followByTask(log)
+  const ingest = async (event: SqsEvent, observe: Observe, remaining: () => number) => {
+    // An instance may have been frozen for hours: its keys must not write that are disabled by now.
+    await takeUpKeys()
     const messages = readSqsEvent(event, (mark, body) => firstIdentitySeal.open(mark, body, Date.now()))
-    const deps = { tokenizeMessages, store, log, observe, remainingMilliseconds }
+    const deps = { tokenizeMessages, store, log, observe, remainingMilliseconds: remaining() }
     return toBatchResponse(await processLambdaBatch(messages, deps))
   }
   return {

@@ -4,6 +4,8 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import t from 'tap'
+import { openKeyAdministrator } from '../src/compose/key-administration.ts'
+import { loadConfig } from '../src/config/load.ts'
 import { processLambdaBatch } from '../src/ingest/batch/process-batch.ts'
 import { createFirstIdentitySeal } from '../src/ingest/first-identity.ts'
 import { createLambdaFunction } from '../src/lambda.ts'
@@ -111,6 +113,29 @@ t.test('events become rows, what is none goes to quarantine, and nothing fails',
   t.equal((await users()).length, 4, 'and stored once')
   t.same(await backends(owner), before, 'over the connections of before')
   t.same(await lambda.handler({ Records: [] }), { batchItemFailures: [] })
+})
+
+t.test('an instance that stood still takes up changes of keys before its next event', async t => {
+  const { lambda, owner, vault } = await start(t)
+  const ingest = (n: number) => lambda.handler({ Records: [record(n, { ...loginEvent(n), ip: `203.0.113.${n}` })] })
+  t.same(await ingest(1), { batchItemFailures: [] })
+  const environment = { DATABASE_URL: vault.adminUrl, KEK_FILE: vault.kekFile }
+  const administrator = await openKeyAdministrator(loadConfig('migrate', environment), environment)
+  t.teardown(() => administrator.close())
+  const made = await administrator.create({ purpose: 'data', field: 'ip' })
+  await administrator.promote(made)
+  await administrator.disable({ ...made, version: 1 })
+  const now = Date.now()
+  // It thaws an hour later.
+  t.intercept(Date, 'now', { value: () => now + 3_600_000 })
+  t.same(await ingest(2), { batchItemFailures: [] })
+  const { rows } = await owner.query(
+    "SELECT data_key_version AS version, count(*)::int AS n FROM pii_vault.originals WHERE field = 'ip' GROUP BY 1 ORDER BY 1",
+  )
+  t.same(rows, [
+    { version: 1, n: 1 },
+    { version: 2, n: 1 },
+  ])
 })
 
 t.test('each event is one line of metrics, which the embedded metric format takes', async t => {

@@ -30,7 +30,7 @@ export interface ComposedEvidence {
 /** Puts together what signs, publishes, proves and searches the log. Nothing happens before `start`. */
 export function composeEvidence(
   config: Config<'api'>,
-  vault: Omit<SigningVault, 'follow'>,
+  vault: Omit<SigningVault, 'follow' | 'followByTask'>,
   openAction: OpenAction,
   sink: OpenSink | undefined,
   log: Log,

@@ -19,24 +19,50 @@ export interface FollowedKeys {
   stop(): void
 }
 
-/**
- * Takes up changes of keys while the process runs. The KEK is opened again for a change, and for nothing else. Where that fails
- * the process goes on with the keys that it has, and says so.
- *
- * @param options.stored what `keys` were unwrapped from
- */
-export function followKeys(options: {
+export interface FollowOptions {
   readonly keys: FieldKeys
+  /** What `keys` were unwrapped from. */
   readonly stored: readonly WrappedKey[]
   readonly reader: KeyReader
   readonly openKek: () => Promise<KeyEncryptionKey>
   readonly tenant: string
   readonly log: Log
-}): FollowedKeys {
+}
+
+/** Takes up changes of keys while the process runs. */
+export function followKeys(options: FollowOptions): FollowedKeys {
+  const stopping = new AbortController()
+  const { look, problem } = createLook(options, stopping.signal)
+  void repeat(look, stopping.signal, { firstAfterMilliseconds: intervalMilliseconds, ref: false })
+  return { problem, stop: () => stopping.abort() }
+}
+
+/**
+ * The same for a process that stands still between its tasks, and would miss changes meanwhile: it looks before a task, if it is
+ * time.
+ *
+ * @returns what to call before a task; it throws nothing
+ */
+export function followKeysByTask(options: FollowOptions): () => Promise<void> {
+  const { look } = createLook(options, new AbortController().signal)
+  // Not performance.now(), which may stand still as well.
+  let nextAtMs = Date.now() + intervalMilliseconds
+  return async () => {
+    if (Date.now() < nextAtMs) return
+    nextAtMs = Number.POSITIVE_INFINITY
+    const pauseMs = await look()
+    nextAtMs = Date.now() + pauseMs
+  }
+}
+
+/**
+ * One look at the stored keys. The KEK is opened again for a change, and for nothing else. Where that fails the process goes on
+ * with the keys that it has, and says so.
+ */
+function createLook(options: FollowOptions, stopping: AbortSignal) {
   const { keys, reader, openKek, tenant, log } = options
   let used = fingerprint(options.stored)
   let problem: TokenvaultError | undefined
-  const stopping = new AbortController()
   const look = async () => {
     try {
       const stored = await reader.readKeys()
@@ -49,7 +75,7 @@ export function followKeys(options: {
       problem = undefined
       return intervalMilliseconds
     } catch (error) {
-      if (stopping.signal.aborted) return intervalMilliseconds
+      if (stopping.aborted) return intervalMilliseconds
       const err = error instanceof TokenvaultError ? error : new TokenvaultError('internal')
       // Told once, and again when it is another one.
       if (err.message !== problem?.message) log.error({ event: 'keys_not_followed', err })
@@ -58,8 +84,7 @@ export function followKeys(options: {
       return err.code === 'store_unavailable' ? intervalMilliseconds : afterFailureMilliseconds
     }
   }
-  void repeat(look, stopping.signal, { firstAfterMilliseconds: intervalMilliseconds, ref: false })
-  return { problem: () => problem, stop: () => stopping.abort() }
+  return { look, problem: () => problem }
 }
 
 /** Of everything about the keys that a process goes by. */

@@ -21,7 +21,7 @@ import { unwrapKeys } from '../vault/keys/wrapped-keys.ts'
 import { createSealQuarantined } from '../vault/quarantine/sealed-bodies.ts'
 import { createTokenizer } from '../vault/tokens/tokenizer.ts'
 import { readFields, readFieldsFile } from './fields.ts'
-import { type FollowedKeys, followKeys } from './follow-keys.ts'
+import { type FollowedKeys, followKeys, followKeysByTask } from './follow-keys.ts'
 import { openKek } from './kek.ts'
 
 /** The database, and the keys that it holds wrapped. */
@@ -31,6 +31,8 @@ export interface Vault {
   readonly keys: FieldKeys
   /** Has `keys` take up changes from now on; of processes that run long. */
   readonly follow: (log: Log) => FollowedKeys
+  /** The same, of processes that stand still between their tasks. @returns what to call before each; it throws nothing */
+  readonly followByTask: (log: Log) => () => Promise<void>
 }
 
 /** What signs checkpoints and receipts. */
@@ -80,9 +82,14 @@ export async function openVault(
       keyset.primary('token', name),
     )
     const keys = new FieldKeys(keyset, tenant)
-    const follow = (log: Log) =>
-      followKeys({ keys, stored, reader, openKek: () => openKek(config, environment), tenant, log })
-    return { fields, database, keys, follow }
+    const following = { keys, stored, reader, openKek: () => openKek(config, environment), tenant }
+    return {
+      fields,
+      database,
+      keys,
+      follow: log => followKeys({ ...following, log }),
+      followByTask: log => followKeysByTask({ ...following, log }),
+    }
   } catch (error) {
     await database.destroy()
     throw error

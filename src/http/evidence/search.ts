@@ -94,7 +94,7 @@ const event = Type.Object(
     client: text('Application (`azp`, or `client_id`) that the access token was issued to.'),
     actor: principal('Who acted for the caller (`act` of RFC 8693).'),
     jwt: text('Keyed digest of the id (`jti`) of the access token: equal for calls with the same one.'),
-    channel: text('How the call came: `http`.'),
+    channel: text('How the call came: `http`, or `cli` for what was done with keys.'),
     purpose: text('Purpose that the caller stated.'),
     decision: text('`permitted`, `refused` or `pending`.'),
     code: text('Why it was refused.'),
@@ -131,6 +131,10 @@ const event = Type.Object(
     policy: text('Digest of the policy that decided.'),
     count: count('Refused calls that the event stands for, where that are several.'),
     until: text('When the last of them was made, in UTC.'),
+    keys: Type.Optional(
+      Type.Array(Type.String(), { description: 'Of `key_create`, `key_promote` …: the keys that it was done with.' }),
+    ),
+    kek: text('Of `key_rewrap`: the key-encryption key that all keys are under since.'),
   },
   {
     title: 'FoundAuditEvent',

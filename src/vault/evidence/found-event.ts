@@ -9,7 +9,7 @@ export type FoundEvent = Partial<Omit<AuditEvent, 'format' | 'tokens' | 'withhel
   readonly leafHash: string
 }
 
-const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'client', 'jwt', 'channel', 'purpose', 'decision', 'code', 'mode', 'scheme', 'ticket', 'approval', 'policy', 'until'] // biome-ignore format: one list
+const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'client', 'jwt', 'channel', 'purpose', 'decision', 'code', 'mode', 'scheme', 'ticket', 'approval', 'policy', 'until', 'kek'] // biome-ignore format: one list
 const counts = ['format', 'requested', 'granted', 'partial', 'count']
 const principals = ['actor', 'concerns']
 
@@ -22,7 +22,7 @@ export function describeEvent(members: ReadonlyMap<string, unknown>, sequence: n
   const known = [
     ...texts.filter(name => typeof members.get(name) === 'string'),
     ...counts.filter(name => Number.isSafeInteger(members.get(name))),
-    ...(isTextList(members.get('roles')) ? ['roles'] : []),
+    ...['roles', 'keys'].filter(name => isTextList(members.get(name))),
   ].map(name => [name, members.get(name)] as const)
   const described = [
     ...principals.map(name => [name, describePrincipal(members.get(name))] as const),

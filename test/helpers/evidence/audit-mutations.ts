@@ -1,8 +1,8 @@
 import { signCheckpoint } from '../../../src/tlog/checkpoint.ts'
-import { foldRoots, leafHash } from '../../../src/tlog/merkle.ts'
+import { foldRoots } from '../../../src/tlog/merkle.ts'
 import { createNoteSigner } from '../../../src/tlog/signed-note.ts'
 import type { StoredEvent } from '../../../src/vault/evidence/ports.ts'
-import { type AuditTables, memoryEvent, rebuildTree } from './memory-audit-log.ts'
+import { type AuditTables, leafHash, memoryEvent, rebuildTree } from './memory-audit-log.ts'
 
 /** Seeded choices (mulberry32), so that a failure can be had again. */
 export interface Choices {

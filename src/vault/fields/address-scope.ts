@@ -58,6 +58,8 @@ export const scopeBlocks: readonly (readonly [block: string, scope: AddressScope
   ['2001:2::/48', 'benchmarking', 'RFC 5180'],
   ['2001:3::/32', 'public', 'RFC 7450: Automatic Multicast Tunneling'],
   ['2001:4:112::/48', 'public', 'RFC 7535: AS112'],
+  ['2001:20::/28', 'public', 'RFC 7343: ORCHIDv2'],
+  ['2001:30::/28', 'public', 'RFC 9374: DRIP entity tags'],
   ['2001:db8::/32', 'documentation', 'RFC 3849'],
   ['2002::/16', 'transition', 'RFC 3056: 6to4'],
   ['3fff::/20', 'documentation', 'RFC 9637'],

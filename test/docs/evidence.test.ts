@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { signReceipt } from '../../src/tlog/receipt.ts'
 import { createNoteSigner, createNoteVerifier } from '../../src/tlog/signed-note.ts'
+import { describeKeyEvent } from '../../src/vault/admission/key-event.ts'
 import { createProver } from '../../src/vault/evidence/prove.ts'
 import { buildAuditTables, memoryEvent, readerOf } from '../helpers/evidence/memory-audit-log.ts'
 import { readGolden } from '../helpers/golden/golden.ts'
@@ -35,7 +36,9 @@ t.test('the page lists every property of an event, in the order in which events 
   const shown = /^\{"format":2,.*\}$/m.exec(doc)![0]
   const golden = Object.values(readGolden<{ events: Record<string, { event?: string }> }>('events').events)
   const written = golden.flatMap(({ event }) => (event === undefined ? [] : [event.replaceAll("'", '"')]))
-  const used = [shown, ...written].map(event => Object.keys(JSON.parse(event)))
+  const done = { administrator: { login: 'carol' }, at: new Date(0), requestId: 'r', kekId: 'local:0123456789abcdef' }
+  const ofKeys = JSON.stringify(describeKeyEvent('key_rewrap', [{ purpose: 'audit', field: '', version: 1 }], done))
+  const used = [shown, ofKeys, ...written].map(event => Object.keys(JSON.parse(event)))
   for (const names of used) {
     const inOrder = listed.filter(name => names.includes(name))
     t.strictSame(names, inOrder)

@@ -126,7 +126,7 @@ export const errorCatalogue = {
     remedy: 'Wait until it has ended, or name another result with --out.',
   },
   import_changed: {
-    meaning: 'The import began with another file, field or column.',
+    meaning: 'The import began with another file, field, column or vault.',
     remedy: 'Run the command with --restart to begin anew; values that are stored already are not stored twice.',
   },
   import_interrupted: {

@@ -1,5 +1,6 @@
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { parseToken } from '../../crypto/token.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { batchLimits, bytesInCall } from '../local/read-values.ts'
 import type { Cell, ColumnFile } from './column-file.ts'
@@ -59,6 +60,7 @@ export async function runImport(path: string, options: ImportOptions, watcher: I
   try {
     if (hasResult && !options.restart && progress.rows() < rows)
       throw new TokenvaultError('usage', '--out is there already, and is not of this import; name another file')
+    if (progress.rows() > 0 && progress.rows() < rows) await checkSameVault(file, progress, options, watcher)
     await storeColumn(file, rows, progress, options, watcher)
     checkInvalid(progress, file.placeName, options)
     const verification = out === undefined ? undefined : await prepareResult(file, rows, progress, options, watcher)
@@ -107,6 +109,40 @@ async function storeColumn(
     }
   }
   if (batch.length > 0 && mayGoOn()) await store(batch)
+}
+
+/**
+ * Stores the first value that has a token once more, which changes nothing: another vault would give it another token of the same
+ * version, and tokens of the rest would stand in the result beside those that this vault knows nothing of. Other formats name no
+ * version, so that a rotated key and another vault look alike.
+ *
+ * @throws TokenvaultError `import_changed`; as storeCells
+ */
+async function checkSameVault(
+  file: ColumnFile,
+  progress: Progress,
+  options: ImportOptions,
+  { tell }: ImportWatcher,
+): Promise<void> {
+  const take = progress.replay()
+  let left = progress.rows()
+  for await (const portion of file.cells(0)) {
+    const cells = portion.slice(0, left)
+    left -= cells.length
+    const tokens = await take(cells.length)
+    const place = tokens.findIndex(token => typeof token === 'string')
+    if (place !== -1) {
+      const [now] = await storeCells([cells[place]!], options, false, tell)
+      const [given, before] = [now !== undefined && 'token' in now ? now.token : '', tokens[place]!]
+      const version = parseToken(before)?.keyVersion
+      if (version !== undefined && parseToken(given)?.keyVersion === version && given !== before)
+        throw new TokenvaultError(
+          'import_changed',
+          'the API is of another vault than the one that the import began with',
+        )
+    }
+    if (place !== -1 || left === 0) return
+  }
 }
 
 /** Where invalid values are refused: names the first places, and no value. */

@@ -3,6 +3,7 @@ import { repeat } from '../concurrency/waiting.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { FieldKeys } from '../vault/keys/field-keys.ts'
+import { formatKeyName, type Key, type KeyName, Keyset } from '../vault/keys/keyset.ts'
 import type { KeyEncryptionKey, KeyReader, WrappedKey } from '../vault/keys/ports.ts'
 import { unwrapKeys } from '../vault/keys/wrapped-keys.ts'
 
@@ -21,7 +22,8 @@ export interface FollowedKeys {
 
 export interface FollowOptions {
   readonly keys: FieldKeys
-  /** What `keys` were unwrapped from. */
+  /** What `keys` were made of, and what that was unwrapped from. */
+  readonly keyset: Keyset
   readonly stored: readonly WrappedKey[]
   readonly reader: KeyReader
   readonly openKek: () => Promise<KeyEncryptionKey>
@@ -56,19 +58,33 @@ export function followKeysByTask(options: FollowOptions): () => Promise<void> {
 }
 
 /**
- * One look at the stored keys. The KEK is opened again for a change, and for nothing else. Where that fails the process goes on
- * with the keys that it has, and says so.
+ * One look at the stored keys. The KEK is opened again for keys that are new here or stand under another KEK, and for nothing
+ * else: a key is taken out of use while KMS is away, too. Where that fails the process goes on with the keys that it has, and
+ * says so.
  */
 function createLook(options: FollowOptions, stopping: AbortSignal) {
   const { keys, reader, openKek, tenant, log } = options
   let used = fingerprint(options.stored)
+  let held = heldKeys(options.keyset, options.stored)
+  const open = async (stored: readonly WrappedKey[]) => {
+    const fresh = stored.filter(key => !held.has(placeOf(key)))
+    const opened = fresh.length === 0 ? held : heldKeys(await unwrapKeys(fresh, await openKek(), tenant), fresh)
+    return new Keyset(
+      stored.map(({ kekId: _, wrapped, ...key }) => {
+        const { material } = (held.get(placeOf({ ...key, wrapped })) ?? opened.get(placeOf({ ...key, wrapped })))!
+        return { ...key, material }
+      }),
+    )
+  }
   let problem: TokenvaultError | undefined
   const look = async () => {
     try {
       const stored = await reader.readKeys()
       const found = fingerprint(stored)
       if (found !== used) {
-        keys.replace(await unwrapKeys(stored, await openKek(), tenant))
+        const keyset = await open(stored)
+        keys.replace(keyset)
+        held = heldKeys(keyset, stored)
         used = found
         log.info({ event: 'keys_loaded', count: stored.length })
       }
@@ -85,6 +101,17 @@ function createLook(options: FollowOptions, stopping: AbortSignal) {
     }
   }
   return { look, problem: () => problem }
+}
+
+/** Keys by the bytes that they were unwrapped from. */
+function heldKeys(keyset: Keyset, stored: readonly WrappedKey[]): ReadonlyMap<string, Key> {
+  const byName = new Map(keyset.all().map(key => [formatKeyName(key), key]))
+  return new Map(stored.map(key => [placeOf(key), byName.get(formatKeyName(key))!]))
+}
+
+/** Of a wrapped key: its name and its bytes, whatever its status is. */
+function placeOf({ wrapped, ...name }: KeyName & Pick<WrappedKey, 'wrapped'>): string {
+  return `${formatKeyName(name)} ${Buffer.from(wrapped).toString('base64')}`
 }
 
 /** Of everything about the keys that a process goes by. */

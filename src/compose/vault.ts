@@ -82,7 +82,7 @@ export async function openVault(
       keyset.primary('token', name),
     )
     const keys = new FieldKeys(keyset, tenant)
-    const following = { keys, stored, reader, openKek: () => openKek(config, environment), tenant }
+    const following = { keys, keyset, stored, reader, openKek: () => openKek(config, environment), tenant }
     return {
       fields,
       database,

@@ -2,8 +2,11 @@ import t from 'tap'
 import { prepareDatabase } from '../../src/compose/prepare-database.ts'
 import { openIngestVault, openSigningVault } from '../../src/compose/vault.ts'
 import { loadConfig } from '../../src/config/load.ts'
+import { until } from '../helpers/faults/plan.ts'
 import { type KmsUnderTest, keyArn, startKms } from '../helpers/kms/kms-server.ts'
 import { createTestDatabase } from '../helpers/postgres/embedded-postgres.ts'
+import { connectTo } from '../helpers/postgres/vault-database.ts'
+import { createTestLog } from '../helpers/queue/server.ts'
 
 /** The variables of a vault whose KEK is in that KMS. */
 function environmentOf(kms: KmsUnderTest, url: string) {
@@ -48,6 +51,20 @@ t.test(
     const signing = openSigningVault(loadConfig('lambda', environment), { environment, applicationName: 'test' })
     await t.rejects(signing, { code: 'kek_unavailable' })
     t.equal(vault.tokenizeMessages(messages).length, 200, 'what runs has its keys')
+
+    const followed = vault.follow(createTestLog().log)
+    t.teardown(() => followed.stop())
+    const owner = await connectTo(t, database.adminUrl)
+    await owner.query("UPDATE pii_vault.keys SET status = 'disabled' WHERE purpose = 'token' AND field = 'device_id'")
+    await until('the key is out of use', () => vault.keys.tokenKey('device_id', 1) === undefined)
+    t.equal(followed.problem(), undefined, 'a key is taken out of use without KMS')
+    t.same(asked(), ['Decrypt', 'Decrypt'], 'which only the two starts that failed have asked')
+    await owner.query(
+      "INSERT INTO pii_vault.keys SELECT purpose, field, 2, 'active', kek_id, wrapped FROM pii_vault.keys WHERE purpose = 'data' AND field = 'ip'",
+    )
+    await until('the process says so', () => followed.problem() !== undefined)
+    t.match(followed.problem(), { code: 'kek_unavailable' }, 'a key that is new to it waits for KMS')
+    await owner.query('DELETE FROM pii_vault.keys WHERE version = 2')
 
     kms.behave('answer_of_another_key')
     await t.rejects(open(), { code: 'kek_mismatch' }, 'no key of another KEK is used, and none is made up')

@@ -25,7 +25,8 @@ export interface Preview {
   readonly answer: 'values' | 'approval_required' | 'approvals_too_many' | 'batch_refused' | 'budget_exceeded'
   /**
    * Of every configured field that the call names, in the order of the configuration: the level at which the policy permits it,
-   * and how many distinct values are there to be given. Values of a field that is not permitted are not looked for.
+   * and how many distinct values are there to be given; where a second person has to approve, how many are asked for. Values of
+   * a field that is not permitted are not looked for.
    */
   readonly fields: readonly { readonly field: string; readonly level: RevealLevel; readonly values: number }[]
   /** Items that would be withheld, by code. */
@@ -92,11 +93,17 @@ export function createPreviewDetokenize(deps: DetokenizeDependencies): PreviewDe
     const guarded = [...asked.keys()].filter(field => byField.get(field)!.needsApproval)
     const isApprovalNeeded = guarded.length > 0 || standing.nearest !== undefined
     const isRefused = request.atomic && withheld.length > 0
+    // Before a second person has approved, the call itself would not tell which tokens there are.
+    const values = isApprovalNeeded ? asked : found
+    const isSought = (identity: string) => asked.has(distinct.get(identity)?.field ?? '')
+    const told = isApprovalNeeded
+      ? identities.flatMap(identity => (isSought(identity) ? [] : (codes.get(identity) ?? [])))
+      : withheld
     const preview: Preview = {
       answer: answerOf(standing, isApprovalNeeded, isRefused),
-      fields: [...fields].map(([field, { level }]) => ({ field, level, values: found.get(field) ?? 0 })),
-      withheld: [...tally(withheld)].map(([code, items]) => ({ code, items })),
-      budget: describeBudget(charge, standing),
+      fields: [...fields].map(([field, { level }]) => ({ field, level, values: values.get(field) ?? 0 })),
+      withheld: [...tally(told)].map(([code, items]) => ({ code, items })),
+      budget: describeBudget({ ...charge, values: sumOf(values) }, standing),
       withoutApproval: standing.allowances,
       ...(isApprovalNeeded ? { approval: describeNeed(action.policy, guarded, standing) } : {}),
     }

@@ -171,10 +171,14 @@ t.test('who has to approve is told, and which request of the same call is open',
     answer: 'approval_required',
     fields: [
       { field: 'ip', level: 'partial', values: 1 },
-      { field: 'device_id', level: 'full', values: 0 },
+      { field: 'device_id', level: 'full', values: 1 },
     ],
+    withheld: [],
+    budget: { values: 2 },
     withoutApproval: [],
   })
+  const told = JSON.stringify(await preview(gus, { tokens: ['ip_v1_m3yTq9Zb1uWfJ0aXo7sPcQ', unknown, unknown] }))
+  t.equal(told, JSON.stringify(device), 'before an approval nobody learns which tokens there are')
   t.strictSame(device['approval'], { fields: ['device_id'], approvers: ['approver', 'chief'] })
   t.equal((await kept()).approvals, approvals + 1, 'only the call itself asked for one')
 })

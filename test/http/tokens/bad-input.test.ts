@@ -220,7 +220,7 @@ t.test('bad input has a code of its own', async t => {
     t.equal(detail, '/values/1/field is not of type string')
   })
   t.test('an unknown property is told by its place and the names that there are, never by its own', async t => {
-    const call = 'purpose, tokens, atomic, ticket, reveal, approvalId'
+    const call = 'purpose, tokens, atomic, ticket, reveal, approvalId, dryRun'
     const item = (name: string) =>
       tokenize({
         values: [

@@ -108,7 +108,7 @@ t.test('from hashes to tokens over HTTP and from the shell, and nothing keeps a 
   t.notOk(holdsAny(Buffer.from(JSON.stringify(await events())), secrets), 'events')
   t.notOk(holdsAny(Buffer.from(await dumpDatabase(admin)), secrets), 'rows of Postgres')
   const found = await call({ sub: 'otto', roles: ['auditor'] }, 'POST', '/v1/audit/search', {
-    ...{ purpose: 'data_subject_request', token: tokens.get('10.0.0.3') },
+    ...{ purpose: 'data_subject_request', where: { token: tokens.get('10.0.0.3') } },
   })
   t.match(found.json['events'][0], { type: 'crosswalk', scheme: 'sha256' }, 'who searches for a token finds it')
 })

@@ -2,8 +2,9 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { developmentAudience } from '../../../src/cli/local/state.ts'
+import { developmentAudience, embeddedDatabaseUrl } from '../../../src/cli/local/state.ts'
 import { signWithDataDir } from '../../../src/embedded/issuer.ts'
 import { startPostgres } from '../../../src/embedded/postgres.ts'
 import { startSqs } from '../../../src/embedded/sqs.ts'
@@ -16,6 +17,8 @@ import { until } from '../../helpers/faults/plan.ts'
 import { fetchCalmly } from '../../helpers/http/http-app.ts'
 import { connectTo } from '../../helpers/postgres/vault-database.ts'
 import { sampleInput } from '../../helpers/vault/login-input.ts'
+
+const sampleFields = fileURLToPath(new URL('../../../deploy/fields.yaml', import.meta.url))
 
 t.test(
   'a newcomer’s first minute: rows masked, one value given back, everything stops',
@@ -232,13 +235,25 @@ t.test(
     writeFileSync(fields, 'version: 1\nfields: [{ name: email, rule: email.v1, column: masked_email }]\n')
     const options = ['--policy', policy, '--fields', fields, '--metrics', '0', '--processes', '2']
     const ups = [
-      startCommand(t, ['up', '--no-sample', '--data-dir', plain], shell),
+      startCommand(t, ['up', '--fields', sampleFields, '--data-dir', plain], shell),
       startCommand(t, ['up', '--no-sample', '--data-dir', full, ...options], shell),
     ]
     const ports = await Promise.all(
       ups.map(async up => (await up.printed(/^ {2}API +(\S+)\n[\s\S]*see this again.*\n/m))[1]!),
     )
     t.not(ports[0], ports[1])
+    const analyst = await connectTo(t, embeddedDatabaseUrl(plain, 'tokenvault_analyst')!)
+    const counts =
+      'SELECT (SELECT count(*) FROM user_logins) AS rows, (SELECT count(*) FROM analyst.login_details) AS details'
+    const { rows } = await analyst.query(
+      `${counts}, (SELECT count(*) FROM user_logins JOIN analyst.ip_networks USING (masked_ip) WHERE masked_network ~ '^network_v1_') AS networks`,
+    )
+    t.ok(Number(rows[0].rows) > 0)
+    t.same(
+      rows[0],
+      { rows: rows[0].rows, details: rows[0].rows, networks: rows[0].rows },
+      'deploy/fields.yaml has all of it on',
+    )
     await checkStatus(t, full, { policyFile: policy, fieldsFile: fields, apiUrl: ports[1]! })
     for (const { process } of ups) process.kill('SIGINT')
     for (const { ended } of ups) t.equal((await ended).code, 0)

@@ -89,10 +89,22 @@ function formatRows(rows: readonly MatrixRow[]): string {
     row.tokenize ? 'yes' : 'no',
     row.store ? 'yes' : 'no',
     row.crosswalk ? 'yes' : 'no',
+    row.translate ? 'yes' : 'no',
     row.ticket,
     typeof approval === 'number' ? `above ${approval} in ${hours(approvalWindowSeconds!)}` : approval,
   ])
-  const header = ['role', 'field', 'purpose', 'detokenize', 'tokenize', 'store', 'crosswalk', 'ticket', 'approval']
+  const header = [
+    'role',
+    'field',
+    'purpose',
+    'detokenize',
+    'tokenize',
+    'store',
+    'crosswalk',
+    'translate',
+    'ticket',
+    'approval',
+  ]
   return `${formatTextTable(header, cells)}\n\n* every other purpose`
 }
 

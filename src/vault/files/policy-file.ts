@@ -46,16 +46,18 @@ function checkPolicy(content: unknown, complain: Complain): void {
     if (name.length > maxRoleName) complain(path, `this key of roles ${roleNameMessage}`, 'key')
     const role = new Map(membersOf(section))
     const reveals = membersOf(role.get('reveal')).some(([, level]) => level !== 'none')
-    const givesTokens = ['tokenize', 'store', 'crosswalk'].some(part => entriesOf(role.get(part)).length > 0)
+    const givesTokens = ['tokenize', 'store', 'crosswalk', 'translate'].some(
+      part => entriesOf(role.get(part)).length > 0,
+    )
     if (!role.has('purposes') && (reveals || givesTokens))
       complain(
         path,
-        'a role that reveals, tokenizes, stores or crosswalks needs purposes; ["*"] permits every one',
+        'a role that reveals, tokenizes, stores, crosswalks or translates needs purposes; ["*"] permits every one',
         'key',
       )
     if (role.get('store_by_default') === true && !role.has('store'))
       complain([...path, 'store_by_default'], 'store_by_default stores nothing without store', 'key')
-    for (const part of ['tokenize', 'store', 'crosswalk', 'purposes'])
+    for (const part of ['tokenize', 'store', 'crosswalk', 'translate', 'purposes'])
       checkEvery(role.get(part), [...path, part], complain)
     const approval = new Map(membersOf(role.get('approval')))
     checkEvery(approval.get('fields'), [...path, 'approval', 'fields'], complain)
@@ -72,10 +74,19 @@ function checkEvery(list: unknown, path: readonly string[], complain: Complain):
 }
 
 function toRole(name: string, section: RoleSection, { lineOf }: YamlFile<PolicyFile>): RolePolicy {
-  const { reveal = {}, tokenize = [], store = [], crosswalk = [], purposes = [], budget = {}, approval = {} } = section
+  const {
+    reveal = {},
+    tokenize = [],
+    store = [],
+    crosswalk = [],
+    translate = [],
+    purposes = [],
+    budget = {},
+    approval = {},
+  } = section
   const path = ['roles', name]
   const lines = new Map([['', lineOf(path, 'key')]])
-  for (const part of ['tokenize', 'store', 'crosswalk', 'purposes', 'ticket'])
+  for (const part of ['tokenize', 'store', 'crosswalk', 'translate', 'purposes', 'ticket'])
     if (part in section) lines.set(part, lineOf([...path, part]))
   for (const field of Object.keys(reveal)) lines.set(`reveal.${field}`, lineOf([...path, 'reveal', field], 'key'))
   return Object.freeze({
@@ -86,6 +97,7 @@ function toRole(name: string, section: RoleSection, { lineOf }: YamlFile<PolicyF
     store: new Set(store),
     isStoreByDefault: section.store_by_default === true,
     crosswalk: new Set(crosswalk),
+    translate: new Set(translate),
     purposes: new Set(purposes),
     ticketRequired: section.ticket === 'required',
     batchLimit: section.batch_limit ?? maxBatchItems,

@@ -92,13 +92,18 @@ function role(field: TextShape) {
         field,
         'Fields of which the role may have every token beside a hash of its value, or ["*"]: as much as all their values.',
       ),
+      translate: texts(
+        1,
+        field,
+        'Fields whose tokens of a rotated token key the role may exchange for present ones, or ["*"].',
+      ),
       purposes: texts(
         1,
         {
           pattern: `^\\*$|${purposePattern}`,
           errorMessage: 'is not a purpose such as fraud_investigation, or "*"',
         },
-        'Purposes that the role may state, or ["*"]; required where it reveals, tokenizes, stores or crosswalks.',
+        'Purposes that the role may state, or ["*"]; required where it reveals, tokenizes, stores, crosswalks or translates.',
       ),
       ticket: Type.Optional(
         Type.Enum(['required', 'optional'], { description: 'Whether each call names a ticket (SEC-1234).' }),
@@ -110,6 +115,9 @@ function role(field: TextShape) {
       quarantine: flag('Whether the role works on quarantined messages.'),
       approve: flag('Whether the role decides about approvals.'),
       suspensions: flag('Whether the role lists and lifts suspensions.'),
+      keys: flag('Whether the role sees which keys there are, and their ages.'),
+      people: flag('Whether the role answers requests of people about their data.'),
+      honey: flag('Whether the role makes honey tokens and sees which tokens are some.'),
     },
     { additionalProperties: false, title: 'a role', description: 'What the role permits; roles add up.' },
   )

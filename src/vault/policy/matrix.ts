@@ -12,6 +12,7 @@ export interface MatrixRow {
   readonly tokenize: boolean
   readonly store: boolean
   readonly crosswalk: boolean
+  readonly translate: boolean
   readonly ticket: 'required' | 'optional'
   /** `always`, the number of values above which, or `never`. */
   readonly approval: 'always' | number | 'never'
@@ -42,6 +43,7 @@ export function listMatrix(policy: Policy, fields: FieldSchema): readonly Matrix
           tokenize: may('tokenize'),
           store: may('store'),
           crosswalk: may('crosswalk'),
+          translate: may('translate'),
           ticket: ticketRequired ? 'required' : 'optional',
           approval: needsApproval ? 'always' : (allowance?.values ?? 'never'),
           ...(allowance && { approvalWindowSeconds: allowance.windowSeconds }),

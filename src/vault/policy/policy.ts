@@ -1,14 +1,17 @@
 import type { ErrorCode } from '../../errors.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 
-/** `tokenize` looks tokens up; `store` also keeps the originals; `crosswalk` gives tokens beside hashes. */
-export const operations = ['detokenize', 'tokenize', 'store', 'crosswalk'] as const
+/**
+ * `tokenize` looks tokens up; `store` also keeps the originals; `crosswalk` gives tokens beside hashes; `translate` gives the
+ * present token for one of a key that was rotated.
+ */
+export const operations = ['detokenize', 'tokenize', 'store', 'crosswalk', 'translate'] as const
 export type Operation = (typeof operations)[number]
 
 export type RevealLevel = 'full' | 'partial' | 'none'
 
 /** What a role may do besides revealing, tokenizing and storing. */
-export const capabilities = ['audit', 'quarantine', 'approve', 'suspensions'] as const
+export const capabilities = ['audit', 'quarantine', 'approve', 'suspensions', 'keys', 'people', 'honey'] as const
 
 export type Capability = (typeof capabilities)[number]
 
@@ -24,7 +27,7 @@ export interface Allowance {
 /** What one role permits. */
 export interface RolePolicy {
   readonly name: string
-  /** Lines of the policy file, from 1: '' is the role itself, `reveal.ip`, `tokenize`, `store`, `crosswalk`, `purposes` and `ticket` its parts. */
+  /** Lines of the policy file, from 1: '' is the role itself, `reveal.ip`, `tokenize`, `store`, `crosswalk`, `translate`, `purposes` and `ticket` its parts. */
   readonly lines: ReadonlyMap<string, number>
   /** Level by field; `*` for those not named. */
   readonly reveal: ReadonlyMap<string, RevealLevel>
@@ -36,6 +39,8 @@ export interface RolePolicy {
   readonly isStoreByDefault: boolean
   /** Fields of which it may have every token beside a hash of its value, or `*`. */
   readonly crosswalk: ReadonlySet<string>
+  /** Fields whose tokens of a rotated key it may exchange for present ones, or `*`. */
+  readonly translate: ReadonlySet<string>
   readonly purposes: ReadonlySet<string>
   readonly ticketRequired: boolean
   /** Most items of one call. */
@@ -265,7 +270,8 @@ function judge(role: RolePolicy, question: Question & { readonly field: string }
   if (!grants(role, question, field)) return refused('field_not_permitted', part)
   if (!role.purposes.has(every) && !role.purposes.has(purpose)) return refused('purpose_not_permitted', 'purposes')
   if (role.ticketRequired && !hasTicket) return refused('ticket_required', 'ticket')
-  if (operation === 'tokenize' || operation === 'store') return { role, level: 'full', needsApproval: false, part }
+  if (operation === 'tokenize' || operation === 'store' || operation === 'translate')
+    return { role, level: 'full', needsApproval: false, part }
   const { fields: guarded } = role.approval
   const needsApproval = guarded.has(every) || guarded.has(field)
   if (operation === 'crosswalk') {

@@ -71,19 +71,19 @@ t.test('explain reads the files of its variables, and tokenize is asked for', as
 t.test('matrix prints every role × field × purpose', async t => {
   const { rows, roles, policy } = JSON.parse(await print(t, ['matrix', '--json']))
   t.equal(policy, shippedPolicy.digest)
-  t.equal(rows.length, 9 * 2 * 4)
-  for (const { role, field, purpose, detokenize, tokenize, store, crosswalk } of rows) {
+  t.equal(rows.length, 11 * 2 * 4)
+  for (const { role, field, purpose, detokenize, tokenize, store, crosswalk, translate } of rows) {
     const question = { roles: [role], field, purpose, hasTicket: true } as const
     const levelOf = (operation: Operation) => decide(shippedPolicy, loginFields, { ...question, operation }).level
     t.equal(levelOf('detokenize'), detokenize, `${role} ${field} ${purpose}`)
-    const mayOthers = (['tokenize', 'store', 'crosswalk'] as const).map(other => levelOf(other) === 'full')
-    t.strictSame(mayOthers, [tokenize, store, crosswalk])
+    const mayOthers = (['tokenize', 'store', 'crosswalk', 'translate'] as const).map(other => levelOf(other) === 'full')
+    t.strictSame(mayOthers, [tokenize, store, crosswalk, translate])
   }
   t.match(roles[1], { role: 'support', batchLimit: 50, perMinute: 10, perDay: 20, capabilities: [] })
   const table = await print(t, ['matrix'])
-  t.match(table, /^support +device_id +customer_support +partial +no +no +no +required +never$/m)
-  t.match(table, /^storing_service +ip +\* +none +no +yes +no +optional +never$/m)
-  t.match(table, /^migrator +ip +migration +none +no +no +yes +required +never$/m)
+  t.match(table, /^support +device_id +customer_support +partial +no +no +no +no +required +never$/m)
+  t.match(table, /^storing_service +ip +\* +none +no +yes +no +no +optional +never$/m)
+  t.match(table, /^migrator +ip +migration +none +no +no +yes +yes +required +never$/m)
   t.match(table, /^approver +10000 +any +any +approve$/m)
 })
 

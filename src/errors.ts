@@ -49,6 +49,20 @@ export const errorCatalogue = {
     meaning: 'Somebody else changed the keys at the same time.',
     remedy: 'Look at `tokenvault keys list`, and decide again. Nothing was changed.',
   },
+  recovery_invalid: {
+    meaning: 'The keyset cannot be recovered with what was given.',
+    remedy:
+      'Give the identity of one of the recovery recipients of that time, or with --recovery the file that was published beside the checkpoints. Nothing was changed.',
+  },
+  dump_invalid: {
+    meaning: 'The dump cannot be restored.',
+    remedy:
+      'Correct what is named. A plain dump is made by `pg_dump --file=FILE`, without --create and --clean. Nothing was restored.',
+  },
+  recovery_target_used: {
+    meaning: 'The database to restore into is in use already.',
+    remedy: 'Name an empty database or data directory. To go on with a restore that was cut short, give the same dump.',
+  },
   migration_failed: {
     meaning: 'A database migration failed and was rolled back.',
     remedy:

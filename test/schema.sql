@@ -417,6 +417,25 @@ table pii_vault.idempotency owner tokenvault_owner
   CREATE INDEX idempotency_by_time ON pii_vault.idempotency USING btree (created_at)
   CREATE UNIQUE INDEX idempotency_pkey ON pii_vault.idempotency USING btree (principal, key)
 
+table pii_vault.key_recovery owner tokenvault_owner
+  -- All keys that are not destroyed, encrypted to the recovery recipients: whoever holds an identity of one of them opens the vault without its KEK. One row or none.
+  column only_row boolean not null default true
+    -- Always true: there is one row at most.
+  column recipients text[] not null
+    -- The recipients (age1…), which are public. Nothing is ever encrypted to what stands here, only to what RECOVERY_RECIPIENTS says.
+  column keyset_digest bytea not null
+    -- SHA-256 of the state and the wrapped form of each key at that time: where the keys digest to another, this row is outdated.
+  column sealed text not null
+    -- The keyset as a file of age, armored (docs/formats.md).
+  column made_at timestamp with time zone not null default now()
+    -- When it was made, in the transaction of the change of keys.
+  constraint key_recovery_keyset_digest_check CHECK ((length(keyset_digest) = 32))
+  constraint key_recovery_only_row_check CHECK (only_row)
+  constraint key_recovery_pkey PRIMARY KEY (only_row)
+  constraint key_recovery_recipients_check CHECK ((cardinality(recipients) > 0))
+  CREATE UNIQUE INDEX key_recovery_pkey ON pii_vault.key_recovery USING btree (only_row)
+  grant SELECT to tokenvault_api
+
 table pii_vault.keys owner tokenvault_owner
   -- The keys of the vault, each wrapped under the key-encryption key (KEK), which is never in the database.
   column purpose text not null

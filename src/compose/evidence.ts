@@ -3,10 +3,11 @@ import type { Environment } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import type { Log } from '../log.ts'
 import { type OpenSink, openCheckpointSink } from '../publish/open-sink.ts'
-import { foldRefusals, followLog, startCheckpoints } from '../publish/schedules.ts'
+import { foldRefusals, followLog, publishRecoveries, startCheckpoints } from '../publish/schedules.ts'
 import { createRefusalCounts } from '../store/action-log.ts'
 import { createAuditReader, createCheckpointStore } from '../store/audit-reader.ts'
 import { createAuditSearch } from '../store/audit-search.ts'
+import { createKeyRecoveryStore } from '../store/key-recovery.ts'
 import { createNoteVerifier } from '../tlog/signed-note.ts'
 import type { OpenAction } from '../vault/admission/open-action.ts'
 import { createMakeCheckpoint } from '../vault/evidence/make-checkpoint.ts'
@@ -38,7 +39,8 @@ export function composeEvidence(
   const { fields, database, keys, signer } = vault
   const reader = createAuditReader(database)
   const search = createAuditSearch(database)
-  const makeCheckpoint = createMakeCheckpoint({
+  let isLogHeld = false
+  const makeSigned = createMakeCheckpoint({
     reader,
     store: createCheckpointStore(database),
     signer,
@@ -46,6 +48,12 @@ export function composeEvidence(
     published: sink?.published,
     onInvalid: err => log.error({ event: 'checkpoint_invalid', err }),
   })
+  const makeCheckpoint = async () => {
+    isLogHeld = false
+    const made = await makeSigned()
+    isLogHeld = true
+    return made
+  }
   let stop = async () => {}
   return {
     verbs: {
@@ -65,7 +73,12 @@ export function composeEvidence(
       const stopIndexing = followLog({ search, intervalMilliseconds, log })
       const refusals = createRefusalCounts(database)
       const stopFolding = foldRefusals({ refusals, intervalMilliseconds: foldMilliseconds, log })
+      const place = sink?.recovery
+      const recoveries = { store: createKeyRecoveryStore(database), isLogHeld: () => isLogHeld }
+      const stopRecoveries =
+        place === undefined ? () => {} : publishRecoveries({ ...recoveries, place, intervalMilliseconds, log })
       stop = async () => {
+        stopRecoveries()
         stopIndexing()
         stopFolding()
         // What was counted is kept if this fails, and the next process makes events of it.

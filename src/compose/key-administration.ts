@@ -21,6 +21,7 @@ import {
 import type { KeyRecord } from '../vault/keys/ports.ts'
 import { checkWrapper, makeWrappedKey, openKeyset, rewrapKeys } from '../vault/keys/wrapped-keys.ts'
 import { openKek, openNextKek } from './kek.ts'
+import { createKeyRecoverer, type KeyRecoverer } from './recovery.ts'
 
 /** What an administrator does with keys, with the owner's right on the database. Each is an event of the evidence. */
 export interface KeyAdministrator {
@@ -28,6 +29,8 @@ export interface KeyAdministrator {
   /** As they were when this was opened. */
   readonly keys: FieldKeys
   list(): Promise<readonly KeyRecord[]>
+  /** Whether the recovery recipients hold the keys as they are. */
+  readRecovery: KeyRecoverer['readState']
   countContent(name: KeyName): Promise<number>
   /** A new version that every process learns to read before any writes with it. @returns its name, once it is stored */
   create(place: Pick<KeyName, 'purpose' | 'field'>): Promise<KeyName>
@@ -70,15 +73,18 @@ export async function openKeyAdministrator(
   const reader = createKeyReader(database)
   try {
     const keyset = await openKeyset(reader, kek, tenant)
+    const recoverer = await createKeyRecoverer(config, { database, kek })
+    const apply = async (change: KeyChange) => keys.apply({ ...change, recovery: await recoverer.after(change) })
     const login = await keys.readLogin()
     const event = (type: KeyEventType, names: readonly KeyName[], more: { kekId?: string; count?: number } = {}) =>
       describeKeyEvent(type, names, { administrator: { login }, at: new Date(), requestId: randomUUID(), ...more })
     const change = (type: KeyEventType, name: KeyName, plan: NonNullable<KeyChange['transitions']>) =>
-      keys.apply({ transitions: plan, events: [event(type, [name])] })
+      apply({ transitions: plan, events: [event(type, [name])] })
     return {
       database,
       keys: new FieldKeys(keyset, tenant),
       list: keys.readRecords,
+      readRecovery: recoverer.readState,
       countContent: keys.countContent,
       async create(place) {
         const records = await keys.readRecords()
@@ -89,7 +95,7 @@ export async function openKeyAdministrator(
           kek,
         )
         const added = [await makeWrappedKey(name, 'active', { kek, tenant })]
-        await keys.apply({ added, events: [event('key_create', [name])] })
+        await apply({ added, events: [event('key_create', [name])] })
         return name
       },
       promote: async name => change('key_promote', name, planPromotion(await keys.readRecords(), name)),
@@ -121,7 +127,7 @@ export async function openKeyAdministrator(
         const next = await openNextKek(config, environment)
         const rewrapped = await rewrapKeys(await openKeyset(reader, kek, tenant), { kek: next, tenant })
         const kekId = next.id
-        await keys.apply({ rewrapped, events: [event('key_rewrap', rewrapped, { kekId })] })
+        await apply({ rewrapped, events: [event('key_rewrap', rewrapped, { kekId })] })
         return { count: rewrapped.length, kekId }
       },
       recordReseal: (names, count) => keys.apply({ events: [event('key_reseal', names, { count })] }),

@@ -16,6 +16,7 @@ import { FieldKeys } from '../vault/keys/field-keys.ts'
 import { createMissingKeys } from '../vault/keys/wrapped-keys.ts'
 import { readFieldsFile } from './fields.ts'
 import { openKek } from './kek.ts'
+import { createKeyRecoverer } from './recovery.ts'
 import { logName } from './vault.ts'
 
 export interface Prepared {
@@ -23,6 +24,8 @@ export interface Prepared {
   /** SQL that gave roles, owners and grants back, which a restore or a hand had taken. */
   readonly mended: readonly string[]
   readonly keys: readonly string[]
+  /** Whether the recovery of the keys was made anew, because keys or recipients were others than it was made of. */
+  readonly recoveryMade: boolean
   readonly passwords: readonly LoginRole[]
   readonly analystSchemas: readonly string[]
   /** Columns that analyst.login_details got. */
@@ -66,10 +69,13 @@ export async function prepareDatabase(
     const warnings = findings.filter(({ status }) => status === 'warn')
     await createAnalystSchemas(database, analystSchemas)
     const detailColumns = await addDetailColumns(database, fields, clear)
+    const recoverer = await createKeyRecoverer(config, { database, kek })
     const { keyset, made } = await createMissingKeys(createKeyWriter(database), kek, {
       tenant: config.TENANT,
       fields,
+      recover: added => recoverer.after({ added }),
     })
+    const recoveryMade = await recoverer.ensure()
     await createFieldRecordWriter(database).recordFields([...fields.values()].map(describeField))
     await setRolePasswords(database, passwords)
     const { verifierKey } = new FieldKeys(keyset, config.TENANT).signer(logName(config))
@@ -77,6 +83,7 @@ export async function prepareDatabase(
       migrations,
       mended,
       keys: made,
+      recoveryMade,
       passwords: [...passwords.keys()],
       analystSchemas,
       detailColumns,

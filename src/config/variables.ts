@@ -34,6 +34,12 @@ function variable<const P extends readonly ProcessName[], S extends TSchema>(rea
   return { readBy, schema, description, defaultValue, check }
 }
 
+/** The recipients that RECOVERY_RECIPIENTS names, as a file of age's own lists them, too: one a line, with comments. */
+export function listRecipients(text: string): readonly string[] {
+  const names = text.split(/\r?\n/).flatMap(line => line.replace(/^\s*#.*$/, '').split(/[\s,]+/))
+  return [...new Set(names.filter(name => name !== ''))]
+}
+
 /** The processes that open the vault. */
 const vaultProcesses = ['migrate', 'worker', 'api', 'lambda'] as const
 
@@ -149,6 +155,17 @@ const declared = {
   NEXT_KMS_KEY_ARN: variable(
     vaultProcesses,
     Type.Optional(Type.String({ pattern: keyArn, description: 'As KMS_KEY_ARN, for NEXT_KEK_PROVIDER' })),
+  ),
+  RECOVERY_RECIPIENTS: variable(
+    ['migrate'],
+    Type.Optional(
+      Type.String({
+        minLength: 1,
+        description:
+          'Recipients of age (age1…), by spaces, commas or lines: whoever holds an identity of one opens the keys without the KEK (keys.md)',
+      }),
+    ),
+    text => (listRecipients(text).length === 0 ? 'names no recipient' : undefined),
   ),
   AUDIT_ORIGIN: variable(
     ['migrate', 'api'],

@@ -16,17 +16,36 @@ import { readSecretFile } from './secret-access.ts'
 export async function openAgeKek(path: string, identityPath: string): Promise<KeyEncryptionKey> {
   const file = readSecretFile('KEK_FILE', path)
   if (!isAgeFile(file)) throw new TokenvaultError('kek_unavailable', 'KEK_FILE is not encrypted with age')
-  const decrypter = new Decrypter()
-  for (const identity of readIdentities(identityPath)) addIdentity(decrypter, identity)
-  let bytes: Uint8Array
+  const decrypter = createDecrypter('KEK_IDENTITY_FILE', identityPath)
+  const bytes = await decrypt(decrypter, file)
+  if (bytes === undefined)
+    throw new TokenvaultError('kek_unavailable', 'no identity of KEK_IDENTITY_FILE opens KEK_FILE, or it was changed')
+  return createHeldKek('KEK_FILE, decrypted,', bytes)
+}
+
+/**
+ * Opens a file of age.
+ *
+ * @param file binary or armored
+ * @param identity.name by which people gave the identity's file
+ * @returns undefined where no identity of the file opens it, or it was changed
+ * @throws TokenvaultError `kek_unavailable` for a file of identities that cannot be read, is open to others or holds none
+ */
+export async function openWithIdentity(
+  file: Uint8Array,
+  { name, path }: { readonly name: string; readonly path: string },
+): Promise<Uint8Array | undefined> {
+  return decrypt(createDecrypter(name, path), Buffer.from(file))
+}
+
+async function decrypt(decrypter: Decrypter, file: Buffer): Promise<Uint8Array | undefined> {
   try {
-    const text = file.toString('latin1')
-    bytes = await decrypter.decrypt(text.startsWith('-----BEGIN') ? armor.decode(text) : file)
+    const text = file.toString('latin1').trimStart()
+    return await decrypter.decrypt(text.startsWith('-----BEGIN') ? armor.decode(text) : file)
   } catch {
     // The library's message may quote the header.
-    throw new TokenvaultError('kek_unavailable', 'no identity of KEK_IDENTITY_FILE opens KEK_FILE, or it was changed')
+    return undefined
   }
-  return createHeldKek('KEK_FILE, decrypted,', bytes)
 }
 
 /**
@@ -55,18 +74,18 @@ export async function createIdentity(): Promise<{ readonly identity: string; rea
   return { identity, recipient: await identityToRecipient(identity) }
 }
 
-function readIdentities(path: string): string[] {
-  const lines = readSecretFile('KEK_IDENTITY_FILE', path).toString('utf8').split(/\r?\n/)
+function createDecrypter(name: string, path: string): Decrypter {
+  const lines = readSecretFile(name, path).toString('utf8').split(/\r?\n/)
   const identities = lines.map(line => line.trim()).filter(line => line !== '' && !line.startsWith('#'))
-  if (identities.length === 0) throw new TokenvaultError('kek_unavailable', 'KEK_IDENTITY_FILE holds no identity')
-  return identities
-}
-
-function addIdentity(decrypter: Decrypter, identity: string): void {
-  try {
-    decrypter.addIdentity(identity)
-  } catch {
-    // Without the cause, which could quote the secret.
-    throw new TokenvaultError('kek_unavailable', 'KEK_IDENTITY_FILE holds a line that is not an identity of age')
+  if (identities.length === 0) throw new TokenvaultError('kek_unavailable', `${name} holds no identity`)
+  const decrypter = new Decrypter()
+  for (const identity of identities) {
+    try {
+      decrypter.addIdentity(identity)
+    } catch {
+      // Without the cause, which could quote the secret.
+      throw new TokenvaultError('kek_unavailable', `${name} holds a line that is not an identity of age`)
+    }
   }
+  return decrypter
 }

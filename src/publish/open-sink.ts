@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import type { AwsSettings } from '../aws/client-settings.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { CheckpointSink, PublishedCheckpoints } from '../vault/evidence/ports.ts'
+import { createFileRecovery, type RecoveryPlace } from './recovery-file.ts'
 import { createS3Sink } from './s3-sink.ts'
 import { createFileReader, createFileSink, createStdoutSink } from './sinks.ts'
 
@@ -10,6 +11,8 @@ import { createFileReader, createFileSink, createStdoutSink } from './sinks.ts'
 export interface OpenSink extends CheckpointSink {
   /** Absent where nothing can be read back, as from standard output. */
   readonly published?: PublishedCheckpoints
+  /** Where the recovery of the keys stands beside the checkpoints; absent where nothing can stand, as on standard output. */
+  readonly recovery?: RecoveryPlace
   close(): void
 }
 
@@ -29,13 +32,18 @@ export function openCheckpointSink(
       return { ...createStdoutSink(options.stdout), close() {} }
     case 'file:': {
       const directory = fileURLToPath(url)
-      return { ...createFileSink(directory), published: createFileReader(directory), close() {} }
+      return {
+        ...createFileSink(directory),
+        published: createFileReader(directory),
+        recovery: createFileRecovery(directory),
+        close() {},
+      }
     }
     case 's3:': {
       if (options.s3 === undefined) break
       const prefix = decodeURIComponent(pathname).replace(/^\/+|\/+$/g, '')
       const sink = createS3Sink({ ...options.s3, bucket: host, prefix })
-      return { publish: sink.publish, published: sink, close: sink.close }
+      return { publish: sink.publish, published: sink, recovery: sink, close: sink.close }
     }
   }
   throw new TokenvaultError('config_invalid', 'CHECKPOINT_URL must begin with stdout:, file: or s3:')

@@ -1,6 +1,13 @@
-import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3'
 import { type AwsSettings, awsClientConfig } from '../aws/client-settings.ts'
 import type { CheckpointSink, PublishedCheckpoints, StoredCheckpoint } from '../vault/evidence/ports.ts'
+import { type RecoveryPlace, recoveryName } from './recovery-file.ts'
 import { checkpointName, conflictError, longestNoteBytes, publishError, sizeOfName } from './sinks.ts'
 
 export interface S3SinkOptions extends AwsSettings {
@@ -12,13 +19,14 @@ export interface S3SinkOptions extends AwsSettings {
 }
 
 /** A CheckpointSink that holds connections. */
-export interface S3Sink extends CheckpointSink, PublishedCheckpoints {
+export interface S3Sink extends CheckpointSink, PublishedCheckpoints, RecoveryPlace {
   close(): void
 }
 
 /**
  * One object a checkpoint, put only where there is none (`If-None-Match: *`). It takes the permissions s3:PutObject and
- * s3:GetObject, and s3:ListBucket for `findNewest`. A bucket with Object Lock keeps the objects from those who may delete as well.
+ * s3:GetObject, and s3:ListBucket for `findNewest`. The recovery of the keys is one object that is put anew, and deleted
+ * (s3:DeleteObject) where there is none any more. A bucket with Object Lock keeps the objects from those who may delete as well.
  *
  * @returns a sink that throws TokenvaultError `checkpoint_unavailable`; `audit_invalid` where the object holds another one
  */
@@ -49,6 +57,24 @@ export function createS3Sink(options: S3SinkOptions): S3Sink {
       if (treeSize === undefined) return undefined
       const note = await readNote(client, { Bucket, Key: `${folder}${checkpointName(treeSize)}` })
       return { treeSize, note: note.slice(0, longestNoteBytes) }
+    },
+    async writeRecovery(sealed) {
+      const place = { Bucket, Key: `${folder}${recoveryName}` }
+      try {
+        await client.send(new PutObjectCommand({ ...place, Body: sealed, ContentType: 'text/plain; charset=utf-8' }))
+      } catch (error) {
+        throw publishError('PutObject of the recovery', error)
+      }
+    },
+    async removeRecovery() {
+      const place = { Bucket, Key: `${folder}${recoveryName}` }
+      try {
+        // Looked for first, so that who never had one needs no right to delete.
+        const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket, Prefix: place.Key, MaxKeys: 1 }))
+        if (Contents.some(({ Key }) => Key === place.Key)) await client.send(new DeleteObjectCommand(place))
+      } catch (error) {
+        throw publishError('DeleteObject of the recovery', error)
+      }
     },
     close: () => client.destroy(),
   }

@@ -4,6 +4,8 @@ import type { Log } from '../log.ts'
 import type { RefusalCounts } from '../vault/admission/ports.ts'
 import type { MakeCheckpoint } from '../vault/evidence/make-checkpoint.ts'
 import type { AuditSearch } from '../vault/evidence/ports.ts'
+import type { KeyRecoveryStore } from '../vault/keys/ports.ts'
+import type { RecoveryPlace } from './recovery-file.ts'
 
 /** First pause after a failure; each further one doubles it, up to the interval. */
 const firstRetryMilliseconds = 1_000
@@ -92,6 +94,33 @@ export function foldRefusals(options: {
   const { refusals, ...schedule } = options
   const work = () => refusals.fold()
   return repeatWork({ ...schedule, work, failed: 'refusals_not_folded', recovered: 'refusals_recovered' })
+}
+
+/**
+ * Keeps the recovery of the keys beside the checkpoints as it is in the database: now and after each interval, where it changed.
+ * What is published stays as it is while the log is not the one whose checkpoints are published: a backup that was restored
+ * holds keys that were destroyed since.
+ *
+ * @param options.isLogHeld whether the last checkpoint could be made
+ */
+export function publishRecoveries(options: {
+  readonly store: Pick<KeyRecoveryStore, 'readRecovery'>
+  readonly place: RecoveryPlace
+  readonly isLogHeld: () => boolean
+  readonly intervalMilliseconds: number
+  readonly log: Log
+}): () => void {
+  const { store, place, isLogHeld, ...schedule } = options
+  /** What stands there; '' for nothing, and undefined while nobody knows. */
+  let published: string | undefined
+  const work = async () => {
+    if (!isLogHeld()) return
+    const sealed = (await store.readRecovery())?.sealed ?? ''
+    if (sealed === published) return
+    await (sealed === '' ? place.removeRecovery() : place.writeRecovery(sealed))
+    published = sealed
+  }
+  return repeatWork({ ...schedule, work, failed: 'recovery_not_published', recovered: 'recovery_published' })
 }
 
 /** Repeats work that nobody waits for, and tells of failures by the two event names. Stops between two steps. */

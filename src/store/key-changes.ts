@@ -2,7 +2,8 @@ import { sql } from 'kysely'
 import { TokenvaultError } from '../errors.ts'
 import type { AuditEvent } from '../vault/admission/ports.ts'
 import { formatKeyName, type KeyName } from '../vault/keys/keyset.ts'
-import type { KeyRecord, KeyTransition, WrappedKey } from '../vault/keys/ports.ts'
+import type { KeyRecord, KeyRecovery, KeyTransition, WrappedKey } from '../vault/keys/ports.ts'
+import { dropRecovery, storeRecovery } from './key-recovery.ts'
 import { checkOneKek } from './keys.ts'
 import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
@@ -12,6 +13,8 @@ export interface KeyChange {
   readonly transitions?: readonly KeyTransition[]
   /** Keys under another KEK: all that are not destroyed. */
   readonly rewrapped?: readonly WrappedKey[]
+  /** Of the keyset as it is after the change; absent where nobody is to recover it. */
+  readonly recovery?: KeyRecovery | undefined
   readonly events: readonly AuditEvent[]
 }
 
@@ -90,13 +93,17 @@ async function countContent(database: TokenvaultDatabase, { purpose, field, vers
 }
 
 async function apply(transaction: TokenvaultDatabase, change: KeyChange): Promise<void> {
-  const { added = [], transitions = [], rewrapped = [], events } = change
+  const { added = [], transitions = [], rewrapped = [], recovery, events } = change
   await sql`set local role tokenvault_owner`.execute(transaction)
   // One administrator at a time; whoever reads keys goes on.
   await sql`lock table pii_vault.keys in share row exclusive mode`.execute(transaction)
   if (added.length > 0) await insert(transaction, added)
   for (const transition of transitions) await pass(transaction, transition)
   if (rewrapped.length > 0) await rewrap(transaction, rewrapped)
+  if (recovery !== undefined) {
+    if (!(await storeRecovery(transaction, recovery)))
+      throw new TokenvaultError('keys_changed', 'the keys are not those that their recovery was made of')
+  } else if (transitions.some(({ to }) => to === 'destroyed')) await dropRecovery(transaction)
   const lines = events.map(event => Buffer.from(JSON.stringify(event), 'utf8'))
   await sql`select pii_vault.append_audit(${lines}::bytea[])`.execute(transaction)
 }

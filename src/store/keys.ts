@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import { TokenvaultError } from '../errors.ts'
 import type { KeyReader, KeyWriter, WrappedKey } from '../vault/keys/ports.ts'
+import { storeRecovery } from './key-recovery.ts'
 import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** Wrapped keys, for processes that may only read them. */
@@ -43,7 +44,7 @@ export function createKeyWriter(database: TokenvaultDatabase): KeyWriter {
           select exists (select from pii_vault.checkpoints) as found`.execute(database)
         return rows[0]!.found
       }),
-    insertKeys: keys =>
+    insertKeys: (keys, recovery) =>
       namingFailures(async () => {
         if (keys.length === 0) return
         const rows = keys.map(({ kekId, wrapped, ...key }) => ({
@@ -61,6 +62,8 @@ export function createKeyWriter(database: TokenvaultDatabase): KeyWriter {
             .values(rows)
             .onConflict(conflict => conflict.columns(['purpose', 'field', 'version']).doNothing())
             .execute()
+          // Where another migrator was first, whoever ends last makes it of what is there.
+          if (recovery !== undefined) await storeRecovery(transaction, recovery)
         })
       }),
   }

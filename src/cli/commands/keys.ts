@@ -4,6 +4,7 @@ import { TokenvaultError } from '../../errors.ts'
 import { formatKeyName, type KeyName, type KeyPurpose } from '../../vault/keys/keyset.ts'
 import { checkRemovable } from '../../vault/keys/lifecycle.ts'
 import type { KeyRecord } from '../../vault/keys/ports.ts'
+import type { RecoveryState } from '../../vault/keys/recovery.ts'
 import { withKeyAdministrator } from '../local/key-administrator.ts'
 import { dataDirOption, environmentHelp, wholeNumber } from '../terminal/options.ts'
 import { type Output, tell } from '../terminal/tell.ts'
@@ -77,8 +78,26 @@ async function list({ count, dataDir, ...output }: KeyOptions & { readonly count
       const shown = [key.key, key.status, String(key.ageDays), key.kekId, key.destroyAfter?.slice(0, 10) ?? '']
       return count ? [...shown, String(key.content ?? '')] : shown
     })
-    tell(output, { keys: described }, [formatTextTable(header, rows)])
+    const { state, recovery } = await administrator.readRecovery()
+    const madeAt = recovery?.madeAt.toISOString()
+    const recipients = recovery?.recipients ?? []
+    tell(output, { keys: described, recovery: { state, recipients, ...(madeAt && { madeAt }) } }, [
+      formatTextTable(header, rows),
+      describeRecovery(state, recipients.length),
+    ])
   })
+}
+
+function describeRecovery(state: RecoveryState, recipients: number): string {
+  const mend = '`tokenvault migrate` with RECOVERY_RECIPIENTS makes it'
+  const says: Readonly<Record<RecoveryState, string>> = {
+    current: `recovery: ${recipients} recipients can open all of these keys without the KEK`,
+    none: `recovery: none is stored; ${mend}`,
+    not_configured: 'recovery: no recipients; whoever loses the KEK loses every value (RECOVERY_RECIPIENTS)',
+    keys_outdated: `recovery: OUTDATED, keys were changed since; ${mend}`,
+    recipients_outdated: `recovery: OUTDATED, made for other recipients than RECOVERY_RECIPIENTS names; ${mend}`,
+  }
+  return says[state]
 }
 
 function describe(record: KeyRecord) {

@@ -1,18 +1,21 @@
 import { statSync } from 'node:fs'
+import { listRecipients } from '../../config/variables.ts'
 import { createTokenizeMessages } from '../../ingest/batch/tokenize-messages.ts'
 import { createFieldRecordReader } from '../../store/fields.ts'
+import { createKeyRecoveryStore } from '../../store/key-recovery.ts'
 import { createKeyReader } from '../../store/keys.ts'
 import type { TokenvaultDatabase } from '../../store/postgres/database.ts'
 import { checkRecordedFields } from '../../vault/fields/recorded-fields.ts'
 import { FieldKeys } from '../../vault/keys/field-keys.ts'
 import type { KeyEncryptionKey } from '../../vault/keys/ports.ts'
+import { judgeRecovery, type RecoveryState } from '../../vault/keys/recovery.ts'
 import { openKeyset } from '../../vault/keys/wrapped-keys.ts'
 import { createSealQuarantined } from '../../vault/quarantine/sealed-bodies.ts'
 import { createTokenizer } from '../../vault/tokens/tokenizer.ts'
 import { readFields } from '../fields.ts'
 import { openKek } from '../kek.ts'
 import { logName } from '../vault.ts'
-import { type Check, ok, skip } from './findings.ts'
+import { type Check, type Finding, ok, skip, warn } from './findings.ts'
 import { type Subject, whenConnected } from './subjects.ts'
 
 /** The key-encryption key alone: it is there, and nobody else can take it. */
@@ -51,6 +54,32 @@ export function checkKeys(subject: Subject): Check {
         return [ok('the KEK opens every stored key, and no field lacks one')]
       }),
   }
+}
+
+/** Whether the recovery recipients could open the keys as they are. Only `migrate` knows who they are to be. */
+export function checkRecovery(subject: Subject): Check {
+  return {
+    name: 'recovery of keys',
+    run: () =>
+      whenConnected(subject, async ({ database, server }) => {
+        // Told by the check of its setup.
+        if (!server.isMigrated) return []
+        const { RECOVERY_RECIPIENTS: configured } = subject.config
+        const store = createKeyRecoveryStore(database)
+        const [recovery, stored] = [await store.readRecovery(), await store.readStoredKeys()]
+        const state = judgeRecovery(recovery, stored, listRecipients(configured ?? ''))
+        return [recoveryFindings[state](recovery?.recipients.length ?? 0)]
+      }),
+  }
+}
+
+const makeRecovery = 'Run `tokenvault migrate` with RECOVERY_RECIPIENTS (docs/keys.md).'
+const recoveryFindings: Readonly<Record<RecoveryState, (recipients: number) => Finding>> = {
+  current: recipients => ok(`${recipients} recipients can open every key without the KEK`),
+  none: () => warn('RECOVERY_RECIPIENTS is set, and no recovery is stored', makeRecovery),
+  not_configured: () => warn('no recipients: whoever loses the KEK loses every value', makeRecovery),
+  keys_outdated: () => warn('keys were changed since their recovery was made', makeRecovery),
+  recipients_outdated: () => warn('the recovery was made for other recipients than are configured', makeRecovery),
 }
 
 /** What the tokens of each field were made by is what is configured. */

@@ -24,9 +24,11 @@ export interface KeyWriter extends KeyReader {
   hasCheckpoints(): Promise<boolean>
   /**
    * Stores keys whose (purpose, field, version) is not there yet; never replaces one.
+   *
+   * @param recovery of the keyset as it is meant to be then; stored with the keys, unless others have changed it meanwhile
    * @throws `store_unavailable`; `keys_changed` where those that are there stand under another KEK
    */
-  insertKeys(keys: readonly WrappedKey[]): Promise<void>
+  insertKeys(keys: readonly WrappedKey[], recovery?: KeyRecovery): Promise<void>
 }
 
 /** A key as its administrators see it. */
@@ -61,4 +63,38 @@ export interface KeyEncryptionKey {
   wrap(key: Uint8Array, associatedData: Uint8Array): Promise<Uint8Array>
   /** @throws `kek_mismatch` when the KEK or the associated data is another one */
   unwrap(wrapped: Uint8Array, associatedData: Uint8Array): Promise<Uint8Array>
+}
+
+/** A key as stored, destroyed ones too. */
+export interface StoredKey extends KeyName {
+  readonly status: KeyStatus
+  /** Null once the key is destroyed. */
+  readonly wrapped: Uint8Array | null
+}
+
+/** The keyset, encrypted to those who may open it when all else fails. */
+export interface KeyRecovery {
+  /** age1…; public. */
+  readonly recipients: readonly string[]
+  /** Of the stored keys that it was made of, as digestKeys gives it: 64 hexadecimal digits. */
+  readonly keysetDigest: string
+  /** An armored file of age (docs/formats.md). */
+  readonly sealed: string
+}
+
+/** One that was stored, or that is none any more. */
+export interface StoredKeyRecovery extends KeyRecovery {
+  readonly madeAt: Date
+}
+
+export interface KeyRecoveryStore {
+  /** @returns undefined where there is none @throws `store_unavailable` */
+  readRecovery(): Promise<StoredKeyRecovery | undefined>
+  /** Every stored key. @throws `store_unavailable` */
+  readStoredKeys(): Promise<readonly StoredKey[]>
+  /**
+   * Puts the recovery in place of the one that is there.
+   * @throws `keys_changed` where the stored keys digest to another than it was made of; `store_unavailable`
+   */
+  replaceRecovery(recovery: KeyRecovery): Promise<void>
 }

@@ -2,7 +2,7 @@ import { createSecretKey } from 'node:crypto'
 import { TokenvaultError } from '../../errors.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import { formatKeyName, generateKey, type Key, type KeyName, type KeyStatus, Keyset } from './keyset.ts'
-import type { KeyEncryptionKey, KeyReader, KeyWriter, WrappedKey } from './ports.ts'
+import type { KeyEncryptionKey, KeyReader, KeyRecovery, KeyWriter, WrappedKey } from './ports.ts'
 
 /** A wrapped key opens only under its own tenant, purpose, field and version. */
 function wrapBinding(tenant: string, name: KeyName): Uint8Array {
@@ -88,14 +88,20 @@ async function wrapKey(
  * processes at once: whichever stores a key first has made it. A key that was there and is lost is never made anew:
  * another key under the same version would give equal values other tokens, and nobody would notice.
  *
+ * @param options.recover makes the recovery of the keyset with these keys in it
  * @returns the keyset, and the names of the keys made by this call
  * @throws TokenvaultError as openKeyset; `keyset_incomplete` naming a key that was lost
  */
 export async function createMissingKeys(
   writer: KeyWriter,
   kek: KeyEncryptionKey,
-  { tenant, fields }: { tenant: string; fields: FieldSchema },
+  options: {
+    readonly tenant: string
+    readonly fields: FieldSchema
+    readonly recover?: ((added: readonly WrappedKey[]) => Promise<KeyRecovery | undefined>) | undefined
+  },
 ): Promise<{ keyset: Keyset; made: readonly string[] }> {
+  const { tenant, fields, recover } = options
   // Asked before the keys are read: what another process makes and uses in between then comes with its keys.
   const isUsed = await writer.hasContent()
   const usedFields = new Set<string>()
@@ -124,7 +130,7 @@ export async function createMissingKeys(
   if (lost !== undefined) throw new TokenvaultError('keyset_incomplete', `key ${formatKeyName(lost)} was lost`)
   if (missing.length > 0) checkWrapper(before, kek)
   const wrapped = await Promise.all(missing.map(name => makeWrappedKey(name, 'primary', { kek, tenant })))
-  if (wrapped.length > 0) await writer.insertKeys(wrapped)
+  if (wrapped.length > 0) await writer.insertKeys(wrapped, await recover?.(wrapped))
   const after = await writer.readKeys()
   // Another process may have stored some of them first; its keys then stand, and ours were never used.
   const ours = wrapped.filter(key => after.some(stored => Buffer.from(key.wrapped).equals(stored.wrapped)))

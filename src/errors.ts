@@ -59,6 +59,10 @@ export const errorCatalogue = {
     remedy:
       'Correct what is named. A plain dump is made by `pg_dump --file=FILE`, without --create and --clean. Nothing was restored.',
   },
+  recovery_stopped: {
+    meaning: 'The recovery was stopped before its end.',
+    remedy: 'Run the same command again: what was restored is found, and what was not is restored.',
+  },
   recovery_target_used: {
     meaning: 'The database to restore into is in use already.',
     remedy: 'Name an empty database or data directory. To go on with a restore that was cut short, give the same dump.',

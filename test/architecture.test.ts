@@ -83,6 +83,7 @@ const vaultFloors: Readonly<Record<string, readonly string[]>> = {
 const packages: Readonly<Record<string, readonly string[]>> = {
   kysely: ['store'],
   pg: ['store', 'sql'],
+  'pg-copy-streams': ['store'],
   '@aws-sdk/': ['aws', 'queue', 'kms', 'publish'],
   '@smithy/': ['aws'],
   fastify: ['http'],

@@ -19,6 +19,7 @@ export const appearance = {
   keys_changed: 'never',
   recovery_invalid: 'never',
   dump_invalid: 'never',
+  recovery_stopped: 'never',
   recovery_target_used: 'never',
   migration_failed: 'never',
   store_unavailable: 503,

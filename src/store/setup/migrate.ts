@@ -155,6 +155,26 @@ async function mendAll(transaction: TokenvaultDatabase): Promise<Mended> {
   }
 }
 
+/**
+ * Makes the roles that a dump names, and what else of the migrations concerns the server and not what is in the database: for an
+ * empty database into which one is to be restored.
+ *
+ * @throws TokenvaultError `store_misconfigured`, `store_unavailable`; nothing was changed then
+ */
+export async function createRoles(database: TokenvaultDatabase): Promise<void> {
+  const texts = await readMigrations(migrationsDirectory)
+  await namingFailures(() =>
+    database.transaction().execute(async transaction => {
+      await refuseUnfit(transaction)
+      await sql`select pg_advisory_xact_lock(hashtextextended('tokenvault/migrate', 0))`.execute(transaction)
+      for (const text of texts.values()) {
+        const preamble = readPreamble(text)
+        if (/^(?!--)./m.test(preamble)) await sql.raw(preamble).execute(transaction)
+      }
+    }),
+  )
+}
+
 /** Gives a restored database back what its next migrations run as, and on. */
 async function prepare(transaction: TokenvaultDatabase, ours: ReadonlyMap<string, string>): Promise<readonly string[]> {
   const recorded = await readRecorded(transaction)

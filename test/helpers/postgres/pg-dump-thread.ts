@@ -76,7 +76,7 @@ const server: Server = {
     port.postMessage(copy)
     asked.bytes = Buffer.concat([asked.bytes, copy])
     for (const { type } of takeMessages(asked)) {
-      if (!['', 'p', 'Q', 'S'].includes(type)) continue
+      if (!['', 'p', 'Q', 'S', 'F'].includes(type)) continue
       for (let isOver = false; !isOver; ) {
         const data = Buffer.from(receive())
         onRawData(data)

@@ -37,6 +37,19 @@ const commands: readonly ListedCommand[] = [
     load: () => import('./commands/keys.ts'),
   },
   {
+    name: 'recover',
+    usage: options,
+    description:
+      'make a working vault of a pg_dump with a recovery identity and no KEK, and report what it holds; exit code 1 if anything is wrong',
+    load: () => import('./commands/recover.ts'),
+  },
+  {
+    name: 'drill',
+    usage: options,
+    description: 'recover a pg_dump into a temporary cluster that is removed at the end, and report what it held',
+    load: () => import('./commands/drill.ts'),
+  },
+  {
     name: 'passwords',
     description: 'make passwords for the database roles that log in',
     load: () => import('./commands/passwords.ts'),

@@ -13,6 +13,7 @@ import { migrate } from '../store/setup/migrate.ts'
 import { type LoginRole, loginRoles, setRolePasswords } from '../store/setup/role-passwords.ts'
 import { describeField } from '../vault/fields/recorded-fields.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
+import type { KeyEncryptionKey } from '../vault/keys/ports.ts'
 import { createMissingKeys } from '../vault/keys/wrapped-keys.ts'
 import { readFieldsFile } from './fields.ts'
 import { openKek } from './kek.ts'
@@ -42,18 +43,23 @@ export interface Prepared {
  * done only where it is missing, and any number of processes may do it at once.
  *
  * @param options.environment of the process, as openKek takes it
+ * @param options.kek that the configuration names, where it is open already
  * @param options.analystSchemas schemas in which analysts may create objects of their own
  * @throws TokenvaultError `store_misconfigured` naming what only an operator can mend, after all else was mended; `usage`,
  *   `migration_failed`, `field_changed`, `kek_unavailable`, `kek_mismatch`, `store_unavailable`, `config_invalid`
  */
 export async function prepareDatabase(
   config: Config<'migrate'>,
-  options: { readonly environment: Environment; readonly analystSchemas?: readonly string[] },
+  options: {
+    readonly environment: Environment
+    readonly analystSchemas?: readonly string[]
+    readonly kek?: KeyEncryptionKey
+  },
 ): Promise<Prepared> {
   const { environment, analystSchemas = [] } = options
   checkAnalystSchemas(analystSchemas)
   const { fields, clear } = readFieldsFile(config)
-  const kek = await openKek(config, environment)
+  const kek = options.kek ?? (await openKek(config, environment))
   const passwords = readPasswords(config.ROLE_PASSWORDS_DIR)
   const database = createDatabase({
     url: databaseUrl(config),

@@ -2,7 +2,7 @@ import type { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import type { AwsSettings } from '../aws/client-settings.ts'
 import { TokenvaultError } from '../errors.ts'
-import type { CheckpointSink, PublishedCheckpoints } from '../vault/evidence/ports.ts'
+import type { CheckpointArchive, CheckpointSink } from '../vault/evidence/ports.ts'
 import { createFileRecovery, type RecoveryPlace } from './recovery-file.ts'
 import { createS3Sink } from './s3-sink.ts'
 import { createFileReader, createFileSink, createStdoutSink } from './sinks.ts'
@@ -10,7 +10,7 @@ import { createFileReader, createFileSink, createStdoutSink } from './sinks.ts'
 /** A sink, and how to let go of what it holds. */
 export interface OpenSink extends CheckpointSink {
   /** Absent where nothing can be read back, as from standard output. */
-  readonly published?: PublishedCheckpoints
+  readonly published?: CheckpointArchive
   /** Where the recovery of the keys stands beside the checkpoints; absent where nothing can stand, as on standard output. */
   readonly recovery?: RecoveryPlace
   close(): void

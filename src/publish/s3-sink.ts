@@ -6,7 +6,7 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3'
 import { type AwsSettings, awsClientConfig } from '../aws/client-settings.ts'
-import type { CheckpointSink, PublishedCheckpoints, StoredCheckpoint } from '../vault/evidence/ports.ts'
+import type { CheckpointArchive, CheckpointSink, StoredCheckpoint } from '../vault/evidence/ports.ts'
 import { type RecoveryPlace, recoveryName } from './recovery-file.ts'
 import { checkpointName, conflictError, longestNoteBytes, publishError, sizeOfName } from './sinks.ts'
 
@@ -19,7 +19,7 @@ export interface S3SinkOptions extends AwsSettings {
 }
 
 /** A CheckpointSink that holds connections. */
-export interface S3Sink extends CheckpointSink, PublishedCheckpoints, RecoveryPlace {
+export interface S3Sink extends CheckpointSink, CheckpointArchive, RecoveryPlace {
   close(): void
 }
 
@@ -34,6 +34,12 @@ export function createS3Sink(options: S3SinkOptions): S3Sink {
   const client = createS3Client(options)
   const { bucket: Bucket, prefix } = options
   const folder = prefix === '' ? '' : `${prefix}/`
+  const find = async (from: number, most: number) => {
+    const treeSize = await findLargest(client, { Bucket, folder, from, most })
+    if (treeSize === undefined) return undefined
+    const note = await readNote(client, { Bucket, Key: `${folder}${checkpointName(treeSize)}` })
+    return { treeSize, note: note.slice(0, longestNoteBytes) }
+  }
   return {
     async publish(checkpoint) {
       const Key = `${folder}${checkpointName(checkpoint.treeSize)}`
@@ -52,12 +58,8 @@ export function createS3Sink(options: S3SinkOptions): S3Sink {
         await compare(client, { Bucket, Key }, checkpoint)
       }
     },
-    async findNewest(from) {
-      const treeSize = await findLargest(client, { Bucket, folder, from })
-      if (treeSize === undefined) return undefined
-      const note = await readNote(client, { Bucket, Key: `${folder}${checkpointName(treeSize)}` })
-      return { treeSize, note: note.slice(0, longestNoteBytes) }
-    },
+    findNewest: from => find(from, Number.MAX_SAFE_INTEGER),
+    findAtMost: treeSize => find(0, treeSize),
     async writeRecovery(sealed) {
       const place = { Bucket, Key: `${folder}${recoveryName}` }
       try {
@@ -83,8 +85,9 @@ export function createS3Sink(options: S3SinkOptions): S3Sink {
 /** S3 lists names in ascending order only, so the pages from that size on are read to their end. */
 async function findLargest(
   client: S3Client,
-  { Bucket, folder, from }: { readonly Bucket: string; readonly folder: string; readonly from: number },
+  options: { readonly Bucket: string; readonly folder: string; readonly from: number; readonly most: number },
 ): Promise<number | undefined> {
+  const { Bucket, folder, from, most } = options
   let largest: number | undefined
   // The name just before that of the size.
   let StartAfter: string | undefined = from > 0 ? `${folder}${checkpointName(from - 1)}` : undefined
@@ -95,9 +98,11 @@ async function findLargest(
         throw publishError('ListObjectsV2', error)
       })
     const sizes = objects.flatMap(({ Key = '' }) => sizeOfName(Key.slice(folder.length)) ?? [])
-    largest = sizes.filter(size => size >= from).reduce<number | undefined>((a, b) => Math.max(a ?? b, b), largest)
+    largest = sizes
+      .filter(size => size >= from && size <= most)
+      .reduce<number | undefined>((a, b) => Math.max(a ?? b, b), largest)
     const last = objects.at(-1)?.Key
-    if (isTruncated !== true || last === undefined) return largest
+    if (isTruncated !== true || last === undefined || sizes.some(size => size > most)) return largest
     StartAfter = last
   }
 }

@@ -3,7 +3,7 @@ import { link, open, readdir, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { TokenvaultError } from '../errors.ts'
-import type { CheckpointSink, PublishedCheckpoints, StoredCheckpoint } from '../vault/evidence/ports.ts'
+import type { CheckpointArchive, CheckpointSink, StoredCheckpoint } from '../vault/evidence/ports.ts'
 
 /** Enough digits for every size that a number holds exactly, so that names sort as sizes do. */
 const digits = 16
@@ -99,19 +99,21 @@ export function createFileSink(directory: string): CheckpointSink {
 }
 
 /** What createFileSink has written there. */
-export function createFileReader(directory: string): PublishedCheckpoints {
+export function createFileReader(directory: string): CheckpointArchive {
+  const find = async (least: number, most: number) => {
+    try {
+      const sizes = (await readdir(directory)).flatMap(name => sizeOfName(name) ?? [])
+      const treeSize = sizes.filter(size => size <= most).reduce((largest, size) => Math.max(largest, size), -1)
+      if (treeSize < Math.max(least, 0)) return undefined
+      const note = await readFile(join(directory, checkpointName(treeSize)))
+      return { treeSize, note: note.subarray(0, longestNoteBytes).toString('utf8') }
+    } catch (error) {
+      throw publishError('the published checkpoints cannot be read', error)
+    }
+  }
   return {
-    async findNewest(from) {
-      try {
-        const sizes = (await readdir(directory)).flatMap(name => sizeOfName(name) ?? [])
-        const treeSize = sizes.reduce((largest, size) => Math.max(largest, size), -1)
-        if (treeSize < Math.max(from, 0)) return undefined
-        const note = await readFile(join(directory, checkpointName(treeSize)))
-        return { treeSize, note: note.subarray(0, longestNoteBytes).toString('utf8') }
-      } catch (error) {
-        throw publishError('the published checkpoints cannot be read', error)
-      }
-    },
+    findNewest: from => find(from, Number.MAX_SAFE_INTEGER),
+    findAtMost: treeSize => find(0, treeSize),
   }
 }
 

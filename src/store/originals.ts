@@ -42,6 +42,17 @@ export function createFieldOriginals(database: TokenvaultDatabase): FieldOrigina
   }
 }
 
+/** Counts of originals, in order of the names of their fields. It reads all of them. @throws TokenvaultError `store_unavailable` */
+export function countOriginals(
+  database: TokenvaultDatabase,
+): Promise<readonly { readonly field: string; readonly count: number }[]> {
+  return namingFailures(async () => {
+    const { rows } = await sql<{ field: string; count: string }>`
+      select field, count(*) as count from pii_vault.originals group by field order by field`.execute(database)
+    return rows.map(({ field, count }) => ({ field, count: Number(count) }))
+  })
+}
+
 const columns = sql`replace(token_id::text, '-', '') as "tokenId", field, token_key_version as "tokenKeyVersion",
   data_key_version as "dataKeyVersion", sealed, siv_rest as "sivRest"`
 

@@ -15,9 +15,9 @@ export const verifierKeyFile = 'audit.vkey'
  * @throws TokenvaultError `usage`
  */
 export function readVerifierKey(key: string | undefined, dataDir: string): NoteVerifier | undefined {
-  if (key !== undefined) return makeVerifier(looksLikeKey(key) ? key : readText(key, '--key'))
+  if (key !== undefined) return makeVerifier(looksLikeKey(key) ? key : readTextFile(key, '--key'))
   const path = join(dataDir, verifierKeyFile)
-  return isThere(path) ? makeVerifier(readText(path, '--data-dir')) : undefined
+  return isThere(path) ? makeVerifier(readTextFile(path, '--data-dir')) : undefined
 }
 
 /** As readVerifierKey, where nothing can be done without. @throws TokenvaultError `usage` */
@@ -65,12 +65,12 @@ export function readCheckpointFolder(directory: string): ExternalCheckpoint[] {
   const names = readdirSync(directory).filter(name => name.endsWith('.note') && !name.startsWith('.'))
   return names.sort().map(name => {
     const source = join(directory, name)
-    return { source, note: readText(source, '--checkpoint') }
+    return { source, note: readTextFile(source, '--checkpoint') }
   })
 }
 
 function readNotes(path: string): ExternalCheckpoint[] {
-  const text = readText(path, '--checkpoint')
+  const text = readTextFile(path, '--checkpoint')
   if (!text.startsWith('{')) return [{ source: path, note: text }]
   return text.split('\n').flatMap((line, index) => {
     const note = noteOfLine(line)
@@ -92,7 +92,7 @@ function noteOfLine(line: string): string | undefined {
 /** @param path a file, or `-` for standard input @throws TokenvaultError `usage` */
 export function readJsonFile(path: string, what: string): unknown {
   try {
-    return JSON.parse(readText(path === '-' ? 0 : path, what))
+    return JSON.parse(readTextFile(path === '-' ? 0 : path, what))
   } catch (cause) {
     if (cause instanceof TokenvaultError) throw cause
     throw new TokenvaultError('usage', `${what} is not JSON`, { cause })
@@ -100,7 +100,7 @@ export function readJsonFile(path: string, what: string): unknown {
 }
 
 /** Byte for byte what was written, or refused: a character that is replaced would break every hash. */
-function readText(path: string | number, what: string): string {
+export function readTextFile(path: string | number, what: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(readFileSync(path))
   } catch (cause) {

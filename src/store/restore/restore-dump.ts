@@ -17,6 +17,8 @@ export interface Restored {
   readonly leftOut: number
   /** True where an earlier call had restored the same dump, and this one changed nothing. */
   readonly wasThere: boolean
+  /** Events of the audit log that were in the dump. */
+  readonly treeSize: number
 }
 
 /**
@@ -44,7 +46,8 @@ export async function restoreDump(options: {
   )
   try {
     await namingFailures(() => client.query('begin'))
-    if (await isRestored(client, digest)) return { statements: 0, tables: 0, leftOut: 0, wasThere: true }
+    const treeSize = await findRestored(client, digest)
+    if (treeSize !== undefined) return { statements: 0, tables: 0, leftOut: 0, wasThere: true, treeSize }
     const done = { statements: 0, tables: 0, leftOut: 0 }
     for await (const { text, line, rows } of splitDump(dump)) {
       if (signal.aborted) throw new TokenvaultError('recovery_stopped', 'nothing was restored')
@@ -57,9 +60,9 @@ export async function restoreDump(options: {
       else if (outcome === 'run') done.statements++
       else done.leftOut++
     }
-    await namingFailures(() => mark(client, digest))
+    const restored = await namingFailures(() => mark(client, digest))
     await namingFailures(() => client.query('commit'))
-    return { ...done, wasThere: false }
+    return { ...done, wasThere: false, treeSize: restored }
   } finally {
     // Ends the transaction, too, where it is still open.
     client.connection.stream.destroy()
@@ -68,8 +71,8 @@ export async function restoreDump(options: {
 
 const markSchema = 'tokenvault_recovery'
 
-/** @returns true where this dump was restored there before. @throws TokenvaultError `recovery_target_used` */
-function isRestored(client: Client, digest: string): Promise<boolean> {
+/** @returns events of the log of this dump where it was restored there before. @throws TokenvaultError `recovery_target_used` */
+function findRestored(client: Client, digest: string): Promise<number | undefined> {
   return namingFailures(async () => {
     // Two at once: the other one waits, and finds it done.
     await client.query(`select pg_advisory_xact_lock(hashtextextended('tokenvault/recover', 0))`)
@@ -79,17 +82,32 @@ function isRestored(client: Client, digest: string): Promise<boolean> {
          where nspname !~ '^(pg_|information_schema$)' and relkind in ('r', 'p', 'v', 'm', 'f')) as used`,
     )
     const { used, marked } = rows[0]!
-    if (!used) return false
-    const found = marked ? await client.query(`select digest from ${markSchema}.restored`) : undefined
-    if (found?.rows[0]?.digest === digest) return true
+    if (!used) return undefined
+    const found = marked ? await client.query(`select digest, tree_size from ${markSchema}.restored`) : undefined
+    if (found?.rows[0]?.digest === digest) return Number(found.rows[0].tree_size)
     const what = found === undefined ? 'it holds tables' : 'another dump was restored into it'
     throw new TokenvaultError('recovery_target_used', what)
   })
 }
 
-async function mark(client: Client, digest: string): Promise<void> {
-  await client.query(`create schema ${markSchema}; create table ${markSchema}.restored (digest text not null)`)
-  await client.query(`insert into ${markSchema}.restored values ($1)`, [digest])
+/** @returns events of the log that was restored. @throws TokenvaultError `dump_invalid` where there is none */
+async function mark(client: Client, digest: string): Promise<number> {
+  const { rows } = await client.query(
+    `select to_regclass('pii_vault.audit_head') is not null and to_regclass('pii_vault.keys') is not null as is_vault`,
+  )
+  if (!rows[0].is_vault)
+    throw new TokenvaultError(
+      'dump_invalid',
+      'it is complete, and not of a database of tokenvault, or not of all of it',
+    )
+  await client.query(
+    `create schema ${markSchema}; create table ${markSchema}.restored (digest text not null, tree_size bigint not null)`,
+  )
+  const marked = await client.query(
+    `insert into ${markSchema}.restored select $1, tree_size from pii_vault.audit_head returning tree_size`,
+    [digest],
+  )
+  return Number(marked.rows[0]?.tree_size ?? 0)
 }
 
 /** From now on the database is one like any other. */

@@ -83,6 +83,12 @@ export interface PublishedCheckpoints {
   findNewest(from: number): Promise<StoredCheckpoint | undefined>
 }
 
+/** All that was published: a log of any size is compared with the largest checkpoint that it reaches. */
+export interface CheckpointArchive extends PublishedCheckpoints {
+  /** @returns the largest that is published of that size or a smaller one @throws `checkpoint_unavailable` */
+  findAtMost(treeSize: number): Promise<StoredCheckpoint | undefined>
+}
+
 export interface AuditSearch {
   /**
    * Brings the index up to date in bounded steps, so that the next search has less to do.

@@ -104,6 +104,40 @@ function invalid(why: string): TokenvaultError {
   return new TokenvaultError('recovery_invalid', `the recovery of the keyset ${why}`)
 }
 
+/** What becomes of stored keys when a recovery is put in their place. */
+export interface KeyAdoption {
+  /** Every key that is used from then on, as it stands then. */
+  readonly keyset: Keyset
+  /** Stored keys that had been destroyed when the recovery was made. */
+  readonly destroyed: readonly KeyName[]
+  /** Keys that are not stored: they were made after the backup. */
+  readonly added: readonly KeyName[]
+}
+
+/**
+ * Compares a recovery with the keys of a database that was restored from a backup. Where it is newer than the backup, keys
+ * stand as it says: a destroyed one is not brought back, and a version that was given since is not given again.
+ *
+ * @throws TokenvaultError `recovery_invalid` naming a stored key that it does not hold
+ */
+export function planAdoption(stored: readonly StoredKey[], recovered: RecoveredKeyset): KeyAdoption {
+  const alive = stored.filter(({ wrapped }) => wrapped !== null)
+  const known = new Map(stored.map(key => [formatKeyName(key), key]))
+  const held = new Map(recovered.keyset.all().map(key => [formatKeyName(key), key]))
+  const destroyed = alive.filter(key => recovered.destroyed.has(formatKeyName(key)))
+  const lost = alive.find(key => !held.has(formatKeyName(key)) && !destroyed.includes(key))
+  if (lost !== undefined)
+    throw invalid(`lacks ${formatKeyName(lost)}, which was made later: give the newer one with --recovery`)
+  // What was destroyed in the database stays so, whatever an older recovery holds.
+  const keys = [...held.values()].filter(key => known.get(formatKeyName(key))?.status !== 'destroyed')
+  const added = keys.filter(key => !known.has(formatKeyName(key)))
+  const isNewer = destroyed.length > 0 || added.length > 0
+  const keyset = isNewer
+    ? keys
+    : keys.map(key => ({ ...key, status: known.get(formatKeyName(key))?.status ?? key.status }))
+  return { keyset: new Keyset(keyset), destroyed, added }
+}
+
 /** How a vault stands with its recovery. */
 export type RecoveryState = 'current' | 'none' | 'keys_outdated' | 'recipients_outdated' | 'not_configured'
 

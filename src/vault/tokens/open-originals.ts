@@ -43,7 +43,11 @@ export function openColumn(
 }
 
 /** As openColumn, for originals of one field under any versions of its keys; `key_unavailable` where a key is not held. */
-export function openOriginals(keys: FieldKeys, field: Field, originals: readonly Unopened[]): Opened[] {
+export function openOriginals(
+  keys: FieldKeys,
+  field: Pick<Field, 'name' | 'format'>,
+  originals: readonly Unopened[],
+): Opened[] {
   const opened = new Array<Opened>(originals.length).fill({ code: 'key_unavailable' })
   const places = Map.groupBy(originals.keys(), index => {
     const { tokenKeyVersion, dataKeyVersion } = originals[index]!.original

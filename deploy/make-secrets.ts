@@ -11,7 +11,7 @@ import { loginRoles } from '../src/store/setup/role-passwords.ts'
  *     <root>/postgres/password                    the superuser's
  *     <root>/migrate/kek, database-url, passwords/<role>
  *     <root>/worker/kek, database-url
- *     <root>/api/kek, database-url, store-database-url
+ *     <root>/api/kek, database-url, store-database-url, privacy-database-url
  *
  * Files get mode 0440: their owner is root, and a process reads them by its group without being able to change them.
  *
@@ -41,6 +41,7 @@ export function makeSecrets(root: string, server: string): void {
   keep(at('worker', 'database-url'), urlOf('tokenvault_worker', passwords.get('tokenvault_worker')!))
   keep(at('api', 'database-url'), urlOf('tokenvault_api', passwords.get('tokenvault_api')!))
   keep(at('api', 'store-database-url'), urlOf('tokenvault_store', passwords.get('tokenvault_store')!))
+  keep(at('api', 'privacy-database-url'), urlOf('tokenvault_privacy', passwords.get('tokenvault_privacy')!))
 }
 
 if (import.meta.main) {

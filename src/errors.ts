@@ -85,6 +85,31 @@ export const errorCatalogue = {
     meaning: 'The database refused the data of a statement.',
     remedy: 'The schema was changed, or tokenvault has a fault. Report the SQLSTATE.',
   },
+  people_off: {
+    meaning: 'This API answers nothing about people: it was started without a database login for that.',
+    remedy: 'Set PRIVACY_DATABASE_URL to the login of role tokenvault_privacy and start the API again.',
+  },
+  person_unknown: {
+    meaning: 'No row is of this user id.',
+    remedy:
+      'Send the user id byte for byte as the producer wrote it. Where it has letters with marks, send its other Unicode form (NFC or NFD).',
+  },
+  person_held: {
+    meaning: 'The data of this person is under a legal hold.',
+    remedy: 'Wait until the hold ends, or have it released: `tokenvault person release`.',
+  },
+  person_not_held: {
+    meaning: 'There is no legal hold on the data of this person.',
+    remedy: 'Show the person to see what holds there are.',
+  },
+  person_too_large: {
+    meaning: 'The data of this person is more than one answer can hold.',
+    remedy: 'Ask for one month at a time.',
+  },
+  person_report_invalid: {
+    meaning: 'The report about a person is not what the vault signed.',
+    remedy: 'Get the report again from whoever made it, and check the key that it is checked with.',
+  },
   storing_off: {
     meaning: 'This API stores no values: it was started without a database login for that.',
     remedy:

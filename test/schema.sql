@@ -6,6 +6,7 @@ database
   grant CONNECT to tokenvault_api
   grant CONNECT to tokenvault_auditor
   grant CONNECT, CREATE to tokenvault_owner
+  grant CONNECT to tokenvault_privacy
   grant CONNECT to tokenvault_store
   grant CONNECT to tokenvault_worker
 
@@ -16,6 +17,8 @@ role tokenvault_api login inherit
 role tokenvault_auditor login inherit
 
 role tokenvault_owner inherit
+
+role tokenvault_privacy login inherit
 
 role tokenvault_store login inherit
 
@@ -34,6 +37,7 @@ schema pii_vault owner tokenvault_owner
   -- Sealed originals, wrapped keys, quarantine, and the evidence of who asked for what. Values of persons are in it in sealed form only.
   grant USAGE to tokenvault_api
   grant USAGE to tokenvault_auditor
+  grant USAGE to tokenvault_privacy
   grant USAGE to tokenvault_store
   grant USAGE to tokenvault_worker
 
@@ -376,6 +380,31 @@ table pii_vault.checkpoints owner tokenvault_owner
   grant SELECT to tokenvault_api
   grant SELECT to tokenvault_auditor
 
+table pii_vault.exports owner tokenvault_owner
+  -- Copies of rows that were sent elsewhere: one row for each archive or export.
+  column id uuid not null
+    -- Random id.
+  column at timestamp with time zone not null default now()
+    -- When the copy was complete.
+  column kind text not null
+    -- archive: the rows left the database; export: they are in both places; recall: they came back from an archive.
+  column target text not null
+    -- Where the copy is: a URL without login.
+  column from_month date not null
+    -- First UTC day of the first month of create_date that it holds.
+  column to_month date not null
+    -- First UTC day of the last month of create_date that it holds.
+  column rows bigint not null
+    -- How many rows it holds, of everybody.
+  column manifest text
+    -- SHA-256 of its manifest as 64 hexadecimal digits; null where it has none.
+  constraint exports_check CHECK ((to_month >= from_month))
+  constraint exports_kind_check CHECK ((kind = ANY (ARRAY['archive'::text, 'export'::text, 'recall'::text])))
+  constraint exports_pkey PRIMARY KEY (id)
+  constraint exports_rows_check CHECK ((rows >= 0))
+  CREATE UNIQUE INDEX exports_pkey ON pii_vault.exports USING btree (id)
+  grant SELECT to tokenvault_privacy
+
 table pii_vault.fields owner tokenvault_owner
   -- What makes the tokens of each field, as configured when its keys were made. A process whose configuration differs does not start: equal values would get other tokens.
   column name text not null
@@ -470,6 +499,21 @@ table pii_vault.keys owner tokenvault_owner
   CREATE UNIQUE INDEX keys_pkey ON pii_vault.keys USING btree (purpose, field, version)
   grant SELECT to tokenvault_api
   grant SELECT to tokenvault_worker
+
+table pii_vault.legal_holds owner tokenvault_owner
+  -- People whose data is kept whatever retention and erasure ask, until a day.
+  column person text not null
+    -- Keyed digest of the user_id under the oldest audit key, 22 letters of base64url.
+  column held_until date not null
+    -- Last UTC day of the hold.
+  column reason text not null
+    -- Why, as a short identifier: litigation, regulator_request.
+  column held_at timestamp with time zone not null default now()
+    -- When the hold was made or last changed.
+  constraint legal_holds_person_check CHECK ((person ~ '^[A-Za-z0-9_-]{22}$'::text))
+  constraint legal_holds_pkey PRIMARY KEY (person)
+  CREATE UNIQUE INDEX legal_holds_pkey ON pii_vault.legal_holds USING btree (person)
+  grant DELETE, INSERT, SELECT, UPDATE to tokenvault_privacy
 
 table pii_vault.originals owner tokenvault_owner
   -- One sealed original for each token. Deleting a row does not erase its value: the token key opens the token without it.
@@ -671,6 +715,7 @@ partitioned table public.user_logins owner tokenvault_owner
   CREATE INDEX user_logins_masked_device_id ON ONLY public.user_logins USING hash (masked_device_id)
   CREATE INDEX user_logins_masked_ip ON ONLY public.user_logins USING hash (masked_ip)
   grant SELECT to tokenvault_analyst
+  grant SELECT to tokenvault_privacy
   grant INSERT to tokenvault_worker
 
 table tokenvault_migrations.kysely_migration owner <migrator>
@@ -1478,6 +1523,7 @@ BEGIN
     'decision ' || (member ->> 'decision'),
     'code ' || (member ->> 'code'),
     'ticket ' || (member ->> 'ticket'),
+    'person ' || (member ->> 'person'),
     'actor ' || (member #>> '{actor,subject}'),
     -- An actor without an issuer is one of the principal's.
     'actorIssuer ' || CASE WHEN jsonb_typeof(member #> '{actor,issuer}') = 'string' THEN member #>> '{actor,issuer}'

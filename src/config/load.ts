@@ -8,7 +8,7 @@ import { type Config, type ProcessName, type Variable, variablesOf } from './var
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /** Variables that hold the URL of a database. */
-const databaseUrls = ['DATABASE_URL', 'STORE_DATABASE_URL'] as const
+const databaseUrls = ['DATABASE_URL', 'STORE_DATABASE_URL', 'PRIVACY_DATABASE_URL'] as const
 
 /** Two variables of which neither does anything without the other. */
 const pair = ['APPROVAL_WEBHOOK_URL', 'APPROVAL_WEBHOOK_SECRET'] as const
@@ -80,6 +80,14 @@ export function storeDatabaseUrl(
 ): (() => string) | undefined {
   const { STORE_DATABASE_URL: url, STORE_DATABASE_URL_FILE: path } = config
   return url === undefined ? undefined : rereadingUrl('STORE_DATABASE_URL', url, path)
+}
+
+/** As databaseUrl, of the role that answers people; undefined where none are answered. */
+export function privacyDatabaseUrl(
+  config: Pick<Config<'api'>, 'PRIVACY_DATABASE_URL' | 'PRIVACY_DATABASE_URL_FILE'>,
+): (() => string) | undefined {
+  const { PRIVACY_DATABASE_URL: url, PRIVACY_DATABASE_URL_FILE: path } = config
+  return url === undefined ? undefined : rereadingUrl('PRIVACY_DATABASE_URL', url, path)
 }
 
 function rereadingUrl(name: (typeof databaseUrls)[number], url: string, path: string | undefined): () => string {

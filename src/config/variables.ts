@@ -69,6 +69,17 @@ const declared = {
     ),
     text => (isDatabaseUrl(text) ? undefined : 'is not a URL'),
   ),
+  PRIVACY_DATABASE_URL: variable(
+    ['api'],
+    Type.Optional(
+      Type.String({
+        pattern: '^postgres(ql)?://',
+        description:
+          'The same database with the login of role tokenvault_privacy: the API answers requests of people through it, and none unless it is set',
+      }),
+    ),
+    text => (isDatabaseUrl(text) ? undefined : 'is not a URL'),
+  ),
   DATABASE_POOL_MAX: variable(
     vaultProcesses,
     Type.Integer({
@@ -480,6 +491,7 @@ export type Config<P extends ProcessName> = Readonly<
   /** Where the URLs of databases were read, if in files; databaseUrl() of load.ts reads them again. */
   readonly DATABASE_URL_FILE?: string
   readonly STORE_DATABASE_URL_FILE?: string
+  readonly PRIVACY_DATABASE_URL_FILE?: string
 }
 
 /** The variables that one process reads, by name. */

@@ -7,6 +7,7 @@ import { namingFailures, retryingConflicts, type TokenvaultDatabase } from './po
 import { classifyFailure } from './postgres/failures.ts'
 import { checkRights } from './postgres/health.ts'
 import type { Database } from './postgres/schema.ts'
+import type { LoginRole } from './setup/role-passwords.ts'
 
 /**
  * Originals as the role `tokenvault_store` adds them. Nothing is inserted before it is known that its database is the
@@ -35,11 +36,21 @@ export function createOriginalWriter(database: TokenvaultDatabase, vault: Tokenv
  * `check` throws TokenvaultError `store_unavailable` or `store_misconfigured`, with what is wrong as its detail.
  */
 export function createStoringHealth(database: TokenvaultDatabase, vault: TokenvaultDatabase): HealthCheck {
+  return createSecondLoginHealth(database, vault, 'tokenvault_store', 'STORE_DATABASE_URL')
+}
+
+/** As createStoringHealth, of another role that the API also logs in as. */
+export function createSecondLoginHealth(
+  database: TokenvaultDatabase,
+  vault: TokenvaultDatabase,
+  role: LoginRole,
+  urlName: 'STORE_DATABASE_URL' | 'PRIVACY_DATABASE_URL',
+): HealthCheck {
   return {
     check: () =>
       namingFailures(async () => {
-        await checkRights(database, 'tokenvault_store')
-        await checkSameDatabase(database, vault)
+        await checkRights(database, role)
+        await checkSameDatabase(database, vault, urlName)
         const { rows } = await sql<{ takes_writes: boolean }>`
           select not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off' as takes_writes`.execute(
           database,
@@ -91,13 +102,17 @@ async function rollBack(transaction: ControlledTransaction<Database>): Promise<v
 }
 
 /** By the ids of cluster and database: addresses say little behind poolers and during failovers. */
-async function checkSameDatabase(database: TokenvaultDatabase, vault: TokenvaultDatabase): Promise<void> {
+async function checkSameDatabase(
+  database: TokenvaultDatabase,
+  vault: TokenvaultDatabase,
+  urlName = 'STORE_DATABASE_URL',
+): Promise<void> {
   const [own, other] = await Promise.all([identify(database), identify(vault)])
   const isOtherCluster = own.cluster !== other.cluster && own.cluster !== undefined && other.cluster !== undefined
   if (isOtherCluster || own.oid !== other.oid)
     throw new TokenvaultError(
       'store_misconfigured',
-      'STORE_DATABASE_URL leads to another database than DATABASE_URL; originals belong where the keys and the evidence are',
+      `${urlName} leads to another database than DATABASE_URL; originals belong where the keys and the evidence are`,
     )
 }
 

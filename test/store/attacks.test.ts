@@ -42,6 +42,18 @@ const refused: Record<LoginRole, readonly string[]> = {
     'CREATE TABLE ingest.mine ()',
     'DROP TABLE ingest.receipts',
   ],
+  tokenvault_privacy: [
+    'SELECT FROM pii_vault.originals',
+    'SELECT FROM pii_vault.keys',
+    'SELECT FROM pii_vault.quarantine',
+    'SELECT FROM pii_vault.audit_log',
+    'INSERT INTO user_logins DEFAULT VALUES',
+    'UPDATE user_logins SET user_id = NULL',
+    'TRUNCATE user_logins',
+    'INSERT INTO pii_vault.exports SELECT * FROM pii_vault.exports',
+    `SELECT pii_vault.append_audit(ARRAY['{}'::bytea])`,
+    'TRUNCATE pii_vault.legal_holds',
+  ],
   tokenvault_store: [
     'SELECT FROM pii_vault.originals',
     `SELECT sealed FROM pii_vault.originals LIMIT 1`,
@@ -265,6 +277,11 @@ t.test('each role, logged in, can do its work', async t => {
       `INSERT INTO pii_vault.originals VALUES (gen_random_uuid(), 'ip', 1, 1, '') ON CONFLICT DO NOTHING`,
       `INSERT INTO pii_vault.originals (token_id, field, token_key_version, data_key_version, sealed)
          VALUES (gen_random_uuid(), 'ip', 1, 1, '')`,
+    ],
+    tokenvault_privacy: [
+      'SELECT FROM user_logins, pii_vault.exports, pii_vault.legal_holds',
+      `INSERT INTO pii_vault.legal_holds VALUES ('AAAAAAAAAAAAAAAAAAAAAA', current_date, 'litigation')`,
+      'DELETE FROM pii_vault.legal_holds',
     ],
     tokenvault_api: [
       'SELECT FROM pii_vault.keys',

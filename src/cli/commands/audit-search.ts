@@ -21,6 +21,7 @@ const criteria = [
   ['client', 'client', 'calls by this application'],
   ['for-purpose', 'purpose', 'calls that stated this purpose'],
   ['ticket', 'ticket', 'calls under this ticket'],
+  ['person', 'person', 'what was done about the person of this digest, as `person show` gives it'],
   ['type', 'type', 'operation, e.g. detokenize'],
   ['decision', 'decision', 'permitted, refused or pending'],
   ['code', 'code', 'why calls were refused'],

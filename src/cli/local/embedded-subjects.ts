@@ -18,6 +18,7 @@ export function embeddedSubjects(dataDir: string): readonly Given[] | undefined 
   const api = {
     DATABASE_URL: embeddedDatabaseUrl(dataDir, 'tokenvault_api'),
     STORE_DATABASE_URL: embeddedDatabaseUrl(dataDir, 'tokenvault_store'),
+    PRIVACY_DATABASE_URL: embeddedDatabaseUrl(dataDir, 'tokenvault_privacy'),
     KEK_FILE,
     FIELDS_FILE,
     POLICY_FILE,

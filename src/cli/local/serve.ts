@@ -53,6 +53,7 @@ export async function serveUntilStopped(options: UpOptions): Promise<void> {
         ...stack.environment,
         DATABASE_URL: stack.databaseUrl('tokenvault_api'),
         STORE_DATABASE_URL: stack.databaseUrl('tokenvault_store'),
+        PRIVACY_DATABASE_URL: stack.databaseUrl('tokenvault_privacy'),
       }),
       log,
       {},

@@ -5,7 +5,7 @@ import { type Check, type Examined, type FindingStatus, runChecks } from './find
 import { checkIssuers } from './issuer.ts'
 import { checkFieldRecord, checkKek, checkKeys, checkRecovery } from './keys.ts'
 import { checkQueue } from './queue.ts'
-import { checkStoring } from './storing.ts'
+import { checkPeople, checkStoring } from './storing.ts'
 import { type Given, openSubject, type Subject, type SubjectName } from './subjects.ts'
 
 const longestMilliseconds = 10_000
@@ -49,7 +49,7 @@ const checkers: readonly (readonly [names: readonly SubjectName[], checks: (subj
     [['worker', 'api', 'lambda'], subject => [checkKeys(subject)]],
     [['worker', 'api', 'lambda', 'auditor'], subject => [checkFieldRecord(subject)]],
     [['migrate'], subject => [checkRecovery(subject)]],
-    [['api'], subject => [checkStoring(subject)]],
+    [['api'], subject => [checkStoring(subject), checkPeople(subject)]],
     [['worker', 'lambda'], subject => [checkColumns(subject)]],
     [['worker', 'dlq'], checkQueue],
     [['api'], checkIssuers],

@@ -33,6 +33,7 @@ const where = Type.Object(
     client: criterion('Application (`azp`, or `client_id`) that the access token was issued to.'),
     purpose: criterion('Purpose that the caller stated.', { pattern: purposePattern }),
     ticket: criterion('Ticket under which the caller acted.', { pattern: ticketPattern }),
+    person: criterion('Keyed digest of a user id, as the answer about a person gives it.', { maxLength: 22 }),
     type: criterion('What was done: `detokenize`, `tokenize`, `audit_search` …', {
       pattern: wordPattern,
       maxLength: 64,
@@ -117,6 +118,7 @@ const event = Type.Object(
     scheme: text('Of `crosswalk`: how the values were hashed.'),
     ticket: text('Ticket under which the caller acted.'),
     approval: text('Id of the request for approval.'),
+    person: text('Keyed digest of the user id of the person whose data it is about.'),
     concerns: principal('Principal that the event is about.'),
     sought: Type.Optional(
       Type.Object(

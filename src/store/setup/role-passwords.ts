@@ -7,6 +7,7 @@ export const loginRoles = [
   'tokenvault_worker',
   'tokenvault_api',
   'tokenvault_store',
+  'tokenvault_privacy',
   'tokenvault_analyst',
   'tokenvault_auditor',
 ] as const

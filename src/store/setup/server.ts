@@ -43,7 +43,13 @@ function is(value: string): Pick<NeededSetting, 'accepts' | 'needed'> {
 }
 
 /** The roles as which our processes log in, and whose settings count. */
-const processRoles = ['tokenvault_worker', 'tokenvault_api', 'tokenvault_store', 'tokenvault_auditor']
+const processRoles = [
+  'tokenvault_worker',
+  'tokenvault_api',
+  'tokenvault_store',
+  'tokenvault_privacy',
+  'tokenvault_auditor',
+]
 
 interface DatabaseRow {
   readonly encoding: string

@@ -13,6 +13,8 @@ export type ActionCall = {
   readonly requested?: number
   /** Whom it is about. */
   readonly concerns?: AuditEvent['concerns']
+  /** Keyed digest of the user id of the person whom it is about; see digestPerson. */
+  readonly person?: string | undefined
   /** A capability that one of the principal's roles must have. */
   readonly needs?: Capability
 } & (
@@ -34,7 +36,7 @@ export type ActionCall = {
 export type RequestApproval = Extract<Change, { readonly kind: 'request_approval' }>
 
 /** Operations that reveal something about values take a purpose; no other operation does. */
-type RevealingOperation = 'detokenize' | 'tokenize' | 'crosswalk' | 'quarantine_open' | 'audit_search'
+type RevealingOperation = 'detokenize' | 'tokenize' | 'crosswalk' | 'quarantine_open' | 'audit_search' | 'person_export'
 
 /** What the caller gets if the action is admitted. */
 export interface ActionOutcome {
@@ -103,6 +105,7 @@ export function describeEvents(
   const context = {
     ...(ticket === undefined ? {} : { ticket }),
     ...(concerns === undefined ? {} : { concerns }),
+    ...(call.person === undefined ? {} : { person: call.person }),
     ...(outcome.sought === undefined ? {} : { sought: outcome.sought }),
     policy: policy.digest,
   }

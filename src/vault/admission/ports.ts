@@ -48,6 +48,7 @@ export interface AuditEvent {
     | `approval_${'list' | 'show' | 'approve' | 'refuse'}`
     | `suspension_${'list' | 'lift'}`
     | `audit_${'search' | 'prove'}`
+    | `person_${'show' | 'export' | 'hold' | 'release' | 'erase'}`
     | KeyEventType
   /** UTC, RFC 3339 with milliseconds. */
   readonly at: string
@@ -100,6 +101,8 @@ export interface AuditEvent {
   readonly approval?: string
   /** Whom the action is about: the principal whose request was decided, or whose suspension was lifted. */
   readonly concerns?: { readonly issuer?: string; readonly subject: string }
+  /** Of what is about a person: keyed digest of the user id, 22 letters of base64url. */
+  readonly person?: string
   /**
    * Of `audit_search`: what was looked for, by criterion; `true` in place of a text that could be a value. `tokens` has the digests of
    * what stands for `token` or `value`.

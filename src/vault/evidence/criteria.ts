@@ -2,7 +2,7 @@ import { TokenvaultError } from '../../errors.ts'
 
 /** Texts of an event that a search can ask for, each as the event has it. An actor without an issuer is one of the principal's. */
 export const textCriteria = [
-  ...(['subject', 'issuer', 'actor', 'actorIssuer', 'client', 'field', 'purpose', 'ticket'] as const),
+  ...(['subject', 'issuer', 'actor', 'actorIssuer', 'client', 'field', 'purpose', 'ticket', 'person'] as const),
   ...(['type', 'decision', 'code'] as const),
 ]
 

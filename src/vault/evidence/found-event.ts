@@ -9,7 +9,7 @@ export type FoundEvent = Partial<Omit<AuditEvent, 'format' | 'tokens' | 'withhel
   readonly leafHash: string
 }
 
-const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'client', 'jwt', 'channel', 'purpose', 'decision', 'code', 'mode', 'scheme', 'ticket', 'approval', 'policy', 'until', 'kek'] // biome-ignore format: one list
+const texts = ['type', 'at', 'requestId', 'issuer', 'subject', 'client', 'jwt', 'channel', 'purpose', 'decision', 'code', 'mode', 'scheme', 'ticket', 'approval', 'person', 'policy', 'until', 'kek'] // biome-ignore format: one list
 const counts = ['format', 'requested', 'granted', 'partial', 'count']
 const principals = ['actor', 'concerns']
 

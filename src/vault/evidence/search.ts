@@ -125,7 +125,15 @@ function readCriteria(where: Sought, digests: readonly string[] | undefined): Cr
 }
 
 /** Who a principal, actor or application is may be any text: these stand in the event where the log, or our settings, have them. */
-const freeTexts: ReadonlySet<string> = new Set(['subject', 'issuer', 'actor', 'actorIssuer', 'client', 'field'])
+const freeTexts: ReadonlySet<string> = new Set([
+  'subject',
+  'issuer',
+  'actor',
+  'actorIssuer',
+  'client',
+  'field',
+  'person',
+])
 
 /** What the event says of a search: each criterion, with its text unless that could be a value. */
 function describeSought(where: Sought, criteria: Criteria, isKnown: (text: string) => boolean): AuditEvent['sought'] {

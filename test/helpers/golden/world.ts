@@ -67,6 +67,7 @@ export async function startGoldenApi(t: Test, vault: VaultDatabase, environment:
   const api = startCommand(t, ['api'], {
     DATABASE_URL: vault.urlFor('tokenvault_api'),
     STORE_DATABASE_URL: vault.urlFor('tokenvault_store'),
+    PRIVACY_DATABASE_URL: vault.urlFor('tokenvault_privacy'),
     KEK_FILE: vault.kekFile,
     JWT_ISSUER: issuer,
     JWT_AUDIENCE: audience,

@@ -40,6 +40,7 @@ export async function createVaultWorld(
     environment: {
       DATABASE_URL: vault.urlFor('tokenvault_api'),
       STORE_DATABASE_URL: vault.urlFor('tokenvault_store'),
+      PRIVACY_DATABASE_URL: vault.urlFor('tokenvault_privacy'),
       DATABASE_POOL_MAX: '4',
       KEK_FILE: vault.kekFile,
       JWT_ISSUER: issuer,

@@ -29,6 +29,7 @@ t.test('no role can take every connection, and each session of a role begins wit
     tokenvault_api: ['5min', '1min', '1GB', '0', '0'],
     tokenvault_worker: ['5min', '1min', '1GB', '0', '0'],
     tokenvault_store: ['5min', '1min', '1GB', '0', '0'],
+    tokenvault_privacy: ['5min', '1min', '1GB', '0', '0'],
     tokenvault_analyst: ['15min', '5min', '5GB', '30s', '1h'],
     tokenvault_auditor: ['15min', '5min', '50GB', '30s', '1h'],
   }

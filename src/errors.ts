@@ -341,8 +341,12 @@ export const errorCatalogue = {
     remedy: 'Wait as many seconds as Retry-After says, ask for fewer values, or ask the security team.',
   },
   principal_suspended: {
-    meaning: 'The caller exceeded a daily budget and is suspended.',
+    meaning: 'The caller is suspended: it exceeded a daily budget, or a rule of the policy says so.',
     remedy: 'Ask an administrator to lift the suspension.',
+  },
+  honey_unknown: {
+    meaning: 'There is no such honey token, or it is retired.',
+    remedy: 'List the honey tokens to find its id.',
   },
   suspension_unknown: {
     meaning: 'This principal is not suspended.',

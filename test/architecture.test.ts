@@ -76,6 +76,7 @@ const vaultFloors: Readonly<Record<string, readonly string[]>> = {
   evidence: ['fields', 'keys', 'policy', 'admission', 'tokens', 'files'],
   quarantine: ['fields', 'keys', 'policy', 'admission', 'tokens', 'files'],
   people: ['fields', 'keys', 'policy', 'admission', 'tokens', 'files'],
+  honey: ['fields', 'keys', 'policy', 'admission', 'tokens'],
   ledger: ['fields'],
 }
 

@@ -427,6 +427,49 @@ table pii_vault.fields owner tokenvault_owner
   grant SELECT to tokenvault_auditor
   grant SELECT to tokenvault_worker
 
+table pii_vault.honey_meetings owner tokenvault_owner
+  -- Who was given the value of a honey token, or the token for its value.
+  column sequence bigint not null
+    -- Sequence of the event `honey` in the audit log.
+  column honey_token uuid not null
+    -- The honey token.
+  column issuer text not null
+    -- Issuer of the access token of who met it.
+  column subject text not null
+    -- Who met it.
+  column request_id text not null
+    -- Id of the request; the event of what it did has it, too.
+  column met_at timestamp with time zone not null default now()
+    -- When it was met.
+  constraint honey_meetings_honey_token_fkey FOREIGN KEY (honey_token) REFERENCES pii_vault.honey_tokens(id)
+  constraint honey_meetings_pkey PRIMARY KEY (honey_token, sequence)
+  CREATE UNIQUE INDEX honey_meetings_pkey ON pii_vault.honey_meetings USING btree (honey_token, sequence)
+  grant SELECT to tokenvault_api
+
+table pii_vault.honey_tokens owner tokenvault_owner
+  -- Tokens of values that never logged in. Nobody has a reason to open one, so whoever does is told of.
+  column id uuid not null
+    -- Id of the honey token; names it where the token must not stand.
+  column field text not null
+    -- Field of the value, for example ip.
+  column token text not null
+    -- The token as it was made. Where its key was rotated since, its successors are honey tokens, too.
+  column note text not null
+    -- Where it was laid out, for who is told that it was met.
+  column issuer text not null
+    -- Issuer of the access token of who made it.
+  column subject text not null
+    -- Who made it.
+  column created_at timestamp with time zone not null default now()
+    -- When it was made.
+  column retired_at timestamp with time zone grants {tokenvault_api=w/tokenvault_owner}
+    -- Since when nobody is told any more; null while it is laid out.
+  constraint honey_tokens_pkey PRIMARY KEY (id)
+  constraint honey_tokens_token_key UNIQUE (token)
+  CREATE UNIQUE INDEX honey_tokens_pkey ON pii_vault.honey_tokens USING btree (id)
+  CREATE UNIQUE INDEX honey_tokens_token_key ON pii_vault.honey_tokens USING btree (token)
+  grant INSERT, SELECT to tokenvault_api
+
 table pii_vault.idempotency owner tokenvault_owner
   -- Replies of calls that change something, so that a repeat of the call changes nothing and gets the same reply: one row for each principal and key, kept for 24 hours.
   column principal uuid not null
@@ -608,7 +651,7 @@ table pii_vault.spending owner tokenvault_owner
   CREATE UNIQUE INDEX spending_pkey ON pii_vault.spending USING btree (principal, slot_seconds, slot)
 
 table pii_vault.suspensions owner tokenvault_owner
-  -- Principals who asked for more than their budget of a day: one row each. All their requests are refused until an administrator lifts the suspension, which removes the row.
+  -- Principals who asked for more than their budget of a day, or met a honey token where the policy suspends for it: one row each. All their requests are refused until an administrator lifts the suspension, which removes the row.
   column principal uuid not null
     -- Id of the principal: pii_vault.principal_id of issuer and subject.
   column issuer text not null
@@ -616,7 +659,7 @@ table pii_vault.suspensions owner tokenvault_owner
   column subject text not null
     -- The principal as the issuer calls it, the claim sub.
   column suspended_at timestamp with time zone not null
-    -- When the budget was exceeded.
+    -- When the budget was exceeded, or the honey token met.
   constraint suspensions_pkey PRIMARY KEY (principal)
   CREATE UNIQUE INDEX suspensions_pkey ON pii_vault.suspensions USING btree (principal)
   grant SELECT to tokenvault_api
@@ -1675,6 +1718,35 @@ BEGIN
   PERFORM pii_vault.require(size BETWEEN 0 AND (SELECT tree_size FROM pii_vault.audit_head), 'the tree has another size');
   PERFORM pii_vault.require(octet_length(signed_note) <= 8192, 'longer than a signed note');
   INSERT INTO pii_vault.checkpoints (tree_size, note) VALUES (size, signed_note) ON CONFLICT DO NOTHING;
+END
+$function$
+  grant EXECUTE to tokenvault_api
+
+function pii_vault.meet_honey(bytea,uuid[],boolean) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.meet_honey(event bytea, met uuid[], suspends boolean)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  described jsonb := convert_from(event, 'UTF8')::jsonb;
+  place bigint;
+BEGIN
+  PERFORM pii_vault.require(coalesce(described ->> 'type' = 'honey' AND described ->> 'issuer' <> ''
+    AND described ->> 'subject' <> '' AND described ->> 'requestId' <> '', false), 'the event is not one of honey tokens');
+  PERFORM pii_vault.require(coalesce(cardinality(met) BETWEEN 1 AND 10000, false), '1 to 10,000 honey tokens');
+  place := pii_vault.append_audit(ARRAY[event]);
+  INSERT INTO pii_vault.honey_meetings (sequence, honey_token, issuer, subject, request_id)
+  SELECT DISTINCT place, id, described ->> 'issuer', described ->> 'subject', described ->> 'requestId'
+  FROM unnest(met) AS id;
+  IF suspends THEN
+    INSERT INTO pii_vault.suspensions (principal, issuer, subject, suspended_at)
+    VALUES (pii_vault.principal_id(described ->> 'issuer', described ->> 'subject'),
+      described ->> 'issuer', described ->> 'subject', now())
+    ON CONFLICT (principal) DO NOTHING;
+  END IF;
+  RETURN place;
 END
 $function$
   grant EXECUTE to tokenvault_api

@@ -86,6 +86,11 @@ const commands: readonly ListedCommand[] = [
     load: () => import('./commands/reconcile.ts'),
   },
   {
+    name: 'honey',
+    description: 'make tokens that nobody has a reason to open, and see who did',
+    load: () => import('./commands/honey.ts'),
+  },
+  {
     name: 'sample',
     usage: options,
     description: 'print realistic login events as a JSON array; the same seed gives the same events',
@@ -137,7 +142,7 @@ const commands: readonly ListedCommand[] = [
   },
   {
     name: 'suspension',
-    description: 'list who exceeded a daily budget and is suspended, and lift suspensions',
+    description: 'list who is suspended, and lift suspensions',
     load: () => import('./commands/suspension.ts'),
   },
   {

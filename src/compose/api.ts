@@ -3,9 +3,10 @@ import type { Config } from '../config/variables.ts'
 import { type App, createApp } from '../http/app.ts'
 import { clearProperties } from '../ingest/events/login-event.ts'
 import type { Log } from '../log.ts'
-import { type ApprovalWebhook, createApprovalWebhook } from '../publish/approval-webhook.ts'
+import { createWebhook, type Webhook } from '../publish/webhook.ts'
 import { createActionLog } from '../store/action-log.ts'
 import { createApprovalReader, createSuspensionReader } from '../store/approvals.ts'
+import { createHoneyStore } from '../store/honey-tokens.ts'
 import { createIdempotencyStore } from '../store/idempotency.ts'
 import { createFieldOriginals, createOriginalReader } from '../store/originals.ts'
 import { createApiHealth } from '../store/postgres/health.ts'
@@ -14,6 +15,7 @@ import { createIsAdmissible } from '../vault/admission/admissible.ts'
 import { createApprovalVerbs } from '../vault/admission/approvals.ts'
 import { createOpenAction } from '../vault/admission/open-action.ts'
 import { createSuspensionVerbs } from '../vault/admission/suspensions.ts'
+import { createHoneyVerbs } from '../vault/honey/honey-tokens.ts'
 import { createOpenQuarantined } from '../vault/quarantine/sealed-bodies.ts'
 import { createQuarantineVerbs } from '../vault/quarantine/verbs.ts'
 import { createCrosswalk } from '../vault/tokens/crosswalk.ts'
@@ -23,6 +25,7 @@ import { createTokenize } from '../vault/tokens/tokenize.ts'
 import { createTokenizer } from '../vault/tokens/tokenizer.ts'
 import { composeEvidence, composeSink } from './evidence.ts'
 import { readFields, readFieldsFile } from './fields.ts'
+import { followTraps } from './honey.ts'
 import { readIssuers } from './issuers.ts'
 import { policyPlace, watchPolicy } from './policy.ts'
 import { openStoring } from './storing.ts'
@@ -60,14 +63,24 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     await database.destroy()
     throw error
   })
-  const webhook = composeApprovalWebhook(config, log)
+  const webhook = composeWebhook(config.APPROVAL_WEBHOOK_URL, config.APPROVAL_WEBHOOK_SECRET, log)
+  const alarms = composeWebhook(config.ALARM_WEBHOOK_URL, config.ALARM_WEBHOOK_SECRET, log)
+  const honey = createHoneyStore(database)
+  const traps = await followTraps({ store: honey, fields, log, raiseAlarm: alarms?.raiseAlarm }).catch(async error => {
+    watched.close()
+    await storing?.close()
+    await database.destroy()
+    throw error
+  })
   const openAction = createOpenAction({
     log: createActionLog(database),
     keys,
     policy,
     notifyApprovers: webhook?.notifyApprovers,
+    traps,
   })
   const originals = createOriginalReader(database)
+  const storingTools = storing && { tokenizer: createTokenizer(keys, fields), writer: storing.writer }
   const suspensions = createSuspensionReader(database)
   const evidence = composeEvidence(config, vault, openAction, sink, log)
   const app = await createApp({
@@ -80,7 +93,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
         keys,
         signer,
         openAction,
-        storing: storing && { tokenizer: createTokenizer(keys, fields), writer: storing.writer },
+        storing: storingTools,
       }),
       crosswalk: createCrosswalk({ fields, keys, originals: createFieldOriginals(database), signer, openAction }),
       quarantine: createQuarantineVerbs({
@@ -94,6 +107,10 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
       }),
       approvals: createApprovalVerbs({ approvals: createApprovalReader(database), openAction }),
       suspensions: createSuspensionVerbs({ suspensions, openAction }),
+      honey: createHoneyVerbs({
+        ...{ fields, store: honey, originals, storing: storingTools, openAction },
+        refresh: traps.refresh,
+      }),
       ...evidence.verbs,
     },
     idempotency: {
@@ -110,6 +127,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     version,
   }).catch(async error => {
     watched.close()
+    traps.stop()
     await storing?.close()
     await database.destroy()
     throw error
@@ -119,9 +137,10 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
   const close = async () => {
     watched.close()
     followed.stop()
+    traps.stop()
     await app.close()
     // After the requests under way, of which each may have had something to tell.
-    await webhook?.close()
+    await Promise.all([webhook?.close(), alarms?.close()])
     // The last request is in the last checkpoint.
     await evidence.close()
     await storing?.close()
@@ -130,7 +149,6 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
   return { app, close }
 }
 
-function composeApprovalWebhook(config: Config<'api'>, log: Log): ApprovalWebhook | undefined {
-  const { APPROVAL_WEBHOOK_URL: url, APPROVAL_WEBHOOK_SECRET: secret } = config
-  return url === undefined || secret === undefined ? undefined : createApprovalWebhook({ url, secret, log })
+function composeWebhook(url: string | undefined, secret: string | undefined, log: Log): Webhook | undefined {
+  return url === undefined || secret === undefined ? undefined : createWebhook({ url, secret, log })
 }

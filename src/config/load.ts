@@ -11,7 +11,10 @@ export type Environment = Readonly<Record<string, string | undefined>>
 const databaseUrls = ['DATABASE_URL', 'STORE_DATABASE_URL', 'PRIVACY_DATABASE_URL'] as const
 
 /** Two variables of which neither does anything without the other. */
-const pair = ['APPROVAL_WEBHOOK_URL', 'APPROVAL_WEBHOOK_SECRET'] as const
+const pairs = [
+  ['APPROVAL_WEBHOOK_URL', 'APPROVAL_WEBHOOK_SECRET'],
+  ['ALARM_WEBHOOK_URL', 'ALARM_WEBHOOK_SECRET'],
+] as const
 
 /**
  * Reads and checks what one process needs from its environment.
@@ -48,10 +51,12 @@ export function examineConfig<P extends ProcessName>(
     else if (value !== undefined) config[name] = value
   }
   // One whose file cannot be read was given, and is told already.
-  const lone = pair.find((name, place) => {
-    return variables.has(name) && !texts.has(name) && typeof texts.get(pair[1 - place]!) === 'string'
-  })
-  if (lone !== undefined) problems.push(describeProblem(lone, 'is not set', variables.get(lone)!))
+  for (const pair of pairs) {
+    const lone = pair.find((name, place) => {
+      return variables.has(name) && !texts.has(name) && typeof texts.get(pair[1 - place]!) === 'string'
+    })
+    if (lone !== undefined) problems.push(describeProblem(lone, 'is not set', variables.get(lone)!))
+  }
   for (const prefix of ['', 'NEXT_']) problems.push(...findKekProblems(prefix, config, variables, texts))
   if (variables.has('JWT_ISSUERS_FILE')) problems.push(...findIssuerProblems(variables, texts))
   const directory = config['ROLE_PASSWORDS_DIR']

@@ -468,6 +468,22 @@ const declared = {
       }),
     ),
   ),
+  ALARM_WEBHOOK_URL: variable(
+    ['api'],
+    Type.Optional(
+      Type.String({ pattern: '^https?://', description: 'URL to which alarms are posted: somebody met a honey token' }),
+    ),
+    checkWebhookUrl,
+  ),
+  ALARM_WEBHOOK_SECRET: variable(
+    ['api'],
+    Type.Optional(
+      Type.String({
+        pattern: '^whsec_[A-Za-z0-9+/]{32,86}={0,2}$',
+        description: 'Signs what is posted there, as APPROVAL_WEBHOOK_SECRET does for requests',
+      }),
+    ),
+  ),
   LOG_LEVEL: variable(
     vaultProcesses,
     Type.Enum(['fatal', 'error', 'warn', 'info', 'debug'], {

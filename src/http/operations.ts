@@ -1,6 +1,7 @@
 import { approvalOperations } from './approvals/routes.ts'
 import { evidenceOperations } from './evidence/routes.ts'
 import { healthOperations } from './health/routes.ts'
+import { honeyOperations } from './honey/routes.ts'
 import { quarantineOperations } from './quarantine/routes.ts'
 import { suspensionOperations } from './suspensions/routes.ts'
 import { tokenOperations } from './tokens/routes.ts'
@@ -15,4 +16,5 @@ export const guardedOperations = [
   ...approvalOperations,
   ...suspensionOperations,
   ...quarantineOperations,
+  ...honeyOperations,
 ]

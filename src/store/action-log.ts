@@ -10,6 +10,7 @@ import type {
   Change,
   CommittedAction,
   CountedAction,
+  MetHoney,
   RefusalCounts,
 } from '../vault/admission/ports.ts'
 import { bytesArray } from './postgres/array-literal.ts'
@@ -72,7 +73,9 @@ async function commitGroup(
   group: readonly Waiting[],
 ): Promise<(CommittedAction | CountedAction)[]> {
   const actions = group.map(({ action }) => action)
-  if (actions.every(({ change, preview, givesNothing }) => (change ?? preview) === undefined && !givesNothing)) {
+  if (
+    actions.every(({ change, preview, met, givesNothing }) => (change ?? preview ?? met) === undefined && !givesNothing)
+  ) {
     const events = group.map(({ plainEvent }) => plainEvent)
     const statement = sql<{ first: string | null }>`
       select pii_vault.commit_plain_actions(${describeActions(actions)}::jsonb, ${bytesArray(events)}::bytea[]) as first`
@@ -101,12 +104,22 @@ async function commitGroup(
       transaction,
     )
     const { sequences } = appended.rows[0]!
+    for (const [index, { met }] of actions.entries()) {
+      const admission = admissions[index]!
+      // What an approval is asked for is not given.
+      if (met !== undefined && admission === plain) await recordMet(transaction, met)
+    }
     return events.map((event, index) => {
       const admission = admissions[index]!
       const sequence = sequences[index]!
       return sequence === null ? { admission, isCounted: true } : place(Number(sequence), event, admission)
     })
   })
+}
+
+async function recordMet(transaction: TokenvaultDatabase, { event, ids, suspends }: MetHoney): Promise<void> {
+  const line = Buffer.from(JSON.stringify(event), 'utf8')
+  await sql`select pii_vault.meet_honey(${line}, ${ids}::uuid[], ${suspends})`.execute(transaction)
 }
 
 /** What `pii_vault.admit_actions` says of an action that is refused, asks for an approval, or is a preview. */

@@ -43,6 +43,7 @@ export function openApiHead(version: string): Json {
         description: 'Calls that need a second person: `detokenize` asks, the role `approver` decides here.',
       },
       { name: 'suspensions', description: 'Principals that exceeded a daily budget, for the role `administrator`.' },
+      { name: 'honey', description: 'Tokens that nobody has a reason to open, for the role `security`.' },
       { name: 'quarantine', description: 'Messages that are not valid events, for the role `operator`.' },
       { name: 'evidence', description: 'Who asked for what, with proofs, for the role `auditor`.' },
       { name: 'health', description: 'For the platform that runs the process. They need no access token.' },

@@ -88,6 +88,7 @@ export const appearance = {
   budget_exceeded: 429,
   principal_suspended: 403,
   suspension_unknown: 404,
+  honey_unknown: 404,
   approval_required: 403,
   approval_unknown: 404,
   approval_self: 403,

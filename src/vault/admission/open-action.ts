@@ -2,12 +2,14 @@ import { type ErrorCode, TokenvaultError } from '../../errors.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { may, type Policy } from '../policy/policy.ts'
 import { type ActionCall, type ActionOutcome, describeEvents, type RequestApproval } from './audit-event.ts'
+import { type HoneyTraps, meetHoney } from './honey-traps.ts'
 import type {
   ActionLog,
   Admission,
   ApprovalNotice,
   CommittedAction,
   CountedAction,
+  MetHoney,
   NotifyApprovers,
   Remaining,
 } from './ports.ts'
@@ -70,6 +72,7 @@ export class ApprovalRequired extends TokenvaultError {
  * @param deps.now what the clock says, for tests
  * @param deps.policy the current policy
  * @param deps.notifyApprovers is told of every new request for approval, once it is committed
+ * @param deps.traps finds honey tokens among what is given, and is told of them once that is committed
  * @returns what opens actions; the log stands behind its port
  */
 export function createOpenAction(deps: {
@@ -78,8 +81,9 @@ export function createOpenAction(deps: {
   readonly now?: () => Date
   readonly policy: () => Policy
   readonly notifyApprovers?: NotifyApprovers | undefined
+  readonly traps?: HoneyTraps | undefined
 }): OpenAction {
-  const { log, keys, now = () => new Date(), notifyApprovers } = deps
+  const { log, keys, now = () => new Date(), notifyApprovers, traps } = deps
 
   return async call => {
     const { principal, purpose = '', ticket, requested, needs } = call
@@ -92,8 +96,10 @@ export function createOpenAction(deps: {
       const { charge, change, preview, otherwise } = outcome
       let request = change?.kind === 'request_approval' ? change : undefined
       let committed: CommittedAction | CountedAction
+      let met: MetHoney | undefined
       try {
         const context = { at: now(), keys, policy }
+        met = traps && meetHoney(traps, call, outcome, context)
         const askInstead = (makeRequest: () => RequestApproval) => {
           request ??= makeRequest()
           return {
@@ -109,6 +115,7 @@ export function createOpenAction(deps: {
           preview,
           otherwise: otherwise && (() => askInstead(otherwise)),
           givesNothing,
+          met,
           events: describeEvents(call, outcome, context),
         })
       } catch (cause) {
@@ -119,6 +126,7 @@ export function createOpenAction(deps: {
       if (!admission.allowed) throw refusalOf(admission)
       const notice = noticeOf(call, request, admission)
       if (notice !== undefined) notifyApprovers?.(notice)
+      if (met !== undefined && admission.approvalId === undefined) traps?.tell(met)
       return committed
     }
     const record = async (outcome: ActionOutcome = {}): Promise<CommittedAction> => {

@@ -49,6 +49,8 @@ export interface AuditEvent {
     | `suspension_${'list' | 'lift'}`
     | `audit_${'search' | 'prove'}`
     | `person_${'show' | 'export' | 'hold' | 'release' | 'erase'}`
+    | 'honey'
+    | `honey_${'create' | 'list' | 'retire'}`
     | KeyEventType
   /** UTC, RFC 3339 with milliseconds. */
   readonly at: string
@@ -247,6 +249,8 @@ export interface Action {
    * not admitted.
    */
   readonly givesNothing?: boolean
+  /** Honey tokens that it gives if it is admitted. */
+  readonly met?: MetHoney | undefined
   /** The event to record, by what becomes of the action: whole but for what only the admission tells. */
   readonly events: {
     /** Where the admission names a request for approval, that becomes its `approval`. */
@@ -254,6 +258,15 @@ export interface Action {
     /** The admission's code becomes its `code`, which is '' until then. */
     readonly refused: AuditEvent
   }
+}
+
+/** An action met honey tokens: what is recorded beside the action, in the same transaction. */
+export interface MetHoney {
+  /** Of type `honey`; it names no token. */
+  readonly event: AuditEvent
+  /** Ids of the honey tokens, 1 to 10,000. */
+  readonly ids: readonly string[]
+  readonly suspends: boolean
 }
 
 export interface CommittedAction {

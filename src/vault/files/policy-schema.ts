@@ -33,6 +33,11 @@ export function policyFileSchema(fields?: Iterable<string>) {
   return Type.Object(
     {
       version: Type.Literal(1, { description: 'Version of the shape of this file.' }),
+      on_honey: Type.Optional(
+        Type.Enum(['alarm', 'suspend'], {
+          description: 'What becomes of who meets a honey token, beside the alarm: `suspend` suspends them.',
+        }),
+      ),
       roles_claims: texts(
         1,
         { pattern: `^${printable(256)}`, errorMessage: 'is not the name or path of a claim' },

@@ -65,6 +65,8 @@ export interface Policy {
   readonly source: string
   /** Claims of an access token that carry roles; all that are present add up. */
   readonly rolesClaims: readonly string[]
+  /** Whether whoever meets a honey token is also suspended. */
+  readonly onHoney: 'alarm' | 'suspend'
   /** A Map, because the names that are looked up come from access tokens. */
   readonly roles: ReadonlyMap<string, RolePolicy>
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { useProxies } from '../../../src/cli/process/proxies.ts'
 import { fetchKeySet } from '../../../src/http/auth/fetch-key-set.ts'
-import { createApprovalWebhook } from '../../../src/publish/approval-webhook.ts'
+import { createWebhook } from '../../../src/publish/webhook.ts'
 import { startAwsServer } from '../../helpers/aws/aws-server.ts'
 import { runInProcess } from '../../helpers/cli/cli-in-process.ts'
 import { temporaryDirectory } from '../../helpers/embedded/embedded-directory.ts'
@@ -36,7 +36,7 @@ t.test('key sets, webhooks and calls of the API go through the proxy, and this m
   await t.rejects(fetchKeySet('https://issuer.example.test/jwks', {}))
   await t.rejects(fetchKeySet(`${proxy.url}/jwks`, {}), { message: 'no JWK Set' })
   const { log } = createTestLog()
-  const webhook = createApprovalWebhook({
+  const webhook = createWebhook({
     url: 'https://approvals.example.test/',
     secret: `whsec_${'A'.repeat(32)}`,
     log,

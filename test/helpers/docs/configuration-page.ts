@@ -12,6 +12,7 @@ const links: Readonly<Record<string, string>> = {
   'who may reveal what': 'policy.md',
   'deploy/policy.yaml': '../deploy/policy.yaml',
   'requests for approval': 'callers.md#approvals',
+  'somebody met a honey token': 'policy.md#honey-tokens',
   'Standard Webhooks': 'https://www.standardwebhooks.com/',
 }
 
@@ -23,7 +24,7 @@ once, and nothing starts. Each command lists its own variables in \`--help\`. Wh
 
 Files are read once, at the start, with two exceptions: \`POLICY_FILE\` is read again when it changes, and \`DATABASE_URL_FILE\` for
 [each new session](production.md#the-connection-url), because passwords are rotated and access tokens of databases live for minutes. To change any other secret,
-restart the process: the key of \`KEK_FILE\` unwraps the stored keys at the start and is not kept afterwards; \`APPROVAL_WEBHOOK_SECRET\` is changed together
+restart the process: the key of \`KEK_FILE\` unwraps the stored keys at the start and is not kept afterwards; \`APPROVAL_WEBHOOK_SECRET\` and \`ALARM_WEBHOOK_SECRET\` are changed together
 with the receiver, which may accept the old and the new one for a while; \`ROLE_PASSWORDS_DIR\` is read by each \`tokenvault migrate\`.
 
 This page is generated from \`src/config/variables.ts\` by \`npm run docs:configuration\`.

@@ -374,5 +374,5 @@ t.test('approvers are told of a new request once, and the reply does not wait fo
   )
   t.equal(bodies.length, 1)
   t.notMatch(bodies[0], /ip_v1_/)
-  t.notMatch(logged(), /approval_webhook_failed/)
+  t.notMatch(logged(), /webhook_failed/)
 })

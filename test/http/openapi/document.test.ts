@@ -54,6 +54,9 @@ t.test('every operation has an id, examples, and an example for each of its prob
       'post /v1/quarantine/{id}/redrive',
       'post /v1/quarantine/redrive',
       'post /v1/quarantine/{id}/discard',
+      'post /v1/honey',
+      'get /v1/honey',
+      'post /v1/honey/{id}/retire',
     ],
   )
   for (const { name, operation } of operations) {

@@ -1,9 +1,10 @@
 import { createHmac } from 'node:crypto'
 import { backoff, pause } from '../concurrency/waiting.ts'
 import type { Log } from '../log.ts'
+import type { HoneyAlarm, RaiseAlarm } from '../vault/admission/honey-traps.ts'
 import type { ApprovalNotice, NotifyApprovers } from '../vault/admission/ports.ts'
 
-export interface ApprovalWebhookOptions {
+export interface WebhookOptions {
   readonly url: string
   /** `whsec_` and the base64 of 24 to 64 bytes. */
   readonly secret: string
@@ -16,8 +17,9 @@ export interface ApprovalWebhookOptions {
   readonly closeMilliseconds?: number
 }
 
-export interface ApprovalWebhook {
+export interface Webhook {
   readonly notifyApprovers: NotifyApprovers
+  readonly raiseAlarm: RaiseAlarm
   /** Finishes the deliveries under way without further waits, and gives up those that take too long. Never throws. */
   close(): Promise<void>
 }
@@ -27,11 +29,11 @@ const tries = 3
 const maxPending = 1000
 
 /**
- * Tells approvers of requests, as Standard Webhooks says (https://www.standardwebhooks.com): POST, signed by
+ * Tells approvers of requests, and whoever is on guard of alarms, as Standard Webhooks says (https://www.standardwebhooks.com): POST, signed by
  * HMAC-SHA256 over `id.timestamp.body`. Tells at least once, at most three times: any answer but 2xx, a redirect too, is a
- * failure. A delivery that fails for good is one line in the log; the request can be found by listing, all the same.
+ * failure. A delivery that fails for good is one line in the log; what it was about can be found by listing, all the same.
  */
-export function createApprovalWebhook(options: ApprovalWebhookOptions): ApprovalWebhook {
+export function createWebhook(options: WebhookOptions): Webhook {
   const { url, log, timeoutMilliseconds = 5_000, backoffMilliseconds = 1_000, closeMilliseconds = 5_000 } = options
   const key = Buffer.from(options.secret.slice('whsec_'.length), 'base64')
   const pending = new Set<Promise<void>>()
@@ -69,7 +71,7 @@ export function createApprovalWebhook(options: ApprovalWebhookOptions): Approval
       if (failure === undefined) return
       if (attempt === tries || givenUp.signal.aborted) {
         // Neither URL nor text of the receiver: a URL may be a secret in itself.
-        log.error({ event: 'approval_webhook_failed', attempt, ...failure })
+        log.error({ event: 'webhook_failed', attempt, ...failure })
         return
       }
       const wait = { first: backoffMilliseconds, longest: Number.POSITIVE_INFINITY }
@@ -77,17 +79,20 @@ export function createApprovalWebhook(options: ApprovalWebhookOptions): Approval
     }
   }
 
+  function send(id: string, body: object): void {
+    if (pending.size >= maxPending || closing.signal.aborted) {
+      log.error({ event: 'webhook_failed', reason: closing.signal.aborted ? 'closing' : 'too_many_pending' })
+      return
+    }
+    const delivery = deliver(id, JSON.stringify(body)).finally(() => {
+      pending.delete(delivery)
+    })
+    pending.add(delivery)
+  }
+
   return {
-    notifyApprovers(notice) {
-      if (pending.size >= maxPending || closing.signal.aborted) {
-        log.error({ event: 'approval_webhook_failed', reason: closing.signal.aborted ? 'closing' : 'too_many_pending' })
-        return
-      }
-      const delivery = deliver(notice.id, JSON.stringify(describeNotice(notice))).finally(() => {
-        pending.delete(delivery)
-      })
-      pending.add(delivery)
-    },
+    notifyApprovers: notice => send(notice.id, describeNotice(notice)),
+    raiseAlarm: alarm => send(alarm.requestId, describeAlarm(alarm)),
     async close() {
       closing.abort()
       const deadline = setTimeout(() => givenUp.abort(), closeMilliseconds)
@@ -113,6 +118,25 @@ function describeNotice(notice: ApprovalNotice) {
     values,
     fields,
     expiresAt,
+  }
+}
+
+/** The body, property by property, as that of a notice. */
+function describeAlarm(alarm: HoneyAlarm) {
+  const { requestId, issuer, subject, roles, client, purpose, ticket, tokens, notes, suspends, at } = alarm
+  return {
+    type: 'honey.met',
+    timestamp: at,
+    requestId,
+    issuer,
+    subject,
+    roles,
+    ...(client === undefined ? {} : { client }),
+    purpose,
+    ...(ticket === undefined ? {} : { ticket }),
+    tokens,
+    notes,
+    suspended: suspends,
   }
 }
 

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { createLog } from '../../src/log.ts'
-import { createApprovalWebhook } from '../../src/publish/approval-webhook.ts'
+import { createWebhook } from '../../src/publish/webhook.ts'
 import type { ApprovalNotice } from '../../src/vault/admission/ports.ts'
 
 const key = randomBytes(32)
@@ -31,7 +31,7 @@ interface Received {
 type Answer = (response: ServerResponse, attempt: number) => void
 
 /** A receiver on a real port, and a webhook that calls it without waiting long. */
-async function build(t: Test, answer: Answer, change: Partial<Parameters<typeof createApprovalWebhook>[0]> = {}) {
+async function build(t: Test, answer: Answer, change: Partial<Parameters<typeof createWebhook>[0]> = {}) {
   const received: Received[] = []
   const server = createServer(async (request, response) => {
     let body = ''
@@ -54,7 +54,7 @@ async function build(t: Test, answer: Answer, change: Partial<Parameters<typeof 
     },
   })
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/hooks/canary-path`
-  const webhook = createApprovalWebhook({ url, secret, log, backoffMilliseconds: 2, ...change })
+  const webhook = createWebhook({ url, secret, log, backoffMilliseconds: 2, ...change })
   t.teardown(() => webhook.close())
   const lines = () => logged.split('\n').flatMap(line => (line === '' ? [] : [JSON.parse(line)]))
   const until = async (name: 'received' | 'logged', enough: () => boolean) => {
@@ -109,7 +109,7 @@ t.test('what fails for good is one line that holds neither URL nor answer', asyn
     )
     webhook.notifyApprovers(notice)
     await until('logged', () => lines().length > 0)
-    t.match(lines(), [{ event: 'approval_webhook_failed', level: 'error', attempt: 3, ...expected }], title)
+    t.match(lines(), [{ event: 'webhook_failed', level: 'error', attempt: 3, ...expected }], title)
     t.equal(lines().length, 1, title)
     // On a busy machine a try may run out before it reaches the receiver.
     if (title !== 'slow') t.equal(received.length, 3, title)
@@ -126,7 +126,7 @@ t.test('a redirect is not followed: nobody but the receiver is told', async t =>
     })
     webhook.notifyApprovers(notice)
     await until('logged', () => lines().length > 0)
-    t.match(lines(), [{ event: 'approval_webhook_failed', status }])
+    t.match(lines(), [{ event: 'webhook_failed', status }])
   }
   t.strictSame(elsewhere.received, [])
 })
@@ -167,7 +167,7 @@ t.test('stopping gives up what takes too long, and says so', async t => {
   webhook.notifyApprovers(notice)
   await until('received', () => received.length === 1)
   await webhook.close()
-  t.match(lines(), [{ event: 'approval_webhook_failed', attempt: 1, reason: 'AbortError' }])
+  t.match(lines(), [{ event: 'webhook_failed', attempt: 1, reason: 'AbortError' }])
   webhook.notifyApprovers(notice)
-  t.match(lines()[1], { event: 'approval_webhook_failed', reason: 'closing' })
+  t.match(lines()[1], { event: 'webhook_failed', reason: 'closing' })
 })

@@ -93,6 +93,57 @@ partitioned table analyst.login_details owner tokenvault_owner
   grant SELECT to tokenvault_analyst
   grant INSERT to tokenvault_worker
 
+view analyst.logins owner tokenvault_owner
+  -- The rows of public.user_logins with one join key for each value, also while a token key is being rotated and tokens of both keys stand in the table.
+  column user_id character varying(128)
+    -- The user who logged in, as the producer names them; null as in public.user_logins.
+  column device_type character varying(32)
+    -- Kind of device, as the producer names it; null where the event has none.
+  column masked_ip character varying(256)
+    -- Token of the IP address as it stands in public.user_logins; null as there.
+  column masked_device_id character varying(256)
+    -- Token of the device id as it stands in public.user_logins; null as there.
+  column locale character varying(32)
+    -- Locale of the app, as the producer names it; null where the event has none.
+  column app_version integer
+    -- First number of the app version; null where the event has none.
+  column create_date date
+    -- UTC day on which the producer sent the message that held the event.
+  column ip_key text
+    -- Equal for equal IP addresses, whatever key their tokens are of: group and join by it. Null where masked_ip is.
+  column device_key text
+    -- Equal for equal device ids, whatever key their tokens are of: group and join by it. Null where masked_device_id is.
+ SELECT user_logins.user_id,
+    user_logins.device_type,
+    user_logins.masked_ip,
+    user_logins.masked_device_id,
+    user_logins.locale,
+    user_logins.app_version,
+    user_logins.create_date,
+    (user_logins.masked_ip)::text AS ip_key,
+    (user_logins.masked_device_id)::text AS device_key
+   FROM public.user_logins
+  WHERE (NOT ( SELECT (EXISTS ( SELECT
+                   FROM pii_vault.token_moves
+                  WHERE (token_moves.state = 'moving'::text))) AS "exists"))
+UNION ALL
+ SELECT user_logins.user_id,
+    user_logins.device_type,
+    user_logins.masked_ip,
+    user_logins.masked_device_id,
+    user_logins.locale,
+    user_logins.app_version,
+    user_logins.create_date,
+    COALESCE(ip.new_token, (user_logins.masked_ip)::text) AS ip_key,
+    COALESCE(device.new_token, (user_logins.masked_device_id)::text) AS device_key
+   FROM ((public.user_logins
+     LEFT JOIN pii_vault.token_aliases ip ON ((ip.old_token = (user_logins.masked_ip)::text)))
+     LEFT JOIN pii_vault.token_aliases device ON ((device.old_token = (user_logins.masked_device_id)::text)))
+  WHERE ( SELECT (EXISTS ( SELECT
+                   FROM pii_vault.token_moves
+                  WHERE (token_moves.state = 'moving'::text))) AS "exists");
+  grant SELECT to tokenvault_analyst
+
 table ingest.login_details_default owner tokenvault_owner
   -- Partition of analyst.login_details for months that have none of their own.
   partition of analyst.login_details DEFAULT
@@ -676,6 +727,32 @@ table pii_vault.taken_without_approval owner tokenvault_owner
   CREATE INDEX taken_without_approval_by_slot ON pii_vault.taken_without_approval USING btree (slot)
   CREATE UNIQUE INDEX taken_without_approval_pkey ON pii_vault.taken_without_approval USING btree (principal, slot)
 
+table pii_vault.token_aliases owner tokenvault_owner
+  -- Tokens of token keys that were moved away from, each with the token of the same value under the key that took over.
+  column token_id uuid not null
+    -- Token id of the earlier token.
+  column field text not null
+    -- Field of both tokens, for example ip.
+  column token_key_version integer not null
+    -- Version of the token key that made the earlier token.
+  column old_token text not null
+    -- The earlier token as it stands in its column; an inet token without /128.
+  column new_token text not null
+    -- The token that stands in its place.
+  column successor uuid not null
+    -- Token id of the token that stands in its place; its original holds the value.
+  column proof bytea not null
+    -- The earlier token id, sealed under the token key of the successor and bound to its id: an alias that was edited does not open.
+  column created_at timestamp with time zone not null default now()
+    -- When the alias was stored for the first time.
+  constraint token_aliases_pkey PRIMARY KEY (token_id)
+  CREATE INDEX token_aliases_old_token ON pii_vault.token_aliases USING btree (old_token, field)
+  CREATE UNIQUE INDEX token_aliases_pkey ON pii_vault.token_aliases USING btree (token_id)
+  CREATE INDEX token_aliases_successor ON pii_vault.token_aliases USING btree (successor)
+  grant SELECT to tokenvault_api
+  grant INSERT to tokenvault_store
+  grant INSERT to tokenvault_worker
+
 table pii_vault.token_columns owner tokenvault_owner
   -- Columns outside of this product that hold tokens: `tokenvault backfill` enters them, and `tokenvault reconcile` proves that each token in them has its original.
   column table_schema text not null
@@ -692,10 +769,35 @@ table pii_vault.token_columns owner tokenvault_owner
   CREATE UNIQUE INDEX token_columns_pkey ON pii_vault.token_columns USING btree (table_schema, table_name, column_name)
   grant SELECT to tokenvault_auditor
 
+table pii_vault.token_moves owner tokenvault_owner
+  -- Versions of token keys whose tokens are being replaced, or were.
+  column field text not null
+    -- Field of the token key.
+  column token_key_version integer not null
+    -- The version that is moved away from.
+  column to_version integer not null
+    -- The version that took over.
+  column state text not null default 'moving'::text
+    -- moving: whoever makes tokens writes aliases for this version; done: nothing of it is left.
+  column started_at timestamp with time zone not null default now()
+    -- When the key was rotated.
+  column done_at timestamp with time zone
+    -- When the last token of the version was replaced; null before.
+  column retired_at timestamp with time zone
+    -- When its aliases began to be deleted, so that its tokens answer token_retired; null while they still open.
+  constraint token_moves_done CHECK (((state = 'done'::text) = (done_at IS NOT NULL)))
+  constraint token_moves_pkey PRIMARY KEY (field, token_key_version)
+  constraint token_moves_retired CHECK (((retired_at IS NULL) OR (state = 'done'::text)))
+  constraint token_moves_state_check CHECK ((state = ANY (ARRAY['moving'::text, 'done'::text])))
+  CREATE UNIQUE INDEX token_moves_pkey ON pii_vault.token_moves USING btree (field, token_key_version)
+  grant SELECT to tokenvault_api
+  grant SELECT to tokenvault_store
+  grant SELECT to tokenvault_worker
+
 view public.duplicate_devices owner tokenvault_owner
   -- Devices, as tokens, from which there was more than one login. Those that several users share have users > 1.
   column masked_device_id character varying(256)
-    -- Token of the device id; logins without one are left out.
+    -- Token of the device id; while its token key is rotated, the one under the new key. Logins without one are left out.
   column logins bigint
     -- Number of logins from this device, 2 or more.
   column users bigint
@@ -704,21 +806,21 @@ view public.duplicate_devices owner tokenvault_owner
     -- UTC day of the first of these logins.
   column last_day date
     -- UTC day of the last of these logins.
- SELECT masked_device_id,
+ SELECT (device_key)::character varying(256) AS masked_device_id,
     count(*) AS logins,
     count(DISTINCT user_id) AS users,
     min(create_date) AS first_day,
     max(create_date) AS last_day
-   FROM public.user_logins
-  WHERE (masked_device_id IS NOT NULL)
-  GROUP BY masked_device_id
+   FROM analyst.logins
+  WHERE (device_key IS NOT NULL)
+  GROUP BY device_key
  HAVING (count(*) > 1);
   grant SELECT to tokenvault_analyst
 
 view public.duplicate_ips owner tokenvault_owner
   -- IP addresses, as tokens, from which there was more than one login. Those that several users share have users > 1.
   column masked_ip character varying(256)
-    -- Token of the IP address; logins without one are left out.
+    -- Token of the IP address; while its token key is rotated, the one under the new key. Logins without one are left out.
   column logins bigint
     -- Number of logins from this address, 2 or more.
   column users bigint
@@ -727,14 +829,14 @@ view public.duplicate_ips owner tokenvault_owner
     -- UTC day of the first of these logins.
   column last_day date
     -- UTC day of the last of these logins.
- SELECT masked_ip,
+ SELECT (ip_key)::character varying(256) AS masked_ip,
     count(*) AS logins,
     count(DISTINCT user_id) AS users,
     min(create_date) AS first_day,
     max(create_date) AS last_day
-   FROM public.user_logins
-  WHERE (masked_ip IS NOT NULL)
-  GROUP BY masked_ip
+   FROM analyst.logins
+  WHERE (ip_key IS NOT NULL)
+  GROUP BY ip_key
  HAVING (count(*) > 1);
   grant SELECT to tokenvault_analyst
 
@@ -1519,7 +1621,8 @@ BEGIN
   PERFORM pii_vault.require(field_name IS NOT NULL, 'a field');
   RETURN cardinality(token_ids) - (
     SELECT count(*) FROM unnest(token_ids) AS asked (token_id)
-    JOIN pii_vault.originals AS original ON original.token_id = asked.token_id
+    LEFT JOIN pii_vault.token_aliases AS alias ON alias.token_id = asked.token_id AND alias.field = field_name
+    JOIN pii_vault.originals AS original ON original.token_id = coalesce(alias.successor, asked.token_id)
     WHERE original.field = field_name);
 END
 $function$

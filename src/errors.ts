@@ -49,6 +49,11 @@ export const errorCatalogue = {
     meaning: 'Somebody else changed the keys at the same time.',
     remedy: 'Look at `tokenvault keys list`, and decide again. Nothing was changed.',
   },
+  keys_not_followed: {
+    meaning: 'A running process does not go by the stored keys yet, and could not read what a new key seals.',
+    remedy:
+      'Look at `tokenvault keys status` and at the log of the process that it names: keys_not_followed says why. Then run the same command again: it goes on with the key that was made. --force does not wait for it.',
+  },
   recovery_invalid: {
     meaning: 'The keyset cannot be recovered with what was given.',
     remedy:

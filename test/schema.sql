@@ -540,6 +540,23 @@ table pii_vault.idempotency owner tokenvault_owner
   CREATE INDEX idempotency_by_time ON pii_vault.idempotency USING btree (created_at)
   CREATE UNIQUE INDEX idempotency_pkey ON pii_vault.idempotency USING btree (principal, key)
 
+table pii_vault.key_followers owner tokenvault_owner
+  -- Running processes that hold keys, and by which keys each of them goes; one that has not looked for a minute has ended.
+  column instance uuid not null
+    -- Made up by the process when it starts.
+  column process text collate "C" not null
+    -- What it is: worker, api, lambda.
+  column keyset bytea not null
+    -- SHA-256 of the stored keys that it uses: names, states and wrapped bytes.
+  column started_at timestamp with time zone not null default now()
+    -- When it was first seen here.
+  column looked_at timestamp with time zone not null default now()
+    -- When it last said so, by the clock of the database.
+  constraint key_followers_keyset_check CHECK ((octet_length(keyset) = 32))
+  constraint key_followers_pkey PRIMARY KEY (instance)
+  constraint key_followers_process_check CHECK ((process ~ '^[a-z][a-z ]{0,31}$'::text))
+  CREATE UNIQUE INDEX key_followers_pkey ON pii_vault.key_followers USING btree (instance)
+
 table pii_vault.key_recovery owner tokenvault_owner
   -- All keys that are not destroyed, encrypted to the recovery recipients: whoever holds an identity of one of them opens the vault without its KEK. One row or none.
   column only_row boolean not null default true
@@ -1765,6 +1782,20 @@ BEGIN
 END
 $function$
   grant EXECUTE to tokenvault_api
+
+function pii_vault.follow_keys(uuid,text,bytea) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.follow_keys(follower uuid, its_process text, its_keyset bytea)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  DELETE FROM pii_vault.key_followers WHERE looked_at < now() - interval '1 minute' AND instance <> follower;
+  INSERT INTO pii_vault.key_followers AS present (instance, process, keyset) VALUES (follower, its_process, its_keyset)
+  ON CONFLICT (instance) DO UPDATE SET process = excluded.process, keyset = excluded.keyset, looked_at = now();
+$function$
+  grant EXECUTE to tokenvault_api
+  grant EXECUTE to tokenvault_worker
 
 function pii_vault.index_audit(integer) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.index_audit(max_events integer)

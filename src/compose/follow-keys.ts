@@ -1,10 +1,11 @@
-import { createHash } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { repeat } from '../concurrency/waiting.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { FieldKeys } from '../vault/keys/field-keys.ts'
+import { fingerprintKeys } from '../vault/keys/fingerprint.ts'
 import { formatKeyName, type Key, type KeyName, Keyset } from '../vault/keys/keyset.ts'
-import type { KeyEncryptionKey, KeyReader, WrappedKey } from '../vault/keys/ports.ts'
+import type { FollowedKeyset, KeyEncryptionKey, KeyReader, WrappedKey } from '../vault/keys/ports.ts'
 import { unwrapKeys } from '../vault/keys/wrapped-keys.ts'
 
 /** Between two looks at the stored keys: a change is taken up within 5 s, of which a slow look may take some. */
@@ -12,6 +13,9 @@ const intervalMilliseconds = 2_000
 
 /** After a look at which the KEK failed: what opens it is asked at each of them. */
 const afterFailureMilliseconds = 10_000
+
+/** How often a process says by which keys it goes, where nothing changed. */
+const saidEveryMilliseconds = 5_000
 
 /** Keys that follow what is stored. */
 export interface FollowedKeys {
@@ -29,13 +33,18 @@ export interface FollowOptions {
   readonly openKek: () => Promise<KeyEncryptionKey>
   readonly tenant: string
   readonly log: Log
+  /** What the process is: `worker`, `api`, `lambda`. */
+  readonly process: string
+  /** Says by which keys the process goes, so that rotations wait for it. */
+  readonly say: (followed: FollowedKeyset) => Promise<void>
 }
 
 /** Takes up changes of keys while the process runs. */
 export function followKeys(options: FollowOptions): FollowedKeys {
   const stopping = new AbortController()
   const { look, problem } = createLook(options, stopping.signal)
-  void repeat(look, stopping.signal, { firstAfterMilliseconds: intervalMilliseconds, ref: false })
+  // The first look is at once, so that administrators know of the process.
+  void repeat(look, stopping.signal, { firstAfterMilliseconds: 0, ref: false })
   return { problem, stop: () => stopping.abort() }
 }
 
@@ -64,7 +73,8 @@ export function followKeysByTask(options: FollowOptions): () => Promise<void> {
  */
 function createLook(options: FollowOptions, stopping: AbortSignal) {
   const { keys, reader, openKek, tenant, log } = options
-  let used = fingerprint(options.stored)
+  let used = fingerprintKeys(options.stored)
+  const say = createSay(options)
   let held = heldKeys(options.keyset, options.stored)
   const open = async (stored: readonly WrappedKey[]) => {
     const fresh = stored.filter(key => !held.has(placeOf(key)))
@@ -80,8 +90,8 @@ function createLook(options: FollowOptions, stopping: AbortSignal) {
   const look = async () => {
     try {
       const stored = await reader.readKeys()
-      const found = fingerprint(stored)
-      if (found !== used) {
+      const found = fingerprintKeys(stored)
+      if (!found.equals(used)) {
         const keyset = await open(stored)
         keys.replace(keyset)
         held = heldKeys(keyset, stored)
@@ -89,6 +99,7 @@ function createLook(options: FollowOptions, stopping: AbortSignal) {
         log.info({ event: 'keys_loaded', count: stored.length })
       }
       problem = undefined
+      await say(used)
       return intervalMilliseconds
     } catch (error) {
       if (stopping.aborted) return intervalMilliseconds
@@ -103,6 +114,19 @@ function createLook(options: FollowOptions, stopping: AbortSignal) {
   return { look, problem: () => problem }
 }
 
+/** Tells the database after each change, and otherwise every few seconds. */
+function createSay({ process, say }: FollowOptions): (keyset: Uint8Array) => Promise<void> {
+  const instance = randomUUID()
+  let said: { readonly keyset: Uint8Array; readonly atMs: number } | undefined
+  return async keyset => {
+    // Not performance.now(), which may stand still with the process.
+    const isKnown = said !== undefined && Buffer.from(said.keyset).equals(keyset)
+    if (isKnown && Date.now() - said!.atMs < saidEveryMilliseconds) return
+    await say({ instance, process, keyset })
+    said = { keyset, atMs: Date.now() }
+  }
+}
+
 /** Keys by the bytes that they were unwrapped from. */
 function heldKeys(keyset: Keyset, stored: readonly WrappedKey[]): ReadonlyMap<string, Key> {
   const byName = new Map(keyset.all().map(key => [formatKeyName(key), key]))
@@ -112,12 +136,4 @@ function heldKeys(keyset: Keyset, stored: readonly WrappedKey[]): ReadonlyMap<st
 /** Of a wrapped key: its name and its bytes, whatever its status is. */
 function placeOf({ wrapped, ...name }: KeyName & Pick<WrappedKey, 'wrapped'>): string {
   return `${formatKeyName(name)} ${Buffer.from(wrapped).toString('base64')}`
-}
-
-/** Of everything about the keys that a process goes by. */
-function fingerprint(stored: readonly WrappedKey[]): string {
-  const hash = createHash('sha256')
-  for (const { purpose, field, version, status, wrapped } of stored)
-    hash.update(`${purpose}/${field}/${version} ${status} `).update(wrapped)
-  return hash.digest('hex')
 }

@@ -3,11 +3,13 @@ import { databaseUrl, type Environment } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import { TokenvaultError } from '../errors.ts'
 import { createKeyAdministration, type KeyChange } from '../store/key-changes.ts'
+import { createFollowerReader } from '../store/key-followers.ts'
 import { createKeyReader } from '../store/keys.ts'
 import { createDatabase, type TokenvaultDatabase } from '../store/postgres/database.ts'
 import { describeKeyEvent } from '../vault/admission/key-event.ts'
 import type { KeyEventType } from '../vault/admission/ports.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
+import { findLaggards } from '../vault/keys/fingerprint.ts'
 import { formatKeyName, type KeyName } from '../vault/keys/keyset.ts'
 import {
   findKey,
@@ -18,7 +20,7 @@ import {
   planEnabling,
   planPromotion,
 } from '../vault/keys/lifecycle.ts'
-import type { KeyRecord } from '../vault/keys/ports.ts'
+import type { KeyFollower, KeyRecord } from '../vault/keys/ports.ts'
 import { checkWrapper, makeWrappedKey, openKeyset, rewrapKeys } from '../vault/keys/wrapped-keys.ts'
 import { openKek, openNextKek } from './kek.ts'
 import { createKeyRecoverer, type KeyRecoverer } from './recovery.ts'
@@ -28,12 +30,18 @@ export interface KeyAdministrator {
   readonly database: TokenvaultDatabase
   /** As they were when this was opened. */
   readonly keys: FieldKeys
+  /** Days after which a key that writes is said to be old; undefined where nothing is configured. */
+  readonly maxAgeDays: number | undefined
   list(): Promise<readonly KeyRecord[]>
   /** Whether the recovery recipients hold the keys as they are. */
   readRecovery: KeyRecoverer['readState']
   countContent(name: KeyName): Promise<number>
+  /** What `create` would make, or has made already. @throws `key_unknown`, `key_state_invalid` */
+  nextName(place: Pick<KeyName, 'purpose' | 'field'>): Promise<KeyName>
   /** A new version that every process learns to read before any writes with it. @returns its name, once it is stored */
   create(place: Pick<KeyName, 'purpose' | 'field'>): Promise<KeyName>
+  /** Running processes, and those of them that do not go by the stored keys yet. */
+  readFollowers(): Promise<{ readonly followers: readonly KeyFollower[]; readonly laggards: readonly KeyFollower[] }>
   promote(name: KeyName): Promise<void>
   disable(name: KeyName): Promise<void>
   enable(name: KeyName): Promise<void>
@@ -71,6 +79,7 @@ export async function openKeyAdministrator(
   })
   const keys = createKeyAdministration(database)
   const reader = createKeyReader(database)
+  const readFollowers = createFollowerReader(database)
   try {
     const keyset = await openKeyset(reader, kek, tenant)
     const recoverer = await createKeyRecoverer(config, { database, kek })
@@ -83,9 +92,11 @@ export async function openKeyAdministrator(
     return {
       database,
       keys: new FieldKeys(keyset, tenant),
+      maxAgeDays: config.KEY_MAX_AGE_DAYS,
       list: keys.readRecords,
       readRecovery: recoverer.readState,
       countContent: keys.countContent,
+      nextName: async place => nextPrimary(await keys.readRecords(), place).name,
       async create(place) {
         const records = await keys.readRecords()
         const { name, isNew } = nextPrimary(records, place)
@@ -97,6 +108,10 @@ export async function openKeyAdministrator(
         const added = [await makeWrappedKey(name, 'active', { kek, tenant })]
         await apply({ added, events: [event('key_create', [name])] })
         return name
+      },
+      async readFollowers() {
+        const followers = await readFollowers()
+        return { followers, laggards: findLaggards(followers, await reader.readKeys()) }
       },
       promote: async name => change('key_promote', name, planPromotion(await keys.readRecords(), name)),
       disable: async name => change('key_disable', name, planDisabling(await keys.readRecords(), name)),

@@ -6,6 +6,7 @@ import type { IngestStore } from '../ingest/ports.ts'
 import type { Log } from '../log.ts'
 import { createFieldRecordReader } from '../store/fields.ts'
 import { createIngestStore } from '../store/ingest.ts'
+import { createSayFollowed } from '../store/key-followers.ts'
 import { createKeyReader } from '../store/keys.ts'
 import { createDatabase, type TokenvaultDatabase } from '../store/postgres/database.ts'
 import { checkRights } from '../store/postgres/health.ts'
@@ -82,7 +83,12 @@ export async function openVault(
       keyset.primary('token', name),
     )
     const keys = new FieldKeys(keyset, tenant)
-    const following = { keys, keyset, stored, reader, openKek: () => openKek(config, environment), tenant }
+    const following = {
+      ...{ keys, keyset, stored, reader, tenant },
+      openKek: () => openKek(config, environment),
+      process: applicationName.replace(/^tokenvault /, ''),
+      say: createSayFollowed(database),
+    }
     return {
       fields,
       database,

@@ -178,6 +178,17 @@ const declared = {
     ),
     text => (listRecipients(text).length === 0 ? 'names no recipient' : undefined),
   ),
+  KEY_MAX_AGE_DAYS: variable(
+    ['migrate'],
+    Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 36_500,
+        description:
+          'Days after which `keys status` and `doctor` warn that a data, quarantine or audit key is old (keys.md)',
+      }),
+    ),
+  ),
   AUDIT_ORIGIN: variable(
     ['migrate', 'api'],
     Type.Optional(

@@ -12,7 +12,7 @@ const longestOutputBytes = 256
  * hexadecimal digits, with or without a newline. The command runs once, when the process starts.
  *
  * @param command a line for the shell
- * @param options.environment of the command
+ * @param options.environment of the command, but for the variables that hold our own secrets
  * @param options.timeoutMilliseconds after which it is killed; 30,000 when absent
  * @throws TokenvaultError `kek_unavailable`, which repeats nothing that the command printed
  */
@@ -25,14 +25,7 @@ export async function openCommandKek(
 ): Promise<KeyEncryptionKey> {
   const { environment, timeoutMilliseconds = 30_000 } = options
   const refuse = (problem: string) => new TokenvaultError('kek_unavailable', `KEK_COMMAND ${problem}`)
-  const child = spawn(command, {
-    shell: true,
-    env: environment as NodeJS.ProcessEnv,
-    // What it complains about may hold a secret, and standard error is a log.
-    stdio: ['ignore', 'pipe', 'ignore'],
-    // A group of its own: a shell that is killed leaves what it started.
-    detached: process.platform !== 'win32',
-  })
+  const child = start(command, environment, refuse)
   const kill = () => {
     try {
       if (child.pid !== undefined) process.kill(process.platform === 'win32' ? child.pid : -child.pid, 'SIGKILL')
@@ -63,6 +56,33 @@ export async function openCommandKek(
   } finally {
     clearTimeout(timer)
   }
+}
+
+/** @throws what `refuse` gives: of a command with a NUL, or while the machine has no process or file left */
+function start(
+  command: string,
+  environment: Readonly<Record<string, string | undefined>>,
+  refuse: (problem: string) => TokenvaultError,
+) {
+  try {
+    return spawn(command, {
+      shell: true,
+      env: withoutOurs(environment),
+      // What it complains about may hold a secret, and standard error is a log.
+      stdio: ['ignore', 'pipe', 'ignore'],
+      // A group of its own: a shell that is killed leaves what it started.
+      detached: process.platform !== 'win32',
+    })
+  } catch {
+    throw refuse('cannot be started')
+  }
+}
+
+/** Where a URL or a secret of ours stands: a client of a secret store has no use for them, and may send its environment along. */
+const kept = /^(?:(?:[A-Z]+_)?DATABASE_URL|PGPASSWORD|APPROVAL_WEBHOOK_SECRET)(?:_FILE)?$/
+
+function withoutOurs(environment: Readonly<Record<string, string | undefined>>): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !kept.test(name)))
 }
 
 /** @returns undefined where there is more, and then `stop` was called */

@@ -52,3 +52,14 @@ t.test('a command that hangs is ended with all that it started', async t => {
   const opening = openCommandKek('sleep 600 & wait', { environment, timeoutMilliseconds: 200 })
   await t.rejects(opening, { code: 'kek_unavailable', message: /did not end within 0.2 s/ })
 })
+
+t.test(
+  'a command that cannot be started is refused by name, and secrets of ours are not in its environment',
+  async t => {
+    const failure = { code: 'kek_unavailable', message: /KEK_COMMAND cannot be started/ }
+    await t.rejects(openCommandKek('true\0', { environment }), failure)
+    const secrets = { DATABASE_URL: 'x', STORE_DATABASE_URL: 'x', DATABASE_URL_FILE: 'x', PGPASSWORD: 'x' }
+    const command = `test -z "$DATABASE_URL$STORE_DATABASE_URL$DATABASE_URL_FILE$PGPASSWORD" && ${printing(key)}`
+    t.equal((await openCommandKek(command, { environment: { ...environment, ...secrets } })).id, id)
+  },
+)

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { type Resealed, resealField } from '../../compose/reseal.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { createResealStore } from '../../store/reseal.ts'
+import type { KeyName } from '../../vault/keys/keyset.ts'
 import { withKeyAdministrator } from '../local/key-administrator.ts'
 import { stopSignal } from '../process/stop-signal.ts'
 import { dataDirOption, wholeNumber } from '../terminal/options.ts'
@@ -49,25 +50,49 @@ async function reseal(options: ResealOptions): Promise<void> {
       bar.update(seen)
     }
     const done = { resealed: 0, notAuthentic: 0, keyMissing: 0 }
+    if (total > 0) await administrator.recordReseal(chosen, 0)
     for (const key of chosen) {
-      const result = await resealField({ ...administrator, store }, key.field, { batch, perSecond, signal, onProgress })
+      const result = await resealWhole({ ...administrator, store }, key, { batch, perSecond, signal, onProgress })
       for (const name of ['resealed', 'notAuthentic', 'keyMissing'] as const) done[name] += result[name]
     }
     bar.end()
     if (done.resealed > 0) await administrator.recordReseal(chosen, done.resealed)
-    const isWhole = !signal.aborted && done.notAuthentic === 0 && done.keyMissing === 0
+    let left = 0
+    for (const key of chosen) left += await store.countOthers(key.field, key.version)
+    const isWhole = left === 0
     if (!isWhole) process.exitCode = 1
-    tell(options, { ...done, isWhole }, describe(done, signal.aborted))
+    tell(options, { ...done, left, isWhole }, describe(done, left, signal.aborted))
   })
 }
 
-function describe({ resealed, notAuthentic, keyMissing }: Resealed, isStopped: boolean): string[] {
+/**
+ * Until nothing is left: a process that was slow to take up the key that writes now may have sealed with the one before it meanwhile,
+ * before the place that was reached.
+ */
+async function resealWhole(
+  deps: Parameters<typeof resealField>[0],
+  key: KeyName,
+  options: Parameters<typeof resealField>[2],
+): Promise<Resealed> {
+  let resealed = 0
+  for (;;) {
+    const result = await resealField(deps, key.field, options)
+    resealed += result.resealed
+    const left = await deps.store.countOthers(key.field, key.version)
+    // What cannot be re-sealed stays, however often it is tried.
+    const isDone = options.signal.aborted || left <= result.notAuthentic + result.keyMissing
+    if (isDone) return { ...result, resealed }
+  }
+}
+
+function describe({ resealed, notAuthentic, keyMissing }: Resealed, left: number, isStopped: boolean): string[] {
   return [
     `${resealed} originals re-sealed`,
     ...(notAuthentic > 0
       ? [`${notAuthentic} are not authentic and were left as they are: tell the security team`]
       : []),
     ...(keyMissing > 0 ? [`${keyMissing} were left, because their key is disabled or destroyed`] : []),
+    left === 0 ? 'nothing is sealed under earlier keys' : `${left} are left under earlier keys`,
     ...(isStopped ? ['stopped; run the same command again to go on'] : []),
   ]
 }

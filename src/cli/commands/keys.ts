@@ -1,21 +1,19 @@
 import { type Command, Option } from 'commander'
-import { pause } from '../../concurrency/waiting.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { formatKeyName, type KeyName, type KeyPurpose } from '../../vault/keys/keyset.ts'
 import { checkRemovable } from '../../vault/keys/lifecycle.ts'
 import type { KeyRecord } from '../../vault/keys/ports.ts'
 import type { RecoveryState } from '../../vault/keys/recovery.ts'
+import { awaitFollowers, nameFollower, refuseLaggards, takeUpSeconds } from '../local/await-followers.ts'
 import { withKeyAdministrator } from '../local/key-administrator.ts'
 import { dataDirOption, environmentHelp, wholeNumber } from '../terminal/options.ts'
 import { type Output, tell } from '../terminal/tell.ts'
 import { formatTextTable } from '../terminal/text-table.ts'
 import { addKeysReseal } from './keys-reseal.ts'
+import { status } from './keys-status.ts'
 
 /** Purposes whose keys rotate as a matter of routine: no token and no receipt changes by it. */
 const rotatingPurposes = ['data', 'quarantine', 'audit'] as const
-
-/** After which every process has taken up a key that was stored: they look every two seconds. */
-const takeUpSeconds = 6
 
 /** `tokenvault keys …`: what an administrator does with the keys of the vault. */
 export function configure(keys: Command): void {
@@ -28,9 +26,18 @@ export function configure(keys: Command): void {
   add('list', 'list all keys: state, age and KEK')
     .option('--count', 'also count what each sealed, which reads all originals', false)
     .action(list)
+  add('status', 'show which keys write, how old they are, and whether every running process goes by them').action(
+    status,
+  )
+  add('create', 'make a key that all processes learn to read, and that writes nothing before `rotate`')
+    .addOption(new Option('--kind <kind>', 'which key').choices([...rotatingPurposes]).makeOptionMandatory())
+    .option('--field <field>', 'of a data key: its field')
+    .option('--dry-run', 'only say what would be done', false)
+    .action(create)
   add('rotate', 'make a new primary key; the one before it goes on reading')
     .addOption(new Option('--kind <kind>', 'which keys').choices([...rotatingPurposes]).makeOptionMandatory())
     .option('--field <field>', 'of data keys: that of one field; of all fields when absent')
+    .option('--force', 'do not wait for processes that do not take up the new key', false)
     .option('--dry-run', 'only say what would be done', false)
     .action(rotate)
   addKeysReseal(keys)
@@ -117,10 +124,22 @@ function describe(record: KeyRecord) {
 interface RotateOptions extends KeyOptions {
   readonly kind: (typeof rotatingPurposes)[number]
   readonly field?: string
+  readonly force: boolean
   readonly dryRun: boolean
 }
 
-async function rotate({ kind, field, dryRun, dataDir, ...output }: RotateOptions): Promise<void> {
+async function create({ kind, field = '', dryRun, dataDir, ...output }: Omit<RotateOptions, 'force'>): Promise<void> {
+  if ((kind === 'data') !== (field !== '')) throw new TokenvaultError('usage', '--field goes with --kind data')
+  await withKeyAdministrator(dataDir, async administrator => {
+    const place = { purpose: kind, field }
+    const name = formatKeyName(dryRun ? await administrator.nextName(place) : await administrator.create(place))
+    tell(output, { ...(dryRun && { dryRun }), created: name }, [
+      dryRun ? `${name} would be made` : `${name} is there; \`tokenvault keys rotate\` has it write`,
+    ])
+  })
+}
+
+async function rotate({ kind, field, force, dryRun, dataDir, ...output }: RotateOptions): Promise<void> {
   if (field !== undefined && kind !== 'data') throw new TokenvaultError('usage', '--field goes with --kind data')
   await withKeyAdministrator(dataDir, async administrator => {
     const records = await administrator.list()
@@ -139,8 +158,9 @@ async function rotate({ kind, field, dryRun, dataDir, ...output }: RotateOptions
     const made: KeyName[] = []
     for (const place of places) made.push(await administrator.create(place))
     // First all processes learn to read it, then they write with it.
-    if (!output.json) process.stderr.write(`${takeUpSeconds} seconds, until every process has the new key\n`)
-    await pause(takeUpSeconds * 1000)
+    if (!output.json) process.stderr.write(`${takeUpSeconds} seconds or more, until every process has the new key\n`)
+    const laggards = await awaitFollowers(administrator)
+    if (!force) refuseLaggards(laggards)
     for (const name of made) await administrator.promote(name)
     const names = made.map(formatKeyName)
     const next = kind === 'data' ? ['`tokenvault keys reseal` moves what earlier keys sealed.'] : []
@@ -160,8 +180,13 @@ async function disable(
       return tell(output, { dryRun, key, content }, [`what ${content} originals or bodies hold would not be opened`])
     }
     await administrator.disable(name)
-    tell(output, { disabled: key }, [
-      `${key} is disabled; every process stops using it within ${takeUpSeconds} seconds`,
+    const laggards = (await awaitFollowers(administrator, { leastSeconds: 0 })).map(nameFollower)
+    if (laggards.length > 0) process.exitCode = 1
+    tell(output, { disabled: key, notFollowing: laggards }, [
+      `${key} is disabled`,
+      ...(laggards.length === 0
+        ? [`a process that is starting stops using it within ${takeUpSeconds} seconds`]
+        : laggards.map(name => `${name} STILL USES IT: its log says why; stop it`)),
     ])
   })
 }

@@ -17,6 +17,7 @@ export const appearance = {
   key_state_invalid: 'never',
   key_in_use: 'never',
   keys_changed: 'never',
+  keys_not_followed: 'never',
   recovery_invalid: 'never',
   dump_invalid: 'never',
   recovery_stopped: 'never',

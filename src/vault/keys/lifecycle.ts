@@ -104,6 +104,21 @@ export function planDueDestructions(records: readonly KeyRecord[], now: Date): r
   })
 }
 
+/** When a key of a purpose and field last took over from another one; undefined where none did. */
+export function lastRotation(versions: readonly KeyRecord[]): Date | undefined {
+  const times = versions.flatMap(({ primarySince }) => (primarySince === undefined ? [] : [primarySince]))
+  return times.length < 2 ? undefined : times.reduce((a, b) => (b > a ? b : a))
+}
+
+/** Primary keys of routine rotation that have written for longer than that. Token and signing keys are not rotated for their age. */
+export function findAged(records: readonly KeyRecord[], maxAgeDays: number, now: Date): readonly KeyRecord[] {
+  const startedBefore = now.getTime() - maxAgeDays * 86_400_000
+  return records.filter(({ purpose, status, createdAt, primarySince = createdAt }) => {
+    const isRoutine = purpose === 'data' || purpose === 'quarantine' || purpose === 'audit'
+    return isRoutine && status === 'primary' && primarySince.getTime() < startedBefore
+  })
+}
+
 function nameOf({ purpose, field, version }: KeyName): KeyName {
   return { purpose, field, version }
 }

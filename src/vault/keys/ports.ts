@@ -31,6 +31,23 @@ export interface KeyWriter extends KeyReader {
   insertKeys(keys: readonly WrappedKey[], recovery?: KeyRecovery): Promise<void>
 }
 
+/** By which stored keys a running process goes. */
+export interface FollowedKeyset {
+  /** A UUID that the process made up. */
+  readonly instance: string
+  /** What it is: `worker`, `api`, `lambda`. */
+  readonly process: string
+  /** fingerprintKeys of the stored keys. */
+  readonly keyset: Uint8Array
+}
+
+/** A process as administrators see it. */
+export interface KeyFollower extends FollowedKeyset {
+  readonly startedAt: Date
+  /** When it last said so. */
+  readonly lookedAt: Date
+}
+
 /** A key as its administrators see it. */
 export interface KeyRecord extends KeyName {
   readonly status: KeyStatus

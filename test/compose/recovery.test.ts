@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { generateIdentity, identityToRecipient } from 'age-encryption'
 import t, { type Test } from 'tap'
@@ -6,7 +6,6 @@ import { openKeyAdministrator } from '../../src/compose/key-administration.ts'
 import { prepareDatabase } from '../../src/compose/prepare-database.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { openWithIdentity } from '../../src/kms/age.ts'
-import { createFileRecovery } from '../../src/publish/recovery-file.ts'
 import { createKeyRecoveryStore } from '../../src/store/key-recovery.ts'
 import { formatKeyName } from '../../src/vault/keys/keyset.ts'
 import { readRecovery } from '../../src/vault/keys/recovery.ts'
@@ -130,18 +129,4 @@ t.test('a recipient that is none is refused before anything is changed, and is n
     t.notMatch(stderr, wrong.trim() === ',' ? secret : wrong)
   }
   t.equal(await createKeyRecoveryStore(vault.database()).readRecovery(), undefined)
-})
-
-t.test('beside the checkpoints stands the newest recovery alone', async t => {
-  const directory = temporaryDirectory(t)
-  const place = createFileRecovery(directory)
-  const path = join(directory, 'recovery.age')
-  await place.writeRecovery('one')
-  await place.writeRecovery('two')
-  t.equal(readFileSync(path, 'utf8'), 'two')
-  await place.removeRecovery()
-  await place.removeRecovery()
-  t.notOk(existsSync(path))
-  const missing = createFileRecovery(join(directory, 'not-mounted'))
-  await t.rejects(missing.writeRecovery('x'), { code: 'checkpoint_unavailable' })
 })

@@ -133,7 +133,9 @@ async function faultOf(t: Test, words: readonly string[], isComplete: boolean): 
     if (takesValue === undefined) return `tokenvault ${path.join(' ')} has no option ${word}`
     if (takesValue && (words[++index] === undefined || words[index]!.startsWith('--'))) return `${word} takes a value`
   }
-  if (help.subcommands.size > 0 && isComplete) return `tokenvault ${path.join(' ')} needs one of its commands`
+  // One that has options of its own can also be run by itself.
+  const isGroup = help.subcommands.size > 0 && [...help.options.keys()].every(option => option === '--help')
+  if (isGroup && isComplete) return `tokenvault ${path.join(' ')} needs one of its commands`
   const most = help.args.some(arg => arg.includes('...')) ? Number.POSITIVE_INFINITY : help.args.length
   const least = isComplete ? help.args.filter(arg => arg.startsWith('<')).length : 0
   if (given.length > most || given.length < least)

@@ -1,4 +1,6 @@
 import type { TokenvaultDatabase } from '../../store/postgres/database.ts'
+import type { NoteSigner } from '../../tlog/signed-note.ts'
+import type { FieldSchema } from '../../vault/fields/fields.ts'
 import type { FieldKeys } from '../../vault/keys/field-keys.ts'
 
 /** What erasures made again did, by what is counted; undefined where nobody was erased. */
@@ -10,5 +12,7 @@ export type ReappliedErasures = Readonly<Record<string, number>> | undefined
  */
 export type ReapplyErasures = (restored: {
   readonly database: TokenvaultDatabase
+  readonly fields: FieldSchema
   readonly keys: FieldKeys
+  readonly signer: NoteSigner
 }) => Promise<ReappliedErasures>

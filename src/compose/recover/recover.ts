@@ -105,9 +105,10 @@ export async function recover(options: RecoveryOptions): Promise<{ report: Recov
     const verifier = options.verifier ?? createNoteVerifier(signer.verifierKey)
     const audit = await step('audit', () => checkAudit(database, { ...options, verifier, events: restored.treeSize }))
     await step('adopt', () => adopt(options, database, opened))
-    const erasures = await step('erasures', async () => options.reapplyErasures?.({ database, keys }))
+    const fields = readFields(config)
+    const erasures = await step('erasures', async () => options.reapplyErasures?.({ database, fields, keys, signer }))
     const originals = await step('originals', () => tryFields(database, keys, sample))
-    const reconciliation = await step('reconcile', () => reconcile(createLedger(database), readFields(config)))
+    const reconciliation = await step('reconcile', () => reconcile(createLedger(database), fields))
     await unmarkRestored(url)
     const { isConsistent, days, unmatched } = reconciliation
     const report: RecoveryReport = {

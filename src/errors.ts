@@ -161,6 +161,22 @@ export const errorCatalogue = {
     meaning: 'The input file is not a JSON array of events.',
     remedy: 'Pass --input a readable file that holds one JSON array.',
   },
+  archive_unavailable: {
+    meaning: 'The place of the archive cannot be reached, or a file is missing there.',
+    remedy: 'Make the place answer, and run the command again. Every row is still where it was.',
+  },
+  archive_changed: {
+    meaning: 'A manifest or a file of the archive is not as it was written.',
+    remedy: 'Restore what is named from a backup of the bucket or directory. Nothing was brought back.',
+  },
+  archive_running: {
+    meaning: 'Another archive, recall or rewriting is running.',
+    remedy: 'Wait until it has ended, and run the command again.',
+  },
+  month_not_archived: {
+    meaning: 'No archived rows of this month are left to bring back.',
+    remedy: 'Look at analyst.archived_months: where its state is recalled, the rows are in the database.',
+  },
   import_file_invalid: {
     meaning: 'The file cannot be imported as it is.',
     remedy: 'Correct what is named, and run the command again. Nothing was stored.',

@@ -91,6 +91,24 @@ const commands: readonly ListedCommand[] = [
     load: () => import('./commands/honey.ts'),
   },
   {
+    name: 'archive',
+    usage: options,
+    description: 'move whole months of masked rows out of the database into Parquet files with a signed manifest',
+    load: () => import('./commands/archive.ts'),
+  },
+  {
+    name: 'recall',
+    usage: options,
+    description: 'bring an archived month back into the database, checked against its signed manifest',
+    load: () => import('./commands/recall.ts'),
+  },
+  {
+    name: 'export',
+    usage: options,
+    description: 'copy whole months of masked rows to Parquet files for Redshift, Athena, Spark or DuckDB',
+    load: () => import('./commands/export.ts'),
+  },
+  {
     name: 'sample',
     usage: options,
     description: 'print realistic login events as a JSON array; the same seed gives the same events',

@@ -254,13 +254,13 @@ const declared = {
     checkUrl,
   ),
   AWS_REGION: variable(
-    ['worker', 'api', 'dlq'],
+    ['migrate', 'worker', 'api', 'dlq'],
     Type.Optional(
       Type.String({ minLength: 1, description: 'Region of queue and bucket; a queue URL of AWS says its own' }),
     ),
   ),
   AWS_DEFAULT_REGION: variable(
-    ['worker', 'api', 'dlq'],
+    ['migrate', 'worker', 'api', 'dlq'],
     Type.Optional(Type.String({ minLength: 1, description: 'What AWS_REGION is where that is not set' })),
   ),
   AWS_ENDPOINT_URL: variable(
@@ -269,7 +269,7 @@ const declared = {
     checkUrl,
   ),
   AWS_ENDPOINT_URL_S3: variable(
-    ['api'],
+    ['migrate', 'api'],
     Type.Optional(Type.String({ pattern: '^https?://', description: 'Endpoint of S3-compatible storage' })),
     checkUrl,
   ),

@@ -125,7 +125,7 @@ async function compare(
 }
 
 /** An SDK client that cannot hang. */
-function createS3Client(options: S3SinkOptions): S3Client {
+export function createS3Client(options: S3SinkOptions): S3Client {
   const { callTimeoutMilliseconds = 5_000 } = options
   return new S3Client({
     ...awsClientConfig(options, {

@@ -1,3 +1,4 @@
+import { type Archivist, openArchivist } from '../../compose/archive.ts'
 import { type KeyAdministrator, openKeyAdministrator } from '../../compose/key-administration.ts'
 import { type Environment, loadConfig } from '../../config/load.ts'
 import { embeddedAdminUrl, orEmbedded } from './state.ts'
@@ -18,6 +19,17 @@ export async function withKeyAdministrator<T>(
     return await work(administrator)
   } finally {
     await administrator.close()
+  }
+}
+
+/** As withKeyAdministrator, for who moves months of rows. */
+export async function withArchivist<T>(dataDir: string, work: (archivist: Archivist) => Promise<T>): Promise<T> {
+  const environment = environmentOf(process.env, dataDir)
+  const archivist = await openArchivist(loadConfig('migrate', environment), environment)
+  try {
+    return await work(archivist)
+  } finally {
+    await archivist.close()
   }
 }
 

@@ -136,6 +136,11 @@ const event = Type.Object(
     keys: Type.Optional(
       Type.Array(Type.String(), { description: 'Of `key_create`, `key_promote` …: the keys that it was done with.' }),
     ),
+    months: Type.Optional(
+      Type.Array(Type.String(), {
+        description: 'Of `rows_archive`, `rows_recall` …: the months of rows, as `2025-11`.',
+      }),
+    ),
     kek: text('Of `key_rewrap`: the key-encryption key that all keys are under since.'),
   },
   {

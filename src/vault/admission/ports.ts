@@ -52,6 +52,7 @@ export interface AuditEvent {
     | 'honey'
     | `honey_${'create' | 'list' | 'retire'}`
     | KeyEventType
+    | ArchiveEventType
   /** UTC, RFC 3339 with milliseconds. */
   readonly at: string
   readonly requestId: string
@@ -95,6 +96,8 @@ export interface AuditEvent {
   readonly keys?: readonly string[]
   /** Of `key_rewrap`: id of the KEK that wraps the keys from then on. */
   readonly kek?: string
+  /** Of what is done with archives: the months, `2025-11`. */
+  readonly months?: readonly string[]
   /** Ticket under which the caller acts; absent where none was named. */
   readonly ticket?: string
   /** Items of `granted` of which only a part was revealed; absent where none. */
@@ -120,6 +123,9 @@ export interface AuditEvent {
   /** When the last of them was asked for, as `at`. */
   readonly until?: string
 }
+
+/** What is done with whole months of rows, by an administrator with the owner's database role. */
+export type ArchiveEventType = 'rows_archive' | 'rows_recall' | 'rows_rewrite' | 'rows_export'
 
 /** What is done with keys, by an administrator with the owner's database role. */
 export type KeyEventType =

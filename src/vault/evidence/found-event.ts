@@ -22,7 +22,7 @@ export function describeEvent(members: ReadonlyMap<string, unknown>, sequence: n
   const known = [
     ...texts.filter(name => typeof members.get(name) === 'string'),
     ...counts.filter(name => Number.isSafeInteger(members.get(name))),
-    ...['roles', 'keys'].filter(name => isTextList(members.get(name))),
+    ...['roles', 'keys', 'months'].filter(name => isTextList(members.get(name))),
   ].map(name => [name, members.get(name)] as const)
   const described = [
     ...principals.map(name => [name, describePrincipal(members.get(name))] as const),

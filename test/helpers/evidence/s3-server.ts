@@ -37,9 +37,9 @@ export async function startS3(t: Pick<Test, 'teardown'>, buckets: readonly strin
       const { status } = await fetch(`${target}${plain}`, { method: 'HEAD' })
       if (status === 200) return answerError(response, 412, 'PreconditionFailed')
     }
-    const names = ['authorization', 'content-type', 'content-encoding', 'x-amz-decoded-content-length']
+    const names = ['authorization', 'range', 'content-type', 'content-encoding', 'x-amz-decoded-content-length']
     const passed = names.flatMap(name => (headers[name] === undefined ? [] : [[name, String(headers[name])] as const]))
-    const body = method === 'PUT' ? { body: Buffer.concat(chunks) } : {}
+    const body = method === 'PUT' || method === 'POST' ? { body: Buffer.concat(chunks) } : {}
     const reply = await fetch(`${target}${url}`, { method, headers: passed.map(([n, v]) => [n, v]), ...body })
     response.writeHead(reply.status, { 'content-type': reply.headers.get('content-type') ?? 'text/plain' })
     response.end(Buffer.from(await reply.arrayBuffer()))

@@ -50,6 +50,30 @@ schema public owner pg_database_owner
 
 schema tokenvault_migrations owner <migrator>
 
+view analyst.archived_months owner tokenvault_owner
+  -- Which months of rows were moved to files, and where those are. Rows of a month that is not here are in public.user_logins.
+  column month date
+    -- First UTC day of the month of create_date.
+  column part integer
+    -- Number: 1 for the month as it was archived first; more for rows that came late.
+  column state text
+    -- archived: the rows are in the files; recalled: they are in public.user_logins again.
+  column target text
+    -- Where the files are.
+  column rows bigint
+    -- Rows of public.user_logins in the files.
+  column changed_at timestamp with time zone
+    -- When the rows were moved last, or the files rewritten.
+ SELECT month,
+    part,
+    state,
+    target,
+    rows,
+    changed_at
+   FROM pii_vault.archives
+  WHERE (state <> 'writing'::text);
+  grant SELECT to tokenvault_analyst
+
 table analyst.ip_networks owner tokenvault_owner
   -- One row for each address that was met since a field derived from it was configured: the token of its network.
   column masked_ip character varying(256) not null
@@ -238,6 +262,49 @@ table pii_vault.approvals owner tokenvault_owner
   CREATE INDEX approvals_open ON pii_vault.approvals USING btree (principal, digest) WHERE (state = ANY (ARRAY['pending'::text, 'approved'::text]))
   CREATE UNIQUE INDEX approvals_pkey ON pii_vault.approvals USING btree (id)
   grant SELECT to tokenvault_api
+
+table pii_vault.archived_tokens owner tokenvault_owner
+  -- Tokens in archived rows: an original whose token stands here needs none in the database.
+  column token_id uuid not null
+    -- Id of the token, as in pii_vault.originals.
+  column field text not null
+    -- Field of the token.
+  column month date not null
+    -- First UTC day of the month that holds it.
+  column part integer not null
+    -- Part of the month.
+  constraint archived_tokens_pkey PRIMARY KEY (token_id, field, month, part)
+  CREATE UNIQUE INDEX archived_tokens_pkey ON pii_vault.archived_tokens USING btree (token_id, field, month, part)
+
+table pii_vault.archives owner tokenvault_owner
+  -- Months of rows that were archived: one row for each part of a month.
+  column month date not null
+    -- First UTC day of the month of create_date.
+  column part integer not null
+    -- Number: 1 for the month as it was archived first; more for rows that came late and were archived later.
+  column state text not null
+    -- writing: begun, and the rows are still in the database; archived: the rows are in the files alone; recalled: the rows are in the database again.
+  column target text not null
+    -- Where the files are: a URL without login.
+  column rows bigint not null default 0
+    -- Rows of public.user_logins in the files.
+  column manifest bytea
+    -- SHA-256 of the manifest; null until it is written.
+  column revision integer not null default 1
+    -- How often the files were written: 1, and one more for each rewriting. It stands in their names.
+  column obsolete text[] not null default '{}'::text[]
+    -- Files of an earlier revision that are still to be removed.
+  column changed_at timestamp with time zone not null default now()
+    -- When the state or the revision changed last.
+  constraint archives_check CHECK (((state = 'writing'::text) = (manifest IS NULL)))
+  constraint archives_manifest_check CHECK ((octet_length(manifest) = 32))
+  constraint archives_month_check CHECK ((EXTRACT(day FROM month) = (1)::numeric))
+  constraint archives_part_check CHECK ((part > 0))
+  constraint archives_pkey PRIMARY KEY (month, part)
+  constraint archives_revision_check CHECK ((revision > 0))
+  constraint archives_rows_check CHECK ((rows >= 0))
+  constraint archives_state_check CHECK ((state = ANY (ARRAY['writing'::text, 'archived'::text, 'recalled'::text])))
+  CREATE UNIQUE INDEX archives_pkey ON pii_vault.archives USING btree (month, part)
 
 table pii_vault.audit_blocks owner tokenvault_owner
   -- Search index of the audit log: one row for each block of consecutive events. Complete below audit_blocks_head.next_sequence.
@@ -2084,6 +2151,8 @@ BEGIN
     'SELECT ''original_without_token'', original.field, original.created_at::date, count(*) FROM pii_vault.originals AS original
      WHERE NOT original.kept_elsewhere AND NOT EXISTS (SELECT FROM (%s) AS token
        WHERE token.token_id = original.token_id AND token.field = original.field)
+       AND NOT EXISTS (SELECT FROM pii_vault.archived_tokens AS archived
+         WHERE archived.token_id = original.token_id AND archived.field = original.field)
      GROUP BY original.field, original.created_at::date ORDER BY 2, 3', stored);
 END
 $function$
@@ -2238,5 +2307,22 @@ AS $function$
   WHERE counted.bytes <= 4194304 OR counted.bytes = octet_length(counted.sealed)
 $function$
   grant EXECUTE to tokenvault_worker
+
+function pii_vault.token_id_of(text,text,text) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.token_id_of(token text, field text, format text)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  SELECT CASE format
+    WHEN 'uuid' THEN CASE WHEN token ~ '^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' THEN token::uuid END
+    WHEN 'inet' THEN CASE WHEN token ~ '^f[cd][0-9a-f]{2}:[0-9a-f:]+(/128)?$' AND pg_input_is_valid(token, 'inet')
+      THEN encode(substr(inet_send(token::inet), 5), 'hex')::uuid END
+    ELSE CASE WHEN starts_with(token, field || '_v') AND substr(token, length(field) + 3) ~ '^[1-9][0-9]*_[A-Za-z0-9_-]+$'
+        AND length(token) - strpos(substr(token, length(field) + 3), '_') = length(field) + 24 AND strpos('AQgw', right(token, 1)) > 0
+      THEN encode(decode(translate(right(token, 22), '-_', '+/') || '==', 'base64'), 'hex')::uuid END
+  END
+$function$
 
 extension plpgsql

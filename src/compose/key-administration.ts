@@ -56,6 +56,8 @@ export interface KeyAdministrator {
   rewrap(): Promise<{ readonly count: number; readonly kekId: string }>
   /** Records a re-sealing of so many originals from these keys. */
   recordReseal(keys: readonly KeyName[], count: number): Promise<void>
+  /** Records that so many tokens of these keys were mapped to later ones, or are forgotten. */
+  recordTokens(type: 'key_token_map' | 'key_retire', keys: readonly KeyName[], count: number): Promise<void>
   close(): Promise<void>
 }
 
@@ -146,6 +148,7 @@ export async function openKeyAdministrator(
         return { count: rewrapped.length, kekId }
       },
       recordReseal: (names, count) => keys.apply({ events: [event('key_reseal', names, { count })] }),
+      recordTokens: (type, names, count) => keys.apply({ events: [event(type, names, { count })] }),
       close: () => database.destroy(),
     }
   } catch (error) {

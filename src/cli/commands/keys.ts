@@ -11,6 +11,7 @@ import { type Output, tell } from '../terminal/tell.ts'
 import { formatTextTable } from '../terminal/text-table.ts'
 import { addKeysReseal } from './keys-reseal.ts'
 import { status } from './keys-status.ts'
+import { addKeysTokens } from './keys-tokens.ts'
 
 /** Purposes whose keys rotate as a matter of routine: no token and no receipt changes by it. */
 const rotatingPurposes = ['data', 'quarantine', 'audit'] as const
@@ -41,6 +42,7 @@ export function configure(keys: Command): void {
     .option('--dry-run', 'only say what would be done', false)
     .action(rotate)
   addKeysReseal(keys)
+  addKeysTokens(keys, parseKeyName)
   add('disable <key>', 'take a key out of use: what it sealed is not opened until it is enabled')
     .option('--dry-run', 'only count what would not be opened', false)
     .action(disable)

@@ -129,7 +129,7 @@ export type ArchiveEventType = 'rows_archive' | 'rows_recall' | 'rows_rewrite' |
 
 /** What is done with keys, by an administrator with the owner's database role. */
 export type KeyEventType =
-  `key_${'create' | 'promote' | 'disable' | 'enable' | 'schedule_destruction' | 'cancel_destruction' | 'destroy' | 'rewrap' | 'reseal'}`
+  `key_${'create' | 'promote' | 'disable' | 'enable' | 'schedule_destruction' | 'cancel_destruction' | 'destroy' | 'rewrap' | 'reseal' | 'token_map' | 'retire'}`
 
 /** Answers whether what a process needs is there. @throws the room's `*_unavailable` */
 export interface HealthCheck {

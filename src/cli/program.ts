@@ -93,7 +93,7 @@ const commands: readonly ListedCommand[] = [
   {
     name: 'archive',
     usage: options,
-    description: 'move whole months of masked rows out of the database into Parquet files with a signed manifest',
+    description: 'move whole months of rows with tokens out of the database into Parquet files with a signed manifest',
     load: () => import('./commands/archive.ts'),
   },
   {
@@ -105,7 +105,7 @@ const commands: readonly ListedCommand[] = [
   {
     name: 'export',
     usage: options,
-    description: 'copy whole months of masked rows to Parquet files for Redshift, Athena, Spark or DuckDB',
+    description: 'copy whole months of rows with tokens to Parquet files for Redshift, Athena, Spark or DuckDB',
     load: () => import('./commands/export.ts'),
   },
   {

@@ -9,6 +9,7 @@ import { recover } from '../../compose/recover/recover.ts'
 import type { RecoveryReport } from '../../compose/recover/report.ts'
 import { type Environment, loadConfig } from '../../config/load.ts'
 import { TokenvaultError } from '../../errors.ts'
+import { unmarkRestored } from '../../store/restore/restore-dump.ts'
 import type { KeyEncryptionKey } from '../../vault/keys/ports.ts'
 import { describeUnreadable } from '../terminal/failure.ts'
 import { wholeNumber } from '../terminal/options.ts'
@@ -97,12 +98,23 @@ export async function runRecovery(
         if (!flags.json) bar.update(Math.floor(bytes / 1e6))
       },
     })
-    if (flags.report !== undefined) writeWhole(resolve(flags.report), note)
+    if (flags.report !== undefined) keepReport(flags.report, note)
+    await unmarkRestored(place.url)
     if (!report.isSound) process.exitCode = 1
     tell(flags, report, describeReport(report))
   } finally {
     bar.end()
     sink?.close()
+  }
+}
+
+/** @throws TokenvaultError `usage`; the same command with another path makes it again */
+function keepReport(path: string, note: string): void {
+  try {
+    writeWhole(resolve(path), note)
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown'
+    throw new TokenvaultError('usage', `--report cannot be written (${code}): all else is done`, { cause })
   }
 }
 

@@ -12,7 +12,7 @@ import { createKeyReader } from '../../store/keys.ts'
 import { createLedger } from '../../store/ledger.ts'
 import { countOriginals, createFieldOriginals } from '../../store/originals.ts'
 import { createDatabase, type TokenvaultDatabase } from '../../store/postgres/database.ts'
-import { restoreDump, unmarkRestored } from '../../store/restore/restore-dump.ts'
+import { restoreDump } from '../../store/restore/restore-dump.ts'
 import { createRoles, migrate } from '../../store/setup/migrate.ts'
 import { openCheckpoint } from '../../tlog/checkpoint.ts'
 import { createNoteVerifier, type NoteVerifier } from '../../tlog/signed-note.ts'
@@ -75,7 +75,8 @@ export interface RecoveryOptions {
 
 /**
  * Makes a working vault of a dump: restores it, migrates it, opens its keys without the KEK that they are under, compares its
- * evidence with what was published, and tries whether values open. It can be stopped anywhere, and called again.
+ * evidence with what was published, and tries whether values open. It can be stopped anywhere, and called again, until
+ * unmarkRestored says that its result was kept.
  *
  * @returns what was found, and that as a signed note
  * @throws TokenvaultError `dump_invalid`, `recovery_target_used`, `recovery_invalid`, `recovery_stopped`, and as prepareDatabase
@@ -109,7 +110,6 @@ export async function recover(options: RecoveryOptions): Promise<{ report: Recov
     const erasures = await step('erasures', async () => options.reapplyErasures?.({ database, fields, keys, signer }))
     const originals = await step('originals', () => tryFields(database, keys, sample))
     const reconciliation = await step('reconcile', () => reconcile(createLedger(database), fields))
-    await unmarkRestored(url)
     const { isConsistent, days, unmatched } = reconciliation
     const report: RecoveryReport = {
       kind,

@@ -110,7 +110,7 @@ async function mark(client: Client, digest: string): Promise<number> {
   return Number(marked.rows[0]?.tree_size ?? 0)
 }
 
-/** From now on the database is one like any other. */
+/** What came of a restore is kept: from now on the database is one like any other. */
 export async function unmarkRestored(url: string): Promise<void> {
   await namingFailures(async () => {
     const settings = { application_name: 'tokenvault recover' }

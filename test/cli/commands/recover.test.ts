@@ -1,6 +1,7 @@
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { generateIdentity, identityToRecipient } from 'age-encryption'
 import t, { type Test } from 'tap'
@@ -10,11 +11,14 @@ import { openReport } from '../../../src/compose/recover/report.ts'
 import { loadConfig } from '../../../src/config/load.ts'
 import { createTokenizeMessages } from '../../../src/ingest/batch/tokenize-messages.ts'
 import { openLocalKek } from '../../../src/kms/local.ts'
+import { createFieldRecordWriter } from '../../../src/store/fields.ts'
 import { createIngestStore } from '../../../src/store/ingest.ts'
 import { createKeyRecoveryStore } from '../../../src/store/key-recovery.ts'
-import { createKeyReader } from '../../../src/store/keys.ts'
+import { createKeyReader, createKeyWriter } from '../../../src/store/keys.ts'
+import { migrate } from '../../../src/store/setup/migrate.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
-import { openKeyset } from '../../../src/vault/keys/wrapped-keys.ts'
+import { describeField } from '../../../src/vault/fields/recorded-fields.ts'
+import { createMissingKeys, openKeyset } from '../../../src/vault/keys/wrapped-keys.ts'
 import { startCommand } from '../../helpers/cli/cli.ts'
 import { runInProcess } from '../../helpers/cli/cli-in-process.ts'
 import { temporaryDirectory } from '../../helpers/embedded/embedded-directory.ts'
@@ -59,6 +63,15 @@ async function startBackup(t: Test) {
   return { ...vault, file, dump, path, identity: file('identity', `${identity}\n`), environment, administrator }
 }
 
+type Backup = Awaited<ReturnType<typeof startBackup>>
+let made: Promise<Backup> | undefined
+
+/** Made once for all tests. */
+function backupOf(): Promise<Backup> {
+  made ??= startBackup(t)
+  return made
+}
+
 async function emptyTarget(t: Test, file: (name: string, content: string) => string) {
   const { adminUrl } = await createTestDatabase(t)
   return { adminUrl, urlFile: file(`url-${Math.random()}`, adminUrl) }
@@ -68,7 +81,7 @@ async function emptyTarget(t: Test, file: (name: string, content: string) => str
 const canaries = ['ip', 'device_id'].map(name => String(loginEvent(7)[name]))
 
 t.test('a backup and one identity make a working vault, without the KEK, and a signed report of it', async t => {
-  const backup = await startBackup(t)
+  const backup = await backupOf()
   const { path, identity, directory, signer, verifier, file } = backup
   const { adminUrl, urlFile } = await emptyTarget(t, file)
   const kek = join(temporaryDirectory(t), 'kek')
@@ -87,6 +100,12 @@ t.test('a backup and one identity make a working vault, without the KEK, and a s
     '--sample',
     '9',
   ]
+  // As if it had been stopped: once after the restore, and once before the report was kept.
+  const stranger = file('nobody', `${await generateIdentity()}\n`)
+  const withStranger = args.map(arg => (arg === identity ? stranger : arg))
+  t.match(await runInProcess(withStranger), { code: 1, stderr: /recovery_invalid: no identity/ })
+  const lost = [...args, ...more, '--report', join(directory, 'none', 'report.note')]
+  t.match(await runInProcess(lost), { code: 2, stdout: '', stderr: /--report cannot be written \(ENOENT\)/ })
   const { code, stdout, stderr } = await runInProcess([...args, ...more, '--json'])
   t.strictSame({ code, stderr }, { code: 0, stderr: '' })
   const found = JSON.parse(stdout)
@@ -95,7 +114,8 @@ t.test('a backup and one identity make a working vault, without the KEK, and a s
     isSound: true,
     dump: { format: 'plain', bytes: backup.dump.length, leftOut: 0 },
     keys: { openedBy: 'dump', count: 7, destroyed: [], added: [] },
-    audit: { isIntact: true, events: 3, comparedAt: 3, eventsAfterBackup: 2 },
+    // The run before had recorded that it rewrapped the keys.
+    audit: { isIntact: true, events: 4, comparedAt: 3, eventsAfterBackup: 2 },
     seed: 7,
     originals: [
       { field: 'device_id', count: 40, tried: 9, opened: 9 },
@@ -122,7 +142,7 @@ t.test('a backup and one identity make a working vault, without the KEK, and a s
 })
 
 t.test('a drill of a compressed dump leaves nothing behind, whatever becomes of it', async t => {
-  const { file, dump, identity, signer, directory } = await startBackup(t)
+  const { file, dump, identity, signer, directory } = await backupOf()
   const workDir = temporaryDirectory(t)
   const drill = async (text: Uint8Array, ...more: string[]) => {
     const args = ['--dump', file('dump.gz', gzipSync(text)), '--work-dir', workDir, '--checkpoints', directory]
@@ -153,7 +173,7 @@ t.test('a drill of a compressed dump leaves nothing behind, whatever becomes of 
 })
 
 t.test('a drill that is stopped or killed in the middle is cleared away', async t => {
-  const { path, identity } = await startBackup(t)
+  const { path, identity } = await backupOf()
   const workDir = temporaryDirectory(t)
   const args = ['drill', '--dump', path, '--identity', identity, '--work-dir', workDir]
   const stopped = startCommand(t, args)
@@ -171,8 +191,43 @@ t.test('a drill that is stopped or killed in the middle is cleared away', async 
   t.strictSame(readdirSync(workDir), [], 'the next drill removes both')
 })
 
+t.test('a backup of an earlier release is brought up to this one, with the KEK of that time', async t => {
+  const { adminUrl } = await createTestDatabase(t)
+  const migrations = new URL('../../../migrations/', import.meta.url)
+  const earlier = temporaryDirectory(t)
+  for (const name of readdirSync(migrations).filter(name => name < '0026'))
+    copyFileSync(new URL(name, migrations), join(earlier, name))
+  const database = openDatabase(t, adminUrl, 2)
+  await migrate(database, pathToFileURL(`${earlier}/`))
+  const kek = join(temporaryDirectory(t), 'kek')
+  t.equal((await runInProcess(['key', 'new', kek])).code, 0)
+  await createMissingKeys(createKeyWriter(database), openLocalKek(kek), { tenant: 'default', fields: loginFields })
+  await createFieldRecordWriter(database).recordFields([...loginFields.values()].map(describeField))
+  const { file, identity } = await backupOf()
+  const dump = file('earlier.sql', await pgDump(t, adminUrl))
+  const { urlFile } = await emptyTarget(t, file)
+  const args = ['recover', '--dump', dump, '--database-url-file', urlFile, '--json']
+  const other = join(temporaryDirectory(t), 'kek')
+  t.equal((await runInProcess(['key', 'new', other])).code, 0)
+  const noRecovery = await runInProcess([...args, '--identity', identity, '--kek', other])
+  t.match(noRecovery, { code: 1, stderr: /recovery_invalid: the dump holds no recovery/ })
+  t.match(await runInProcess([...args, '--kek', other]), { code: 2, stderr: /kek_mismatch/ })
+  const { code, stdout } = await runInProcess([...args, '--kek', kek])
+  t.equal(code, 0)
+  t.match(JSON.parse(stdout), { isSound: true, keys: { openedBy: 'kek' } })
+})
+
+t.test('into a data directory of its own, from which npm start goes on', async t => {
+  const { path, identity } = await backupOf()
+  const dataDir = join(temporaryDirectory(t), 'state')
+  const args = ['recover', '--dump', path, '--identity', identity, '--data-dir', dataDir]
+  t.match(await runInProcess(args), { code: 0, stdout: /\nsound, in / })
+  t.ok(existsSync(join(dataDir, 'kek')))
+  t.match(await runInProcess(args), { code: 1, stderr: /recovery_target_used/ })
+})
+
 t.test('what was destroyed after the backup is not brought back, and what was made since is known', async t => {
-  const { path, identity, file, administrator, database, environment } = await startBackup(t)
+  const { path, identity, file, administrator, database, environment } = await backupOf()
   const made = await administrator.create({ purpose: 'data', field: 'ip' })
   await administrator.promote(made)
   const old = { purpose: 'data', field: 'ip', version: 1 } as const
@@ -203,13 +258,4 @@ t.test('what was destroyed after the backup is not brought back, and what was ma
   const states = Object.fromEntries(keys.map(({ key, status }: Record<string, string>) => [key, status]))
   t.match(states, { 'data/ip/v1': 'destroyed', 'data/ip/v2': 'primary' })
   t.equal(recovery.state, 'current', 'and the recovery holds the keys as they are')
-})
-
-t.test('into a data directory of its own, from which npm start goes on', async t => {
-  const { path, identity } = await startBackup(t)
-  const dataDir = join(temporaryDirectory(t), 'state')
-  const args = ['recover', '--dump', path, '--identity', identity, '--data-dir', dataDir]
-  t.match(await runInProcess(args), { code: 0, stdout: /\nsound, in / })
-  t.ok(existsSync(join(dataDir, 'kek')))
-  t.match(await runInProcess(args), { code: 1, stderr: /recovery_target_used/ })
 })

@@ -1853,13 +1853,18 @@ $function$
 function pii_vault.follow_keys(uuid,text,bytea) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.follow_keys(follower uuid, its_process text, its_keyset bytea)
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+BEGIN
+  IF follower IS NULL OR coalesce(length(its_process), 0) NOT BETWEEN 1 AND 32 OR coalesce(octet_length(its_keyset), 0) <> 32 THEN
+    RAISE EXCEPTION 'not a follower' USING ERRCODE = '22023';
+  END IF;
   DELETE FROM pii_vault.key_followers WHERE looked_at < now() - interval '1 minute' AND instance <> follower;
   INSERT INTO pii_vault.key_followers AS present (instance, process, keyset) VALUES (follower, its_process, its_keyset)
   ON CONFLICT (instance) DO UPDATE SET process = excluded.process, keyset = excluded.keyset, looked_at = now();
+END
 $function$
   grant EXECUTE to tokenvault_api
   grant EXECUTE to tokenvault_worker
@@ -2210,6 +2215,31 @@ BEGIN
   END IF;
 END
 $function$
+
+function pii_vault.require_keys_in_use(text[],text[],integer[]) owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.require_keys_in_use(purposes text[], its_fields text[], versions integer[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF purposes IS NULL OR its_fields IS NULL OR versions IS NULL OR cardinality(purposes) > 1000
+    OR cardinality(its_fields) <> cardinality(purposes) OR cardinality(versions) <> cardinality(purposes) THEN
+    RAISE EXCEPTION 'not a list of keys' USING ERRCODE = '22023';
+  END IF;
+  PERFORM pg_advisory_xact_lock_shared(hashtextextended('pii_vault.keys in use', 0));
+  IF EXISTS (
+    SELECT FROM unnest(purposes, its_fields, versions) AS used (purpose, field, version)
+    JOIN pii_vault.keys AS key ON key.purpose = used.purpose AND key.field = used.field AND key.version = used.version
+    WHERE key.status IN ('disabled', 'destroyed'))
+  THEN
+    RAISE EXCEPTION 'a key is not in use any more' USING ERRCODE = '55TV1';
+  END IF;
+END
+$function$
+  grant EXECUTE to tokenvault_store
+  grant EXECUTE to tokenvault_worker
 
 function pii_vault.seconds_until_fit(uuid,integer,interval,bigint,bigint,bigint,timestamp with time zone) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.seconds_until_fit(spender uuid, seconds integer, window_length interval, charged bigint, charge bigint, budget bigint, moment timestamp with time zone)

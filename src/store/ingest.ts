@@ -4,6 +4,7 @@ import { TokenvaultError } from '../errors.ts'
 import type { IngestStore, Stored, TokenizedMessage } from '../ingest/ports.ts'
 import type { ClearColumn } from '../vault/fields/clear-columns.ts'
 import type { FieldSchema } from '../vault/fields/fields.ts'
+import { requireKeysInUse } from './keys-in-use.ts'
 import { plainArray, textArray } from './postgres/array-literal.ts'
 import { inTransaction, namingFailures, retryingConflicts, type TokenvaultDatabase } from './postgres/database.ts'
 import type { UserLoginsTable } from './postgres/schema.ts'
@@ -118,6 +119,10 @@ export async function insertQuarantined(
       sealed: asBuffer(sealed),
       sent_on: sentOn,
     })),
+  )
+  await requireKeysInUse(
+    transaction,
+    [...new Set(rows.map(row => row.data_key_version))].map(version => ({ purpose: 'quarantine', field: '', version })),
   )
   // One parameter a value, and a statement takes 65,535 of them.
   for (let start = 0; start < rows.length; start += 5000) {

@@ -1,6 +1,8 @@
 import { type RawBuilder, sql } from 'kysely'
 import { TokenvaultError } from '../errors.ts'
+import type { KeyName } from '../vault/keys/keyset.ts'
 import type { SealedOriginal, TokenId } from '../vault/tokens/ports.ts'
+import { requireKeysInUse } from './keys-in-use.ts'
 import { bytesArray, plainArray } from './postgres/array-literal.ts'
 import type { TokenvaultDatabase } from './postgres/database.ts'
 
@@ -16,7 +18,7 @@ const comparedAtOnce = 50_000
  *
  * @param originals repeats are one
  * @param options.keptElsewhere whether their tokens are kept where reconciliation does not look; false where absent
- * @throws TokenvaultError `token_collision`
+ * @throws TokenvaultError `token_collision`; as requireKeysInUse
  */
 export async function insertOriginals(
   transaction: TokenvaultDatabase,
@@ -25,6 +27,7 @@ export async function insertOriginals(
 ): Promise<void> {
   const byId = distinctOriginals(originals)
   if (byId.size === 0) return
+  await requireKeysInUse(transaction, keysOf(byId.values()))
   // Text sorts by itself; a comparison of ours would be called some ten thousand times.
   const tokenIds = [...byId.keys()].sort()
   const sorted = tokenIds.map(tokenId => byId.get(tokenId)!)
@@ -53,6 +56,27 @@ function distinctOriginals(originals: Iterable<SealedOriginal>): ReadonlyMap<Tok
     byId.set(original.tokenId, original)
   }
   return byId
+}
+
+/** The few keys that made them. */
+function keysOf(originals: Iterable<SealedOriginal>): readonly KeyName[] {
+  const names = new Map<string, Map<number, Set<number>>>()
+  for (const { field, tokenKeyVersion, dataKeyVersion } of originals) {
+    let ofField = names.get(field)
+    if (ofField === undefined) {
+      ofField = new Map()
+      names.set(field, ofField)
+    }
+    const sealedBy = ofField.get(tokenKeyVersion)
+    if (sealedBy === undefined) ofField.set(tokenKeyVersion, new Set([dataKeyVersion]))
+    else sealedBy.add(dataKeyVersion)
+  }
+  return [...names].flatMap(([field, ofField]) => [
+    ...[...ofField.keys()].map(version => ({ purpose: 'token', field, version }) as const),
+    ...[...new Set([...ofField.values()].flatMap(versions => [...versions]))].map(
+      version => ({ purpose: 'data', field, version }) as const,
+    ),
+  ])
 }
 
 /** After they were inserted: what stands there then is either ours, or that of whoever came before. */

@@ -5,6 +5,7 @@ import { formatKeyName, type KeyName } from '../vault/keys/keyset.ts'
 import type { KeyRecord, KeyRecovery, KeyTransition, WrappedKey } from '../vault/keys/ports.ts'
 import { dropRecovery, storeRecovery } from './key-recovery.ts'
 import { checkOneKek } from './keys.ts'
+import { awaitWriters } from './keys-in-use.ts'
 import { inTransaction, namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 
 /** One change of keys, applied whole or not at all, with its events in the same transaction. */
@@ -97,6 +98,8 @@ async function apply(transaction: TokenvaultDatabase, change: KeyChange): Promis
   await sql`set local role tokenvault_owner`.execute(transaction)
   // One administrator at a time; whoever reads keys goes on.
   await sql`lock table pii_vault.keys in share row exclusive mode`.execute(transaction)
+  const isTakenAway = transitions.some(({ to }) => to === 'disabled' || to === 'destroyed')
+  if (isTakenAway) await awaitWriters(transaction)
   if (added.length > 0) await insert(transaction, added)
   for (const transition of transitions) await pass(transaction, transition)
   if (rewrapped.length > 0) await rewrap(transaction, rewrapped)

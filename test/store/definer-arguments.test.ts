@@ -69,6 +69,16 @@ const tested: Readonly<Record<string, Tested>> = {
     refused: [`'ip', NULL`, `'ip', '{}'`, `NULL, ARRAY[NULL::uuid]`, `'ip', ${huge('uuid')}`],
   },
   'pii_vault.discard_quarantined(uuid[])': { role: 'tokenvault_api', refused: ['NULL', huge('uuid')] },
+  'pii_vault.follow_keys(uuid,text,bytea)': {
+    role: 'tokenvault_worker',
+    refused: [
+      `NULL, 'worker', sha256('')`,
+      `gen_random_uuid(), NULL, sha256('')`,
+      `gen_random_uuid(), repeat('w', 33), sha256('')`,
+      `gen_random_uuid(), 'worker', NULL`,
+      `gen_random_uuid(), 'worker', '\\x00'`,
+    ],
+  },
   // One answer or the other, and at most 500 rows.
   'pii_vault.fold_refusals(boolean)': { role: 'tokenvault_api', refused: [] },
   'pii_vault.index_audit(integer)': { role: 'tokenvault_api', refused: ['0', '-1', '100001', 'NULL'] },
@@ -107,6 +117,15 @@ const tested: Readonly<Record<string, Tested>> = {
   },
   'pii_vault.release_idempotency(text,text,text)': { role: 'tokenvault_api', refused: [] },
   'pii_vault.request_redrive(uuid[])': { role: 'tokenvault_api', refused: ['NULL', huge('uuid')] },
+  'pii_vault.require_keys_in_use(text[],text[],integer[])': {
+    role: 'tokenvault_store',
+    refused: [
+      'NULL, NULL, NULL',
+      `'{data}', '{ip}', NULL`,
+      `'{data}', '{ip}', '{}'`,
+      `${huge('text')}, ${huge('text')}, ${huge('int')}`,
+    ],
+  },
   'pii_vault.settle_redrives(uuid[],text[],integer[],integer[],integer[])': {
     role: 'tokenvault_worker',
     refused: [

@@ -51,8 +51,8 @@ export type BatchStoreContext = TokenizeContext & CommitContext
 /**
  * Commits what the messages of a batch gave and decides the outcome of each message. Never throws.
  *
- * - The store is unavailable or misconfigured (or the outcome of its commit unknown): the same is stored again, with backoff, while the
- *   messages are hidden; the heartbeat keeps them so. Giving them back instead would raise their receive counts
+ * - The store is unavailable or misconfigured (or the outcome of its commit unknown): they are tokenized and stored again, with backoff,
+ *   while the messages are hidden; the heartbeat keeps them so. Giving them back instead would raise their receive counts
  *   until an outage of minutes had moved the queue into its dead-letter queue. Receivers meanwhile find no room.
  * - Anything else is a fault in one message that takes its batch down. Halves find it; alone, it is released with a growing
  *   delay, and the redrive policy takes it to the dead-letter queue.
@@ -167,11 +167,15 @@ const noMessageToBlame: ReadonlySet<ErrorCode> = new Set(['store_unavailable', '
 
 /** @returns undefined when given up, with nothing committed or the outcome unknown */
 async function commit(
-  tokenized: readonly TokenizedMessage[],
+  first: readonly TokenizedMessage[],
   messages: readonly ReceivedMessage[],
-  { store, inFlight, run, log, observe }: CommitContext,
+  context: CommitContext & TokenizeContext,
 ): Promise<Stored | undefined> {
+  const { store, inFlight, run, log, observe } = context
   for (let attempt = 1; ; attempt++) {
+    // Keys may have changed while the store was away, or be why it refused: what is stored is made by those of now.
+    const tokenized = attempt === 1 ? first : tokenize(messages, context)
+    if (tokenized === undefined) return undefined
     const startedAtMs = performance.now()
     try {
       // After an unknown outcome a repeat may count its own rows as duplicates; the rows are there once either way.

@@ -58,6 +58,7 @@ const sqlStates = index([
   ['53300', 'environment', 'the server, the database or the role has no connection left'],
   ['53400', 'environment', 'a configured limit of the server was reached'],
   ['55', 'environment', 'an object is in use, or not in the state that the statement needs'],
+  ['55TV1', 'environment', 'a key is not in use any more, and the process has yet to take that up'],
   ['55P02', 'permanent', 'the server does not allow a setting that the session needs'],
   ['55P03', 'environment', 'a lock was not granted in time'],
   ['57', 'server', 'an operator or the server ended the session'],

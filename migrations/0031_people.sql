@@ -66,7 +66,7 @@ CREATE TABLE pii_vault.exports (
   manifest text
 );
 COMMENT ON TABLE pii_vault.exports IS 'Copies of rows that were sent elsewhere: one row for each archive or export.';
-COMMENT ON COLUMN pii_vault.exports.id IS 'Random id.';
+COMMENT ON COLUMN pii_vault.exports.id IS 'Random id of the copy.';
 COMMENT ON COLUMN pii_vault.exports.at IS 'When the copy was complete.';
 COMMENT ON COLUMN pii_vault.exports.kind IS 'archive: the rows left the database; export: they are in both places; recall: they came back from an archive.';
 COMMENT ON COLUMN pii_vault.exports.target IS 'Where the copy is: a URL without login.';

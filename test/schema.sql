@@ -501,7 +501,7 @@ table pii_vault.checkpoints owner tokenvault_owner
 table pii_vault.exports owner tokenvault_owner
   -- Copies of rows that were sent elsewhere: one row for each archive or export.
   column id uuid not null
-    -- Random id.
+    -- Random id of the copy.
   column at timestamp with time zone not null default now()
     -- When the copy was complete.
   column kind text not null

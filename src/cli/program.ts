@@ -169,6 +169,11 @@ const commands: readonly ListedCommand[] = [
     load: () => import('./commands/quarantine.ts'),
   },
   {
+    name: 'person',
+    description: 'show what is held about a person, and put legal holds on it',
+    load: () => import('./commands/person.ts'),
+  },
+  {
     name: 'policy',
     description: 'show what the policy permits, and why; needs no server',
     load: () => import('./commands/policy.ts'),

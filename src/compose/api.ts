@@ -27,6 +27,7 @@ import { composeEvidence, composeSink } from './evidence.ts'
 import { readFields, readFieldsFile } from './fields.ts'
 import { followTraps } from './honey.ts'
 import { readIssuers } from './issuers.ts'
+import { composePeople, openPeople } from './people.ts'
 import { policyPlace, watchPolicy } from './policy.ts'
 import { openStoring } from './storing.ts'
 import { openSigningVault } from './vault.ts'
@@ -66,9 +67,16 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
   const webhook = composeWebhook(config.APPROVAL_WEBHOOK_URL, config.APPROVAL_WEBHOOK_SECRET, log)
   const alarms = composeWebhook(config.ALARM_WEBHOOK_URL, config.ALARM_WEBHOOK_SECRET, log)
   const honey = createHoneyStore(database)
+  const privacy = await openPeople(config, database, log).catch(async error => {
+    watched.close()
+    await storing?.close()
+    await database.destroy()
+    throw error
+  })
   const traps = await followTraps({ store: honey, fields, log, raiseAlarm: alarms?.raiseAlarm }).catch(async error => {
     watched.close()
     await storing?.close()
+    await privacy?.destroy()
     await database.destroy()
     throw error
   })
@@ -112,6 +120,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
         refresh: traps.refresh,
       }),
       ...evidence.verbs,
+      ...composePeople(vault, openAction, privacy),
     },
     idempotency: {
       store: createIdempotencyStore(database),
@@ -129,6 +138,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     watched.close()
     traps.stop()
     await storing?.close()
+    await privacy?.destroy()
     await database.destroy()
     throw error
   })
@@ -144,6 +154,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     // The last request is in the last checkpoint.
     await evidence.close()
     await storing?.close()
+    await privacy?.destroy()
     await database.destroy()
   }
   return { app, close }

@@ -2,8 +2,19 @@ import { privacyDatabaseUrl } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { createAuditSearch } from '../store/audit-search.ts'
 import { createSecondLoginHealth } from '../store/original-writer.ts'
+import { createOriginalReader } from '../store/originals.ts'
+import { createAccessSearch, createQuarantineScan } from '../store/people/access.ts'
+import { createHoldStore } from '../store/people/holds.ts'
+import { createPersonReader } from '../store/people/rows.ts'
 import { createDatabase, type TokenvaultDatabase } from '../store/postgres/database.ts'
+import type { OpenAction } from '../vault/admission/open-action.ts'
+import { eventFields } from '../vault/fields/fields.ts'
+import { createHoldVerbs, type HoldVerbs } from '../vault/people/hold.ts'
+import { createShowPerson, type ShowPerson } from '../vault/people/show.ts'
+import { createOpenQuarantined } from '../vault/quarantine/sealed-bodies.ts'
+import type { SigningVault } from './vault.ts'
 
 /** A person with a million rows takes seconds. */
 const statementTimeoutMilliseconds = 60_000
@@ -39,4 +50,28 @@ export async function openPeople(
     log.warn({ event: 'people_unavailable', err })
   }
   return database
+}
+
+/** What is done about people; without a login for it, each verb refuses with `people_off`. */
+export function composePeople(
+  { fields, keys, database }: Pick<SigningVault, 'fields' | 'keys' | 'database'>,
+  openAction: OpenAction,
+  privacy: TokenvaultDatabase | undefined,
+): { readonly showPerson: ShowPerson; readonly holds: HoldVerbs } {
+  const always = { fields, keys, openAction }
+  if (privacy === undefined) return { showPerson: createShowPerson(always), holds: createHoldVerbs(always) }
+  const people = createPersonReader(privacy, eventFields(fields))
+  const holds = createHoldStore(privacy)
+  return {
+    showPerson: createShowPerson({
+      ...always,
+      people,
+      holds,
+      originals: createOriginalReader(database),
+      quarantine: createQuarantineScan(database),
+      openQuarantined: createOpenQuarantined(keys),
+      access: createAccessSearch(database, createAuditSearch(database)),
+    }),
+    holds: createHoldVerbs({ ...always, people, holds }),
+  }
 }

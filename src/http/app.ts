@@ -68,6 +68,8 @@ export async function createApp(options: AppOptions): Promise<App> {
     genReqId: () => randomUUID(),
     // X-Forwarded-* are believed for one thing, the rate limit: client-address.ts.
     trustProxy: false,
+    // A user id has up to 128 characters; one with more is refused for that, and not as a path that nobody serves.
+    routerOptions: { maxParamLength: 512 },
     // A URL that does not decode is refused before any hook runs.
     frameworkErrors: (error, request, reply) => {
       reply.headers(fixedHeaders)

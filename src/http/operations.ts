@@ -2,6 +2,7 @@ import { approvalOperations } from './approvals/routes.ts'
 import { evidenceOperations } from './evidence/routes.ts'
 import { healthOperations } from './health/routes.ts'
 import { honeyOperations } from './honey/routes.ts'
+import { peopleOperations } from './people/routes.ts'
 import { quarantineOperations } from './quarantine/routes.ts'
 import { suspensionOperations } from './suspensions/routes.ts'
 import { tokenOperations } from './tokens/routes.ts'
@@ -17,4 +18,5 @@ export const guardedOperations = [
   ...suspensionOperations,
   ...quarantineOperations,
   ...honeyOperations,
+  ...peopleOperations,
 ]

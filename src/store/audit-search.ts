@@ -158,7 +158,7 @@ function timestampOf(time: number): string {
 }
 
 /** As pii_vault.build_audit_block computes it. The texts themselves, whatever they hold, never reach the database. */
-function termOf(kind: string, text: string): number {
+export function termOf(kind: string, text: string): number {
   return createHash('sha256').update(`${kind} ${text}`).digest().readInt32BE(0)
 }
 

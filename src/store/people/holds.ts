@@ -32,7 +32,7 @@ export function createHoldStore(database: TokenvaultDatabase): HoldStore {
     hold: ({ person, until, reason }) =>
       namingFailures(() =>
         database.transaction().execute(async transaction => {
-          await lockPerson(transaction, person)
+          await lockHolds(transaction)
           await sql`
             insert into pii_vault.legal_holds (person, held_until, reason) values (${person}, ${until}::date, ${reason})
             on conflict (person) do update
@@ -50,7 +50,7 @@ export function createHoldStore(database: TokenvaultDatabase): HoldStore {
   }
 }
 
-/** Until the transaction ends, nobody else makes a hold on the person or erases it. */
-export async function lockPerson(transaction: TokenvaultDatabase, person: string): Promise<void> {
-  await sql`select pg_advisory_xact_lock(hashtextextended('tokenvault/person/' || ${person}, 0))`.execute(transaction)
+/** Until the transaction ends, nobody makes a hold, on anybody; holds can be read. */
+export async function lockHolds(transaction: TokenvaultDatabase): Promise<void> {
+  await sql`lock table pii_vault.legal_holds in share row exclusive mode`.execute(transaction)
 }

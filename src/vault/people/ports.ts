@@ -10,7 +10,7 @@
  * Where it is empty nothing has to be asked of any row. Otherwise a job computes `personKeys` of the distinct user ids of what it is
  * about to remove (about a million a second on one core) and leaves those out that are in the set. A partition with a held person is
  * emptied in batches around them and not dropped. Erasure asks `findHold` once more in the transaction that erases, under
- * `lockPerson`, which making a hold takes too: of a hold and an erasure at one moment, the later one sees the earlier.
+ * `lockHolds`, which making a hold takes too: of a hold and an erasure at one moment, the later one sees the earlier.
  */
 
 /** 22 letters of base64url: a keyed digest of a user id. */
@@ -48,22 +48,25 @@ export interface PersonRow {
   readonly locale: string | null
   readonly appVersion: number | null
   /** By field. */
-  readonly tokens: ReadonlyMap<string, string | null>
+  readonly tokens: Readonly<Record<string, string | null>>
   readonly count: number
 }
 
+/** What there is of a person. */
+export interface PersonOverview {
+  /** Oldest first. */
+  readonly months: readonly MonthRows[]
+  /** UTC days, `2026-03-01`. */
+  readonly firstDay: string
+  readonly lastDay: string
+  readonly tokens: readonly FieldTokens[]
+}
+
 export interface PersonReader {
-  /** Rows by month, oldest first, and the first and last day; nothing where there is no row. @throws `store_unavailable` */
-  countRows(userId: string): Promise<
-    | {
-        readonly months: readonly MonthRows[]
-        readonly firstDay: string
-        readonly lastDay: string
-      }
-    | undefined
-  >
-  /** @param limit of each field @throws `store_unavailable` */
-  listTokens(userId: string, limit: number): Promise<readonly FieldTokens[]>
+  /** @param limit of tokens of each field @returns undefined where there is no row @throws `store_unavailable` */
+  readOverview(userId: string, limit: number): Promise<PersonOverview | undefined>
+  /** Those of the user ids that have rows. @throws `store_unavailable` */
+  hasRows(userIds: readonly string[]): Promise<readonly string[]>
   /** Equal rows together, in order of day; at most so many. @throws `store_unavailable` */
   listRows(userId: string, limit: number): Promise<readonly PersonRow[]>
   /** Of these months; newest first, at most so many. @throws `store_unavailable` */

@@ -95,6 +95,8 @@ export async function startApp(
       approvals: { list: notAsked, show: notAsked, decide: notAsked },
       suspensions: { list: notAsked, lift: notAsked },
       honey: { create: notAsked, list: notAsked, retire: notAsked },
+      showPerson: notAsked,
+      holds: { hold: notAsked, release: notAsked },
       detokenize: async (principal, request) => {
         calls.push({ principal, request })
         return {

@@ -1,0 +1,9 @@
+import type { Command } from 'commander'
+import { addPersonHold } from './person-hold.ts'
+import { addPersonShow } from './person-show.ts'
+
+/** `tokenvault person …`: what is done about the data of one person. */
+export function configure(person: Command): void {
+  addPersonShow(person)
+  addPersonHold(person)
+}

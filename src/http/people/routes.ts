@@ -1,0 +1,5 @@
+import { holdPerson, releasePerson } from './hold.ts'
+import { lookUpPerson, showPerson } from './show.ts'
+
+/** Operations on people, in the order of the document. */
+export const peopleOperations = [showPerson, lookUpPerson, holdPerson, releasePerson]

@@ -2,6 +2,7 @@ import { sql } from 'kysely'
 import { TokenvaultError } from '../../errors.ts'
 import { leafHash } from '../../tlog/merkle.ts'
 import { parseEvent } from '../../vault/evidence/criteria.ts'
+import { describeEvent } from '../../vault/evidence/found-event.ts'
 import type { AuditSearch, StoredEvent } from '../../vault/evidence/ports.ts'
 import type { AccessSearch, QuarantineScan, SealedEntry } from '../../vault/people/ports.ts'
 import { type EventRow, eventColumns, toEvent } from '../audit-reader.ts'
@@ -34,7 +35,9 @@ export function createAccessSearch(database: TokenvaultDatabase, search: AuditSe
           keep(found, await readBlocks(database, blocks.slice(at, at + blocksAtOnce)), wanted)
         const events = found.sort((a, b) => b.sequence - a.sequence)
         return {
-          events: events.slice(0, limit),
+          events: events
+            .slice(0, limit)
+            .map(({ sequence, event, leafHash: leaf }) => ({ ...describeEvent(parseEvent(event), sequence, leaf) })),
           isComplete: isComplete && tail.length < tailAtMost && found.length < limit,
         }
       })

@@ -111,12 +111,12 @@ export interface QuarantineScan {
   readSealed(after: string | undefined): Promise<readonly SealedEntry[]>
 }
 
-/** An event that names one of the digests. */
+/** An event that names one of the digests: its members that a search of the audit log shows, too. */
 export interface AccessEvent {
   readonly sequence: number
-  /** The bytes that were hashed. */
-  readonly event: Uint8Array
-  readonly leafHash: Uint8Array
+  /** base64. */
+  readonly leafHash: string
+  readonly [member: string]: unknown
 }
 
 export interface AccessSearch {

@@ -2,8 +2,6 @@ import { packText } from '../../crypto/byte-column.ts'
 import { nameToken } from '../../crypto/typed-token.ts'
 import type { OpenAction, OpenedAction } from '../admission/open-action.ts'
 import type { Principal } from '../admission/ports.ts'
-import { parseEvent } from '../evidence/criteria.ts'
-import { describeEvent, type FoundEvent } from '../evidence/found-event.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { openOriginals } from '../tokens/open-originals.ts'
@@ -46,7 +44,7 @@ export interface ShownPerson {
   readonly tokens: readonly FieldTokens[]
   readonly quarantined: QuarantinedOfPerson
   readonly exports: readonly RecordedExport[]
-  readonly access: { readonly events: readonly FoundEvent[]; readonly isComplete: boolean }
+  readonly access: { readonly events: readonly AccessEvent[]; readonly isComplete: boolean }
   readonly hold?: Hold
 }
 
@@ -126,7 +124,7 @@ async function describePerson(
       personLimits.exports,
     ),
     access: {
-      events: events.map(({ sequence, event, leafHash }) => describeEvent(parseEvent(event), sequence, leafHash)),
+      events,
       isComplete: isComplete && tokens.every(({ hasMore }) => !hasMore),
     },
     ...(hold && { hold }),

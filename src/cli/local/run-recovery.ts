@@ -56,8 +56,8 @@ export interface RecoveryPlace {
  * @param own variables that count instead
  */
 export function recoveryEnvironment(environment: Environment, own: Environment): Environment {
-  const { DATABASE_URL: _, DATABASE_URL_FILE: __, ...rest } = environment
-  return { ...rest, ...own }
+  const lost = ['DATABASE_URL', 'DATABASE_URL_FILE', 'CHECKPOINT_URL', 'CHECKPOINT_URL_FILE']
+  return { ...Object.fromEntries(Object.entries(environment).filter(([name]) => !lost.includes(name))), ...own }
 }
 
 /**
@@ -72,9 +72,11 @@ export async function runRecovery(
   deps: { readonly environment: Environment; readonly signal: AbortSignal; readonly reportDirectory?: string },
 ): Promise<void> {
   const { signal } = deps
-  const environment = recoveryEnvironment(deps.environment, { DATABASE_URL: place.url })
+  const published = publishedUrl(flags.checkpoints)
+  const named = { DATABASE_URL: place.url, ...(published === undefined ? {} : { CHECKPOINT_URL: published }) }
+  const environment = recoveryEnvironment(deps.environment, named)
   const dump = await openDumpFile(needDump(flags), { environment, signal })
-  const sink = await openPublished(flags.checkpoints, environment)
+  const sink = published === undefined ? undefined : await openPublished(published, environment)
   const isTerminal = process.stderr.isTTY === true && !flags.json
   const bar = createProgressBar({ total: Math.ceil(dump.bytes / 1e6), unit: 'MB', isTerminal })
   try {
@@ -131,12 +133,16 @@ function readRecoveryFile(path: string | undefined): Buffer | undefined {
   }
 }
 
-async function openPublished(place: string | undefined, environment: Environment) {
+/** @throws TokenvaultError `usage` */
+function publishedUrl(place: string | undefined): string | undefined {
   if (place === undefined) return undefined
   const isDirectory = statSync(place, { throwIfNoEntry: false })?.isDirectory() === true
-  const url = isDirectory ? pathToFileURL(resolve(place)).href : place
-  if (!/^(file:\/\/\/|s3:\/\/)/.test(url))
-    throw new TokenvaultError('usage', '--checkpoints is neither a directory nor file:///… or s3://…')
+  const url = isDirectory ? `${pathToFileURL(resolve(place)).href}/` : place
+  if (/^(file:\/\/\/|s3:\/\/)/.test(url)) return url
+  throw new TokenvaultError('usage', '--checkpoints is neither a directory nor file:///… or s3://…')
+}
+
+function openPublished(url: string, environment: Environment) {
   const { AWS_REGION, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3 } = environment
   const aws = { AWS_REGION, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3 }
   return composeSink({ ...aws, CHECKPOINT_URL: url }, environment)

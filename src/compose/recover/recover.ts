@@ -28,23 +28,13 @@ import { openKeyset, rewrapKeys } from '../../vault/keys/wrapped-keys.ts'
 import { reconcile } from '../../vault/ledger/reconcile.ts'
 import { tryOriginals } from '../../vault/tokens/try-originals.ts'
 import { readFields } from '../fields.ts'
-import { prepareDatabase } from '../prepare-database.ts'
+import { type Prepared, prepareDatabase } from '../prepare-database.ts'
 import { logName } from '../vault.ts'
 import { version } from '../version.ts'
 import type { DumpFile } from './dump-file.ts'
-import type { ReapplyErasures } from './reapply-erasures.ts'
 import { type RecoveryReport, signReport } from './report.ts'
 
-export const recoverySteps = [
-  'restore',
-  'migrate',
-  'keys',
-  'audit',
-  'adopt',
-  'erasures',
-  'originals',
-  'reconcile',
-] as const
+export const recoverySteps = ['restore', 'migrate', 'keys', 'audit', 'adopt', 'originals', 'reconcile'] as const
 export type RecoveryStep = (typeof recoverySteps)[number]
 
 export interface RecoveryOptions {
@@ -66,7 +56,6 @@ export interface RecoveryOptions {
   /** Of the log, as it was given; without it, that of the recovered signing key. */
   readonly verifier?: NoteVerifier | undefined
   readonly sample: { readonly count: number; readonly seed: number }
-  readonly reapplyErasures?: ReapplyErasures | undefined
   readonly signal: AbortSignal
   /** Told each step as it begins. */
   readonly onStep: (step: RecoveryStep) => void
@@ -105,11 +94,9 @@ export async function recover(options: RecoveryOptions): Promise<{ report: Recov
     const signer = keys.signer(logName({ ...config, TENANT: opened.tenant }))
     const verifier = options.verifier ?? createNoteVerifier(signer.verifierKey)
     const audit = await step('audit', () => checkAudit(database, { ...options, verifier, events: restored.treeSize }))
-    await step('adopt', () => adopt(options, database, opened))
-    const fields = readFields(config)
-    const erasures = await step('erasures', async () => options.reapplyErasures?.({ database, fields, keys, signer }))
+    const erasures = await step('adopt', () => adopt(options, database, opened))
     const originals = await step('originals', () => tryFields(database, keys, sample))
-    const reconciliation = await step('reconcile', () => reconcile(createLedger(database), fields))
+    const reconciliation = await step('reconcile', () => reconcile(createLedger(database), readFields(config)))
     const { isConsistent, days, unmatched } = reconciliation
     const report: RecoveryReport = {
       kind,
@@ -181,7 +168,12 @@ async function openKeys(options: RecoveryOptions, database: TokenvaultDatabase):
   return { tenant: recovered.tenant, adoption, openedBy: given === undefined ? 'dump' : 'file', recovered }
 }
 
-async function adopt(options: RecoveryOptions, database: TokenvaultDatabase, opened: OpenedKeys): Promise<void> {
+/** @returns what was erased again; undefined where no ledger of erasures was given */
+async function adopt(
+  options: RecoveryOptions,
+  database: TokenvaultDatabase,
+  opened: OpenedKeys,
+): Promise<RecoveryReport['erasures']> {
   const { kek, config, environment } = options
   const { keyset, destroyed } = opened.adoption
   const { tenant } = opened
@@ -194,8 +186,11 @@ async function adopt(options: RecoveryOptions, database: TokenvaultDatabase, ope
     ]
     await adoptKeys(database, { keys: await rewrapKeys(keyset, { kek, tenant }), destroyed, events })
   }
-  // Keys of fields that are new, the record of fields, passwords, and the recovery of the keys as they are now.
-  await prepareDatabase({ ...config, DATABASE_URL: options.url, TENANT: tenant }, { environment, kek })
+  // Keys of fields that are new, the record of fields, passwords, the recovery of the keys as they are now; and who was erased
+  // after the backup is erased again, by the ledger that CHECKPOINT_URL names.
+  const own = { ...config, DATABASE_URL: options.url, TENANT: tenant }
+  const prepared: Prepared & { readonly reapplied?: object } = await prepareDatabase(own, { environment, kek })
+  return prepared.reapplied === undefined ? undefined : ({ ...prepared.reapplied } as Record<string, number>)
 }
 
 /** What the dump held is compared; what was appended since is this recovery's own. */

@@ -770,6 +770,27 @@ table pii_vault.refusals owner tokenvault_owner
   CREATE UNIQUE INDEX refusals_pkey ON pii_vault.refusals USING btree (principal, kind)
   grant SELECT to tokenvault_auditor
 
+table pii_vault.signing_hand_overs owner tokenvault_owner
+  -- Where one signing key of the audit log gave way to the next: public, signed by both, and published beside the checkpoints.
+  column key_version integer not null
+    -- Version of the signing key that took over.
+  column tree_size bigint not null
+    -- How many events the log had: the earlier key signs these, the later one all events and trees beyond.
+  column note text not null
+    -- The hand-over as a signed note (docs/evidence.md).
+  column created_at timestamp with time zone not null default now()
+    -- When it was stored, in the transaction that made the later key the primary one.
+  constraint signing_hand_overs_key_version_check CHECK ((key_version > 1))
+  constraint signing_hand_overs_note_check CHECK ((length(note) <= 8192))
+  constraint signing_hand_overs_pkey PRIMARY KEY (key_version)
+  constraint signing_hand_overs_tree_size_check CHECK ((tree_size >= 0))
+  constraint signing_hand_overs_tree_size_key UNIQUE (tree_size)
+  CREATE UNIQUE INDEX signing_hand_overs_pkey ON pii_vault.signing_hand_overs USING btree (key_version)
+  CREATE UNIQUE INDEX signing_hand_overs_tree_size_key ON pii_vault.signing_hand_overs USING btree (tree_size)
+  CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON pii_vault.signing_hand_overs FOR EACH STATEMENT EXECUTE FUNCTION pii_vault.refuse_change()
+  grant SELECT to tokenvault_api
+  grant SELECT to tokenvault_auditor
+
 table pii_vault.spending owner tokenvault_owner
   -- What principals took of their budgets: one row for each principal and slot of time. A slot is removed some time after it left its window.
   column principal uuid not null
@@ -2317,6 +2338,18 @@ BEGIN
 END
 $function$
   grant EXECUTE to tokenvault_worker
+
+function pii_vault.signing_key_version() owner tokenvault_owner
+CREATE OR REPLACE FUNCTION pii_vault.signing_key_version()
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN coalesce((SELECT max(key_version) FROM pii_vault.signing_hand_overs), 1);
+END
+$function$
+  grant EXECUTE to tokenvault_api
 
 function pii_vault.take_redrives(integer) owner tokenvault_owner
 CREATE OR REPLACE FUNCTION pii_vault.take_redrives(max_entries integer)

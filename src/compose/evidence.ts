@@ -8,7 +8,7 @@ import { createRefusalCounts } from '../store/action-log.ts'
 import { createAuditReader, createCheckpointStore } from '../store/audit-reader.ts'
 import { createAuditSearch } from '../store/audit-search.ts'
 import { createKeyRecoveryStore } from '../store/key-recovery.ts'
-import { createNoteVerifier } from '../tlog/signed-note.ts'
+import { readVerifierOf } from '../vault/admission/log-signer.ts'
 import type { OpenAction } from '../vault/admission/open-action.ts'
 import { createMakeCheckpoint } from '../vault/evidence/make-checkpoint.ts'
 import { createEvidenceVerbs, type EvidenceVerbs } from '../vault/evidence/proofs.ts'
@@ -60,7 +60,7 @@ export function composeEvidence(
       evidence: createEvidenceVerbs({
         openAction,
         reader,
-        prover: createProver(reader, createNoteVerifier(signer.verifierKey)),
+        prover: createProver(reader, () => readVerifierOf(signer)),
         signer,
       }),
       searchAudit: createSearchAudit({ openAction, fields, keys, search }),

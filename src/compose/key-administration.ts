@@ -2,10 +2,12 @@ import { randomUUID } from 'node:crypto'
 import { databaseUrl, type Environment } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import { TokenvaultError } from '../errors.ts'
+import { createAuditReader } from '../store/audit-reader.ts'
 import { createKeyAdministration, type KeyChange } from '../store/key-changes.ts'
 import { createFollowerReader } from '../store/key-followers.ts'
 import { createKeyReader } from '../store/keys.ts'
 import { createDatabase, type TokenvaultDatabase } from '../store/postgres/database.ts'
+import type { HandOverReason } from '../tlog/hand-over.ts'
 import { describeKeyEvent } from '../vault/admission/key-event.ts'
 import type { KeyEventType } from '../vault/admission/ports.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
@@ -22,8 +24,10 @@ import {
 } from '../vault/keys/lifecycle.ts'
 import type { KeyFollower, KeyRecord } from '../vault/keys/ports.ts'
 import { checkWrapper, makeWrappedKey, openKeyset, rewrapKeys } from '../vault/keys/wrapped-keys.ts'
+import { checkHandedOver, planHandOver } from './hand-over.ts'
 import { openKek, openNextKek } from './kek.ts'
 import { createKeyRecoverer, type KeyRecoverer } from './recovery.ts'
+import { logName } from './vault.ts'
 
 /** What an administrator does with keys, with the owner's right on the database. Each is an event of the evidence. */
 export interface KeyAdministrator {
@@ -42,7 +46,11 @@ export interface KeyAdministrator {
   create(place: Pick<KeyName, 'purpose' | 'field'>): Promise<KeyName>
   /** Running processes, and those of them that do not go by the stored keys yet. */
   readFollowers(): Promise<{ readonly followers: readonly KeyFollower[]; readonly laggards: readonly KeyFollower[] }>
-  promote(name: KeyName): Promise<void>
+  /**
+   * @param reason of a signing key: why the one before it steps down; `routine` when absent
+   * @throws TokenvaultError as planHandOver
+   */
+  promote(name: KeyName, reason?: HandOverReason): Promise<void>
   disable(name: KeyName): Promise<void>
   enable(name: KeyName): Promise<void>
   /** @param unreadable how much the caller means to lose; must be what there is */
@@ -91,6 +99,11 @@ export async function openKeyAdministrator(
       describeKeyEvent(type, names, { administrator: { login }, at: new Date(), requestId: randomUUID(), ...more })
     const change = (type: KeyEventType, name: KeyName, plan: NonNullable<KeyChange['transitions']>) =>
       apply({ transitions: plan, events: [event(type, [name])] })
+    // Keys that were made since this was opened are among them.
+    const signing = async () => {
+      const held = new FieldKeys(await openKeyset(reader, kek, tenant), tenant)
+      return { reader: createAuditReader(database), keys: held, logName: logName(config) }
+    }
     return {
       database,
       keys: new FieldKeys(keyset, tenant),
@@ -115,7 +128,13 @@ export async function openKeyAdministrator(
         const followers = await readFollowers()
         return { followers, laggards: findLaggards(followers, await reader.readKeys()) }
       },
-      promote: async name => change('key_promote', name, planPromotion(await keys.readRecords(), name)),
+      async promote(name, reason = 'routine') {
+        const transitions = planPromotion(await keys.readRecords(), name)
+        if (name.purpose !== 'signing') return change('key_promote', name, transitions)
+        const handOver = await planHandOver(await signing(), name, reason)
+        const names = transitions.map(({ purpose, field, version }) => ({ purpose, field, version }))
+        await apply({ transitions, handOver, events: [event('key_hand_over', names)] })
+      },
       disable: async name => change('key_disable', name, planDisabling(await keys.readRecords(), name)),
       async enable(name) {
         const records = await keys.readRecords()
@@ -124,6 +143,7 @@ export async function openKeyAdministrator(
       },
       async scheduleDestruction(name, after, unreadable) {
         const plan = planDestruction(await keys.readRecords(), name, { after, unreadable })
+        if (name.purpose === 'signing') await checkHandedOver(await signing(), name)
         checkUnreadable(name, await keys.countContent(name), unreadable)
         await change('key_schedule_destruction', name, plan)
       },

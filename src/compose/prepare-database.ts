@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { databaseUrl, type Environment } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import { TokenvaultError } from '../errors.ts'
+import { createAuditReader } from '../store/audit-reader.ts'
 import { createFieldRecordWriter } from '../store/fields.ts'
 import { createKeyWriter } from '../store/keys.ts'
 import { createDatabase } from '../store/postgres/database.ts'
@@ -11,6 +12,8 @@ import { addDetailColumns } from '../store/setup/detail-columns.ts'
 import { describeFindings, type SetupFinding } from '../store/setup/findings.ts'
 import { migrate } from '../store/setup/migrate.ts'
 import { type LoginRole, loginRoles, setRolePasswords } from '../store/setup/role-passwords.ts'
+import { formatLogKeys } from '../tlog/key-history.ts'
+import { createLogSigner } from '../vault/admission/log-signer.ts'
 import { describeField } from '../vault/fields/recorded-fields.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
 import type { KeyEncryptionKey } from '../vault/keys/ports.ts'
@@ -33,6 +36,8 @@ export interface Prepared {
   readonly detailColumns: readonly string[]
   /** What outsiders need to check checkpoints, receipts and proofs; no secret. */
   readonly verifierKey: string
+  /** As outsiders keep them in a file: the first verifier key, and every hand-over since. */
+  readonly logKeys: string
   /** What works, and does not keep a promise of the product. */
   readonly warnings: readonly SetupFinding[]
 }
@@ -84,7 +89,10 @@ export async function prepareDatabase(
     const recoveryMade = await recoverer.ensure()
     await createFieldRecordWriter(database).recordFields([...fields.values()].map(describeField))
     await setRolePasswords(database, passwords)
-    const { verifierKey } = new FieldKeys(keyset, config.TENANT).signer(logName(config))
+    const handOvers = createAuditReader(database)
+    const signer = createLogSigner(new FieldKeys(keyset, config.TENANT), logName(config), handOvers)
+    const { verifierKey } = signer
+    const notes = (await handOvers.readHandOvers()).map(({ note }) => note)
     return {
       migrations,
       mended,
@@ -94,6 +102,7 @@ export async function prepareDatabase(
       analystSchemas,
       detailColumns,
       verifierKey,
+      logKeys: formatLogKeys(await signer.readVerifier(), notes),
       warnings,
     }
   } finally {

@@ -4,6 +4,7 @@ import { createKnownAddresses, rememberAddresses } from '../ingest/batch/known-a
 import { createTokenizeMessages, type TokenizeMessages } from '../ingest/batch/tokenize-messages.ts'
 import type { IngestStore } from '../ingest/ports.ts'
 import type { Log } from '../log.ts'
+import { createAuditReader } from '../store/audit-reader.ts'
 import { createFieldRecordReader } from '../store/fields.ts'
 import { createIngestStore } from '../store/ingest.ts'
 import { createSayFollowed } from '../store/key-followers.ts'
@@ -13,7 +14,7 @@ import { checkRights } from '../store/postgres/health.ts'
 import { checkDetailColumns } from '../store/setup/detail-columns.ts'
 import { checkLoginColumns } from '../store/setup/login-columns.ts'
 import type { LoginRole } from '../store/setup/role-passwords.ts'
-import type { NoteSigner } from '../tlog/signed-note.ts'
+import { type AnySigner, createLogSigner } from '../vault/admission/log-signer.ts'
 import type { ClearColumn } from '../vault/fields/clear-columns.ts'
 import type { FieldSchema } from '../vault/fields/fields.ts'
 import { checkRecordedFields } from '../vault/fields/recorded-fields.ts'
@@ -38,7 +39,7 @@ export interface Vault {
 
 /** What signs checkpoints and receipts. */
 export interface SigningVault extends Vault {
-  readonly signer: NoteSigner
+  readonly signer: AnySigner
 }
 
 /** What turns messages into rows. */
@@ -118,7 +119,7 @@ export async function openSigningVault(
 ): Promise<SigningVault> {
   const vault = await openVault(config, opening)
   try {
-    return { ...vault, signer: vault.keys.signer(logName(config)) }
+    return { ...vault, signer: createLogSigner(vault.keys, logName(config), createAuditReader(vault.database)) }
   } catch (error) {
     await vault.database.destroy()
     throw error

@@ -43,7 +43,14 @@ export function openCheckpointSink(
       if (options.s3 === undefined) break
       const prefix = decodeURIComponent(pathname).replace(/^\/+|\/+$/g, '')
       const sink = createS3Sink({ ...options.s3, bucket: host, prefix })
-      return { publish: sink.publish, published: sink, recovery: sink, close: sink.close }
+      const { publish, publishHandOver } = sink
+      return {
+        publish,
+        ...(publishHandOver && { publishHandOver }),
+        published: sink,
+        recovery: sink,
+        close: sink.close,
+      }
     }
   }
   throw new TokenvaultError('config_invalid', 'CHECKPOINT_URL must begin with stdout:, file: or s3:')

@@ -8,7 +8,7 @@ import {
 import { type AwsSettings, awsClientConfig } from '../aws/client-settings.ts'
 import type { CheckpointArchive, CheckpointSink, StoredCheckpoint } from '../vault/evidence/ports.ts'
 import { type RecoveryPlace, recoveryName } from './recovery-file.ts'
-import { checkpointName, conflictError, longestNoteBytes, publishError, sizeOfName } from './sinks.ts'
+import { checkpointName, conflictError, handOverName, longestNoteBytes, publishError, sizeOfName } from './sinks.ts'
 
 export interface S3SinkOptions extends AwsSettings {
   readonly bucket: string
@@ -40,24 +40,19 @@ export function createS3Sink(options: S3SinkOptions): S3Sink {
     const note = await readNote(client, { Bucket, Key: `${folder}${checkpointName(treeSize)}` })
     return { treeSize, note: note.slice(0, longestNoteBytes) }
   }
+  const put = async (name: string, checkpoint: StoredCheckpoint) => {
+    const place = { Bucket, Key: `${folder}${name}` }
+    const content = { Body: checkpoint.note, ContentType: 'text/plain; charset=utf-8' }
+    try {
+      await client.send(new PutObjectCommand({ ...place, ...content, IfNoneMatch: '*' }))
+    } catch (error) {
+      if (!(error instanceof Error) || error.name !== 'PreconditionFailed') throw publishError('PutObject', error)
+      await compare(client, place, checkpoint)
+    }
+  }
   return {
-    async publish(checkpoint) {
-      const Key = `${folder}${checkpointName(checkpoint.treeSize)}`
-      try {
-        await client.send(
-          new PutObjectCommand({
-            Bucket,
-            Key,
-            Body: checkpoint.note,
-            ContentType: 'text/plain; charset=utf-8',
-            IfNoneMatch: '*',
-          }),
-        )
-      } catch (error) {
-        if (!(error instanceof Error) || error.name !== 'PreconditionFailed') throw publishError('PutObject', error)
-        await compare(client, { Bucket, Key }, checkpoint)
-      }
-    },
+    publish: checkpoint => put(checkpointName(checkpoint.treeSize), checkpoint),
+    publishHandOver: handOver => put(handOverName(handOver.treeSize), handOver),
     findNewest: from => find(from, Number.MAX_SAFE_INTEGER),
     findAtMost: treeSize => find(0, treeSize),
     async writeRecovery(sealed) {

@@ -13,6 +13,11 @@ export function checkpointName(treeSize: number): string {
   return `${String(treeSize).padStart(digits, '0')}.note`
 }
 
+/** File or object that holds the hand-over at a size: `0000000000000042.hand-over`. */
+export function handOverName(treeSize: number): string {
+  return `${String(treeSize).padStart(digits, '0')}.hand-over`
+}
+
 /** The size that a file or object holds the checkpoint of; undefined for other files. */
 export function sizeOfName(name: string): number | undefined {
   const size = /^(\d{16})\.note$/.exec(name)?.[1]
@@ -63,13 +68,15 @@ export function conflictError(treeSize: number): TokenvaultError {
 export function createStdoutSink(stream: Writable): CheckpointSink {
   // A reader that goes away is told to the write below; unheard, its event would end the process.
   stream.on('error', () => {})
+  const write = async (event: string, { treeSize, note }: StoredCheckpoint) => {
+    const line = `${JSON.stringify({ event, treeSize, note })}\n`
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    stream.write(line, error => (error ? reject(publishError('standard output', error)) : resolve()))
+    await promise
+  }
   return {
-    async publish({ treeSize, note }) {
-      const line = `${JSON.stringify({ event: 'checkpoint', treeSize, note })}\n`
-      const { promise, resolve, reject } = Promise.withResolvers<void>()
-      stream.write(line, error => (error ? reject(publishError('standard output', error)) : resolve()))
-      await promise
-    },
+    publish: checkpoint => write('checkpoint', checkpoint),
+    publishHandOver: handOver => write('hand_over', handOver),
   }
 }
 
@@ -84,17 +91,18 @@ const fileMode = 0o644
  * @returns a sink that throws TokenvaultError `checkpoint_unavailable`; `audit_invalid` where the file holds another one
  */
 export function createFileSink(directory: string): CheckpointSink {
+  const put = async (name: string, checkpoint: StoredCheckpoint) => {
+    try {
+      if (!(await isPublished(join(directory, name), checkpoint))) await writeOnce(directory, name, checkpoint)
+      // Also when another process wrote the file: it may have ended before this step.
+      await syncDirectory(directory)
+    } catch (error) {
+      throw publishError('the checkpoint file cannot be written', error)
+    }
+  }
   return {
-    async publish(checkpoint) {
-      const path = join(directory, checkpointName(checkpoint.treeSize))
-      try {
-        if (!(await isPublished(path, checkpoint))) await writeOnce(directory, path, checkpoint)
-        // Also when another process wrote the file: it may have ended before this step.
-        await syncDirectory(directory)
-      } catch (error) {
-        throw publishError('the checkpoint file cannot be written', error)
-      }
-    },
+    publish: checkpoint => put(checkpointName(checkpoint.treeSize), checkpoint),
+    publishHandOver: handOver => put(handOverName(handOver.treeSize), handOver),
   }
 }
 
@@ -132,8 +140,9 @@ async function isPublished(path: string, { treeSize, note }: StoredCheckpoint): 
  * Written under a name of its own and linked to its final one, which fails where that is taken: nobody ever sees half a
  * checkpoint there, however this process ends.
  */
-async function writeOnce(directory: string, path: string, checkpoint: StoredCheckpoint): Promise<void> {
-  const draft = join(directory, `.${checkpointName(checkpoint.treeSize)}.${randomUUID()}`)
+async function writeOnce(directory: string, name: string, checkpoint: StoredCheckpoint): Promise<void> {
+  const path = join(directory, name)
+  const draft = join(directory, `.${name}.${randomUUID()}`)
   const file = await open(draft, 'wx', fileMode)
   try {
     try {

@@ -77,11 +77,14 @@ async function commitGroup(
     actions.every(({ change, preview, met, givesNothing }) => (change ?? preview ?? met) === undefined && !givesNothing)
   ) {
     const events = group.map(({ plainEvent }) => plainEvent)
-    const statement = sql<{ first: string | null }>`
-      select pii_vault.commit_plain_actions(${describeActions(actions)}::jsonb, ${bytesArray(events)}::bytea[]) as first`
+    // The version is asked for behind the lock of the head, and so is that of these places.
+    const statement = sql<{ first: string | null; version: number }>`
+      select first, pii_vault.signing_key_version() as version from (
+        select pii_vault.commit_plain_actions(${describeActions(actions)}::jsonb, ${bytesArray(events)}::bytea[]) as first
+        offset 0) as committed`
     const { rows } = await retryingConflicts(() => statement.execute(database))
-    const first = rows[0]!.first
-    if (first !== null) return events.map((event, index) => place(Number(first) + index, event, plain))
+    const { first, version } = rows[0]!
+    if (first !== null) return events.map((event, index) => place(Number(first) + index, event, plain, version))
   }
 
   // Made only now: nearly every action is held by its allowances.
@@ -99,11 +102,12 @@ async function commitGroup(
       admissions[index] === plain ? plainEvent : serialize(action, admissions[index]!, instead[index]?.event),
     )
     const repeats = JSON.stringify(actions.map((action, index) => describeRepeat(action, admissions[index]!)))
-    const appended = await sql<{ sequences: (string | null)[] }>`
-      select pii_vault.append_actions(${bytesArray(events)}::bytea[], ${repeats}::jsonb) as sequences`.execute(
+    const appended = await sql<{ sequences: (string | null)[]; version: number }>`
+      select sequences, pii_vault.signing_key_version() as version from (
+        select pii_vault.append_actions(${bytesArray(events)}::bytea[], ${repeats}::jsonb) as sequences offset 0) as appended`.execute(
       transaction,
     )
-    const { sequences } = appended.rows[0]!
+    const { sequences, version } = appended.rows[0]!
     for (const [index, { met }] of actions.entries()) {
       const admission = admissions[index]!
       // What an approval is asked for is not given.
@@ -112,7 +116,7 @@ async function commitGroup(
     return events.map((event, index) => {
       const admission = admissions[index]!
       const sequence = sequences[index]!
-      return sequence === null ? { admission, isCounted: true } : place(Number(sequence), event, admission)
+      return sequence === null ? { admission, isCounted: true } : place(Number(sequence), event, admission, version)
     })
   })
 }
@@ -192,8 +196,8 @@ function describeRepeat({ principal, givesNothing, events }: Action, admission: 
   return { issuer, subject, kind: [type, mode, decision, ...reasons].filter(Boolean).join(' '), requested, at }
 }
 
-function place(sequence: number, event: Buffer, admission: Admission): CommittedAction {
-  return { admission, sequence, leafHash: leafHash(event) }
+function place(sequence: number, event: Buffer, admission: Admission, signingKeyVersion: number): CommittedAction {
+  return { admission, sequence, leafHash: leafHash(event), signingKeyVersion }
 }
 
 /** The database refuses such text in what it parses, and would refuse with it whatever waits in the same group. */

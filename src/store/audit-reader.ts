@@ -1,5 +1,6 @@
 import { type RawBuilder, sql } from 'kysely'
 import { TokenvaultError } from '../errors.ts'
+import type { StoredHandOver } from '../vault/admission/ports.ts'
 import type {
   AuditHead,
   AuditReader,
@@ -22,6 +23,7 @@ export function createAuditReader(database: TokenvaultDatabase): AuditReader {
   return {
     snapshot: work => readSnapshot(database, work),
     readHead: () => readHead(database),
+    readHandOvers: () => readHandOvers(database),
     readSubtrees: (level, from, to) => readSubtrees(database, level, from, to),
 
     async readEvent(sequence) {
@@ -47,6 +49,15 @@ export function createAuditReader(database: TokenvaultDatabase): AuditReader {
       return (await readCheckpoints(database, sql`where tree_size = ${treeSize}`))[0]
     },
   }
+}
+
+async function readHandOvers(database: TokenvaultDatabase): Promise<readonly StoredHandOver[]> {
+  const rows = await read<{ keyVersion: number; treeSize: string; note: string }>(
+    database,
+    sql`select key_version as "keyVersion", tree_size as "treeSize", note
+      from pii_vault.signing_hand_overs order by key_version`,
+  )
+  return rows.map(row => ({ ...row, treeSize: Number(row.treeSize) }))
 }
 
 /** Keeps checkpoints in the database, beside the log. One of a size that the tree does not have yet is `store_refused`. */
@@ -98,6 +109,7 @@ async function readSnapshot<T>(database: TokenvaultDatabase, work: (view: AuditV
 function viewOf(snapshot: TokenvaultDatabase): AuditView {
   return {
     readHead: () => readHead(snapshot),
+    readHandOvers: () => readHandOvers(snapshot),
     readEvents: () => readEvents(snapshot),
     readSubtrees: (level, from, to) => readSubtrees(snapshot, level, from, to),
     async findSubtreeBeyond(level, count) {

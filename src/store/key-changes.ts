@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import { TokenvaultError } from '../errors.ts'
 import type { AuditEvent } from '../vault/admission/ports.ts'
+import type { AuditHead } from '../vault/evidence/ports.ts'
 import { formatKeyName, type KeyName } from '../vault/keys/keyset.ts'
 import type { KeyRecord, KeyRecovery, KeyTransition, WrappedKey } from '../vault/keys/ports.ts'
 import { dropRecovery, storeRecovery } from './key-recovery.ts'
@@ -16,6 +17,8 @@ export interface KeyChange {
   readonly rewrapped?: readonly WrappedKey[]
   /** Of the keyset as it is after the change; absent where nobody is to recover it. */
   readonly recovery?: KeyRecovery | undefined
+  /** Of the signing key: made of the log as it stands when the change is applied, and the event of it is the first beyond. */
+  readonly handOver?: { readonly keyVersion: number; readonly sign: (head: AuditHead) => string } | undefined
   readonly events: readonly AuditEvent[]
 }
 
@@ -87,14 +90,15 @@ async function countContent(database: TokenvaultDatabase, { purpose, field, vers
     token: sql`pii_vault.originals where field = ${field} and token_key_version = ${version}`,
     quarantine: sql`pii_vault.quarantine where data_key_version = ${version} and sealed is not null`,
   }
-  if (purpose === 'audit' || purpose === 'signing')
-    throw new TokenvaultError('internal', `what a key of ${purpose} wrote is not counted`)
+  // What it signed is checked with its public half.
+  if (purpose === 'signing') return 0
+  if (purpose === 'audit') throw new TokenvaultError('internal', `what a key of ${purpose} wrote is not counted`)
   const { rows } = await sql<{ count: string }>`select count(*) as count from ${counts[purpose]}`.execute(database)
   return Number(rows[0]!.count)
 }
 
 async function apply(transaction: TokenvaultDatabase, change: KeyChange): Promise<void> {
-  const { added = [], transitions = [], rewrapped = [], recovery, events } = change
+  const { added = [], transitions = [], rewrapped = [], recovery, handOver, events } = change
   await sql`set local role tokenvault_owner`.execute(transaction)
   // One administrator at a time; whoever reads keys goes on.
   await sql`lock table pii_vault.keys in share row exclusive mode`.execute(transaction)
@@ -107,8 +111,22 @@ async function apply(transaction: TokenvaultDatabase, change: KeyChange): Promis
     if (!(await storeRecovery(transaction, recovery)))
       throw new TokenvaultError('keys_changed', 'the keys are not those that their recovery was made of')
   } else if (transitions.some(({ to }) => to === 'destroyed')) await dropRecovery(transaction)
+  if (handOver !== undefined) await handSigningOver(transaction, handOver)
   const lines = events.map(event => Buffer.from(JSON.stringify(event), 'utf8'))
   await sql`select pii_vault.append_audit(${lines}::bytea[])`.execute(transaction)
+}
+
+/** Whoever appends waits for this, and is told of it. */
+async function handSigningOver(
+  transaction: TokenvaultDatabase,
+  { keyVersion, sign }: NonNullable<KeyChange['handOver']>,
+): Promise<void> {
+  const { rows } = await sql<{ tree_size: string; frontier: Buffer[] }>`
+    select tree_size, frontier from pii_vault.audit_head for update`.execute(transaction)
+  const { tree_size: treeSize, frontier: subtreeRoots } = rows[0]!
+  const note = sign({ treeSize: Number(treeSize), subtreeRoots })
+  await sql`insert into pii_vault.signing_hand_overs (key_version, tree_size, note)
+    values (${keyVersion}, ${treeSize}, ${note})`.execute(transaction)
 }
 
 async function insert(transaction: TokenvaultDatabase, keys: readonly WrappedKey[]): Promise<void> {

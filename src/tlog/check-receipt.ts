@@ -1,7 +1,7 @@
 import { TokenvaultError } from '../errors.ts'
+import type { LogKeys } from './key-history.ts'
 import { checkProof, type Proven } from './proof.ts'
 import { openReceipt } from './receipt.ts'
-import type { NoteVerifier } from './signed-note.ts'
 
 /** What a checked receipt says. */
 export interface CheckedReceipt {
@@ -12,17 +12,17 @@ export interface CheckedReceipt {
 }
 
 /**
- * Checks a receipt with the verifier key alone, and, where one is given, that a proof is about the receipt's event.
+ * Checks a receipt with the verifier keys alone, and, where one is given, that a proof is about the receipt's event.
  *
  * @param receipt as it came, of any shape; the whole reply that it stood in does as well
  * @param proof as it came, of any shape; undefined for none
  * @throws TokenvaultError `receipt_invalid`, `checkpoint_invalid`
  */
-export function checkReceipt(receipt: unknown, verifier: NoteVerifier, proof?: unknown): CheckedReceipt {
+export function checkReceipt(receipt: unknown, keys: LogKeys, proof?: unknown): CheckedReceipt {
   const { receipt: inner = receipt } = Object(receipt) as { receipt?: unknown }
-  const place = openReceipt(inner, verifier)
+  const place = openReceipt(inner, keys, { isProven: proof !== undefined })
   if (proof === undefined) return place
-  const proven = checkProof(proof, verifier)
+  const proven = checkProof(proof, keys)
   if (
     proven.kind !== 'inclusion' ||
     proven.sequence !== place.sequence ||

@@ -1,6 +1,15 @@
 import { TokenvaultError } from '../errors.ts'
+import { isRevokedAt, type LogKeys, spanAt, spansOf } from './key-history.ts'
 import { treeHashBytes } from './merkle.ts'
-import { decodeBase64, formatNote, type NoteSigner, type NoteVerifier, openNote, parseNote } from './signed-note.ts'
+import {
+  decodeBase64,
+  formatNote,
+  isSignedBy,
+  type NoteSigner,
+  type NoteVerifier,
+  openNote,
+  parseNote,
+} from './signed-note.ts'
 
 /** A tree as its log signs it (C2SP tlog-checkpoint, which calls the log name *origin*). */
 export interface Checkpoint {
@@ -40,13 +49,41 @@ export function signCheckpoint(
   return formatNote(text, [{ name: signer.name, signature: signer.sign(text) }])
 }
 
-/** @throws TokenvaultError `checkpoint_invalid` unless the note is a checkpoint of the log whose key the verifier has */
-export function openCheckpoint(note: string, verifier: NoteVerifier): Checkpoint {
+/**
+ * Opens a checkpoint that must bear the signature of the key that signs trees of its size, whatever else signed it.
+ *
+ * @param options.isProven whether something else shows that the log grew out of it: then a key that was revoked since does, too
+ * @throws TokenvaultError `checkpoint_invalid` unless the note is a checkpoint of the log whose keys these are
+ */
+export function openCheckpoint(
+  note: string,
+  keys: LogKeys,
+  options: { readonly isProven: boolean } = { isProven: false },
+): Checkpoint {
+  const unverified = readUnverifiedCheckpoint(note)
+  const { treeSize } = unverified
+  const { verifier, end } = spanAt(keys, treeSize)
+  const other = isSignedBy(note, verifier) ? undefined : spansOf(keys).find(span => isSignedBy(note, span.verifier))
+  if (other !== undefined)
+    throw new TokenvaultError(
+      'checkpoint_invalid',
+      `the key ${keyIdOf(other.verifier)} of the log signs no tree of ${treeSize} events, and ${keyIdOf(verifier)} did not sign this one`,
+    )
   const checkpoint = parseCheckpoint(openNote(note, verifier))
   // One key could sign for several logs; a checkpoint of another proves nothing about this one.
-  if (checkpoint.logName !== verifier.name)
+  if (checkpoint.logName !== keys.name)
     throw new TokenvaultError('checkpoint_invalid', 'the checkpoint is of another log')
+  const isHandOver = end?.treeSize === treeSize && Buffer.compare(end.root, checkpoint.root) === 0
+  if (isRevokedAt(keys, treeSize) && !options.isProven && !isHandOver)
+    throw new TokenvaultError(
+      'checkpoint_invalid',
+      `the key ${keyIdOf(verifier)} was revoked: its checkpoint needs a proof that a later one grew out of it`,
+    )
   return checkpoint
+}
+
+function keyIdOf({ verifierKey }: NoteVerifier): string {
+  return verifierKey.split('+')[1]!
 }
 
 /** A checkpoint whose signature nobody has checked. @throws TokenvaultError `checkpoint_invalid` */

@@ -1,7 +1,8 @@
 import { TokenvaultError } from '../errors.ts'
 import { type Checkpoint, openCheckpoint } from './checkpoint.ts'
+import type { LogKeys } from './key-history.ts'
 import { leafHash, verifyConsistency, verifyInclusion } from './merkle.ts'
-import { decodeBase64, type NoteVerifier } from './signed-note.ts'
+import { decodeBase64 } from './signed-note.ts'
 
 /** Proves that an event stands in the tree that a checkpoint signs. JSON; the format is in docs/evidence.md. */
 export interface InclusionProof {
@@ -38,18 +39,18 @@ export type Proven =
   | { readonly kind: 'consistency'; readonly from: Checkpoint; readonly to: Checkpoint }
 
 /**
- * Checks a proof with the verifier key alone.
+ * Checks a proof with the verifier keys alone.
  *
  * @param proof as it came, of any shape
  * @throws TokenvaultError `receipt_invalid` for what is not a proof, or proves nothing, `checkpoint_invalid` where a
  *   checkpoint in it is not one of the log
  */
-export function checkProof(proof: unknown, verifier: NoteVerifier): Proven {
+export function checkProof(proof: unknown, keys: LogKeys): Proven {
   const members = Object(proof) as Record<string, unknown>
-  return 'sequence' in members ? checkInclusion(members, verifier) : checkConsistency(members, verifier)
+  return 'sequence' in members ? checkInclusion(members, keys) : checkConsistency(members, keys)
 }
 
-function checkInclusion(proof: Record<string, unknown>, verifier: NoteVerifier): Proven {
+function checkInclusion(proof: Record<string, unknown>, keys: LogKeys): Proven {
   const { sequence, event } = proof
   const leaf = readHash(proof['leafHash'])
   const path = readPath(proof['path'])
@@ -57,7 +58,7 @@ function checkInclusion(proof: Record<string, unknown>, verifier: NoteVerifier):
   if (typeof sequence !== 'number' || leaf === undefined || path === undefined || typeof note !== 'string')
     throw notAProof()
   if (event !== undefined && (typeof event !== 'string' || !event.isWellFormed())) throw notAProof()
-  const checkpoint = openCheckpoint(note, verifier)
+  const checkpoint = openCheckpoint(note, keys)
   if (event !== undefined && Buffer.compare(leafHash(Buffer.from(event, 'utf8')), leaf) !== 0)
     throw new TokenvaultError('receipt_invalid', 'the leaf hash is not that of the event')
   const { treeSize, root } = checkpoint
@@ -66,11 +67,12 @@ function checkInclusion(proof: Record<string, unknown>, verifier: NoteVerifier):
   return { kind: 'inclusion', sequence, leafHash: leaf, event, checkpoint }
 }
 
-function checkConsistency(proof: Record<string, unknown>, verifier: NoteVerifier): Proven {
+function checkConsistency(proof: Record<string, unknown>, keys: LogKeys): Proven {
   const path = readPath(proof['path'])
   if (typeof proof['from'] !== 'string' || typeof proof['to'] !== 'string' || path === undefined) throw notAProof()
-  const from = openCheckpoint(proof['from'], verifier)
-  const to = openCheckpoint(proof['to'], verifier)
+  // The path vouches for the smaller tree, once its larger one is believed.
+  const from = openCheckpoint(proof['from'], keys, { isProven: true })
+  const to = openCheckpoint(proof['to'], keys)
   const [first, second] = [from.treeSize, to.treeSize]
   if (!verifyConsistency({ first, second, firstRoot: from.root, secondRoot: to.root, path }))
     throw new TokenvaultError('receipt_invalid', 'the path does not lead from one checkpoint to the other')

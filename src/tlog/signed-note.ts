@@ -143,6 +143,16 @@ export function openNote(note: string, verifier: NoteVerifier): string {
   return text
 }
 
+/** Whether the note bears a true signature of the key, and no wrong one. */
+export function isSignedBy(note: string, verifier: NoteVerifier): boolean {
+  try {
+    openNote(note, verifier)
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** Bytes of canonical padded base64 (RFC 4648, 4), or undefined for any other text. */
 export function decodeBase64(text: string): Buffer | undefined {
   const bytes = Buffer.from(text, 'base64')

@@ -2,10 +2,18 @@ import t from 'tap'
 import { TokenvaultError } from '../../src/errors.ts'
 import type * as receipts from '../../src/tlog/check-receipt.ts'
 import { formatCheckpoint, signCheckpoint } from '../../src/tlog/checkpoint.ts'
+import { type HandOverReason, signHandOver } from '../../src/tlog/hand-over.ts'
+import type * as history from '../../src/tlog/key-history.ts'
 import { Frontier, foldRoots, leafHash } from '../../src/tlog/merkle.ts'
 import type * as proofs from '../../src/tlog/proof.ts'
 import { formatReceipt, signReceipt } from '../../src/tlog/receipt.ts'
-import { createNoteSigner, createNoteVerifier, formatNote, type NoteVerifier } from '../../src/tlog/signed-note.ts'
+import {
+  createNoteSigner,
+  createNoteVerifier,
+  formatNote,
+  type NoteSigner,
+  type NoteVerifier,
+} from '../../src/tlog/signed-note.ts'
 import { createProver } from '../../src/vault/evidence/prove.ts'
 import { buildAuditTables, memoryEvent, readerOf } from '../helpers/evidence/memory-audit-log.ts'
 import { type Broken, breakSources } from '../helpers/source/broken-sources.ts'
@@ -35,6 +43,8 @@ const roots = sizes.map(size => {
 
 /** What an outsider may be handed, and whether it proves something. */
 interface Handed {
+  /** Keys of the log as an outsider keeps them; the one verifier key when absent. */
+  readonly keys?: string
   readonly proof: unknown
   readonly receipt?: unknown
   readonly proves: boolean
@@ -152,16 +162,134 @@ async function collectHanded(): Promise<Handed[]> {
     ]),
   ]
   handed.push(...oddReceipts.map(wrong => ({ proof: undefined, receipt: wrong, proves: false })))
+  handed.push(...(await collectHandedOver()))
   return handed
 }
 
-type Check = Pick<typeof proofs & typeof receipts, 'checkProof' | 'checkReceipt'>
+/** The log of before with a second key from 6 events on, and a third from 12: what each may sign, and what leads to them. */
+async function collectHandedOver(): Promise<Handed[]> {
+  const [second, third] = [2, 3].map(byte => createNoteSigner('tokenvault/test', Buffer.alloc(32, byte)))
+  const signers = [signer, second!, third!]
+  const at = '2026-03-01T00:00:00.000Z'
+  const over = (place: number, treeSize: number, reason: HandOverReason = 'routine', root = roots[treeSize]!) =>
+    signHandOver({ from: signers[place]!, to: signers[place + 1]! }, { treeSize, root, at, reason })
+  const [one, two] = [over(0, 6), over(1, 12)]
+  const first = signer.verifierKey
+  const chain = `${first}\n\n${one}\n\n${two}`
+  const revoked = `${first}\n${over(0, 6, 'revoked')}${two}`
+  const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64')
+  const prover = createProver(readerOf(buildAuditTables(events, { signer, checkpointSizes: sizes })))
+  const handed: Handed[] = []
+  for (const [place, each] of signers.entries()) {
+    for (const size of [1, 5, 6, 7, 11, 12, 13, 17]) {
+      const isDue = place === (size <= 6 ? 0 : size <= 12 ? 1 : 2)
+      const checkpoint = signCheckpoint(each, { treeSize: size, root: roots[size]! })
+      const proof = { ...(await prover.proveInclusion(size - 1, size)), checkpoint }
+      const receipt = signReceipt(each, { sequence: size - 1, leafHash: leafHash(events[size - 1]!) })
+      for (const keys of [
+        chain,
+        `${third!.verifierKey}\n${two}${one}`,
+        `${first}\n${second!.verifierKey}\n${one}${two}`,
+      ])
+        handed.push({ keys, proof, proves: isDue }, { keys, proof: undefined, receipt, proves: isDue })
+      // Of a key that others may have, only the tree of its hand-over is believed by itself.
+      handed.push({ keys: revoked, proof, proves: isDue && size >= 6 })
+      handed.push({ keys: revoked, proof: undefined, receipt, proves: isDue && size > 6 })
+    }
+  }
+  const later = {
+    ...(await prover.proveInclusion(3, 17)),
+    checkpoint: signCheckpoint(third!, { treeSize: 17, root: roots[17]! }),
+  }
+  const early = {
+    ...(await prover.proveInclusion(3, 5)),
+    checkpoint: signCheckpoint(signer, { treeSize: 5, root: roots[5]! }),
+  }
+  const promised = signReceipt(signer, { sequence: 3, leafHash: leafHash(events[3]!) })
+  const grown = await prover.proveConsistency(5, 17)
+  const to = later.checkpoint
+  handed.push(
+    { keys: revoked, receipt: promised, proof: later, proves: true },
+    { keys: revoked, receipt: promised, proof: early, proves: false },
+    { keys: revoked, proof: { ...grown, from: early.checkpoint, to }, proves: true },
+    { keys: revoked, proof: { ...(await prover.proveConsistency(3, 5)), to: early.checkpoint }, proves: false },
+    // Another tree of the size at which the leaked key stepped down.
+    { keys: revoked, proof: { ...later, ...forgedAt(6) }, proves: false },
+  )
+  const stolen = createNoteSigner('tokenvault/test', Buffer.alloc(32, 9))
+  const foreign = ['a', 'b'].map(name => createNoteSigner(`tokenvault/${name}`, Buffer.alloc(32, 9)))
+  const good = { proof: later, proves: true }
+  const text = (note: string) => note.slice(0, note.indexOf('\n\n') + 1)
+  const noted = (content: string, by: readonly NoteSigner[] = [signer, second!]) =>
+    formatNote(
+      content,
+      by.map(({ name, sign }) => ({ name, signature: sign(content) })),
+    )
+  const lines = text(one).split('\n')
+  const edited = (line: number, by: string) => `${first}\n${noted(lines.with(line, by).join('\n'))}${two}`
+  const fork = signHandOver({ from: signer, to: stolen }, { treeSize: 6, root: roots[6]!, at, reason: 'routine' })
+  const merge = signHandOver({ from: stolen, to: second! }, { treeSize: 6, root: roots[6]!, at, reason: 'routine' })
+  const apart = signHandOver(
+    { from: foreign[0]!, to: foreign[0]! },
+    { treeSize: 6, root: roots[6]!, at, reason: 'routine' },
+  )
+  const elsewhere = signHandOver(
+    { from: foreign[0]!, to: createNoteSigner('tokenvault/a', Buffer.alloc(32, 8)) },
+    { treeSize: 6, root: roots[6]!, at, reason: 'routine' },
+  )
+  // To a key of another log.
+  const away = signHandOver({ from: signer, to: foreign[0]! }, { treeSize: 6, root: roots[6]!, at, reason: 'routine' })
+  handed.push(
+    ...[chain, `${chain}\n${one}`, `${second!.verifierKey}\n${one}${two}`].map(keys => ({ ...good, keys })),
+    ...[
+      `${first}\n${one}`,
+      `${first}\n${two}`,
+      `${first}\n${third!.verifierKey}\n`,
+      `${chain}\n${fork}`,
+      `${chain}\n${merge}`,
+      `${first}\n${fork}${one}${two}`,
+      `${chain}\n${apart}`,
+      `${chain}\n${elsewhere}`,
+      `${chain}\n${over(0, 7)}`,
+      `${chain}\n${over(0, 6, 'revoked')}`,
+      `${chain}\n${over(0, 6, 'routine', roots[5])}`,
+      `${first}\n${over(0, 12)}${two}`,
+      `${first}\n${over(0, 13)}${two}`,
+      `${first}\n${stolen.verifierKey}\n${one}${two}`,
+      `${first}\n${signHandOver({ from: third!, to: signer }, { treeSize: 15, root: roots[15]!, at, reason: 'routine' })}${one}${two}`,
+      `${first}\n${noted(text(one), [signer])}${two}`,
+      `${first}\n${noted(text(one), [second!])}${two}`,
+      `${first}\n${noted(`${text(one)}more\n`)}${two}`,
+      edited(0, 'tokenvault key hand-over v2'),
+      edited(1, 'tokenvault/other'),
+      edited(4, '06'),
+      edited(4, '9999999999999999'),
+      edited(5, 'x'),
+      edited(5, base64(roots[6]!.subarray(1))),
+      edited(6, '2026-03-01'),
+      edited(7, 'lost'),
+      '',
+    ].map(keys => ({ ...good, keys, proves: false })),
+    { proof: later, proves: false, keys: first },
+    { proof: early, proves: false, keys: `${first}\n${away}` },
+  )
+  return handed
+}
+
+/** A proof by a tree of that size which the log never had, signed by its first key. */
+function forgedAt(treeSize: number) {
+  const wrong = leafHash(Buffer.from('x'))
+  return { checkpoint: signCheckpoint(signer, { treeSize, root: wrong }) }
+}
+
+type Check = Pick<typeof proofs & typeof receipts & typeof history, 'checkProof' | 'checkReceipt' | 'readLogKeys'>
 
 /** Whether the check accepts what it should, and refuses the rest by one of its codes and no other way. */
-function isRight(check: Check, { proof, receipt, proves }: Handed): boolean {
+function isRight(check: Check, { keys: text, proof, receipt, proves }: Handed): boolean {
   try {
-    if (receipt === undefined) check.checkProof(proof, verifier)
-    else check.checkReceipt(receipt, verifier, proof)
+    const keys = text === undefined ? verifier : check.readLogKeys(text)
+    if (receipt === undefined) check.checkProof(proof, keys)
+    else check.checkReceipt(receipt, keys, proof)
     return proves
   } catch (error) {
     return !proves && error instanceof TokenvaultError && /^(receipt|checkpoint)_invalid$/.test(error.code)
@@ -169,11 +297,14 @@ function isRight(check: Check, { proof, receipt, proves }: Handed): boolean {
 }
 
 /** What the check is made of. Making proofs and signatures is in the same files, and shown elsewhere. */
-const sources = ['tlog/proof.ts', 'tlog/check-receipt.ts', 'tlog/receipt.ts', 'tlog/checkpoint.ts', 'tlog/merkle.ts']
+const sources = ['proof', 'check-receipt', 'receipt', 'checkpoint', 'merkle', 'key-history', 'hand-over'].map(
+  name => `tlog/${name}.ts`,
+)
 
 const from = {
   'tlog/merkle.ts': '/** Whether the path proves that the leaf',
   'tlog/receipt.ts': '/**\n * @param receipt as',
+  'tlog/hand-over.ts': '/** @throws TokenvaultError `checkpoint_invalid` unless',
 }
 
 t.test('no line of what an outsider checks with can be broken without a case that shows it', async t => {
@@ -193,7 +324,8 @@ async function findWrong(broken: Broken, handed: readonly Handed[]): Promise<unk
   try {
     const { checkProof } = await broken.load<typeof proofs>('tlog/proof.ts')
     const { checkReceipt } = await broken.load<typeof receipts>('tlog/check-receipt.ts')
-    return handed.find(one => !isRight({ checkProof, checkReceipt }, one))
+    const { readLogKeys } = await broken.load<typeof history>('tlog/key-history.ts')
+    return handed.find(one => !isRight({ checkProof, checkReceipt, readLogKeys }, one))
   } catch (error) {
     return error
   }
@@ -201,6 +333,8 @@ async function findWrong(broken: Broken, handed: readonly Handed[]): Promise<unk
 
 /** Lines whose break is caught by another; that each of them refuses by itself is shown beside its own file. */
 const harmless: readonly RegExp[] = [
+  // Which refusal it is, and what a process does with its own key: key-history.test.ts.
+  /const isOfOther = |const other = isSignedBy|traced/,
   // A root of another length, or a size that is none, comes to verifyInclusion and verifyConsistency, and is refused there.
   /if \(logName === '' \|\| !Number\.isSafeInteger\(treeSize\)/,
   // A size that is none, or a hash of another length, leads to no root.

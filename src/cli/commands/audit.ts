@@ -1,20 +1,22 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { writeFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { openSigningVault } from '../../compose/vault.ts'
 import { loadConfig } from '../../config/load.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { createAuditReader } from '../../store/audit-reader.ts'
 import { type Checkpoint, openCheckpoint } from '../../tlog/checkpoint.ts'
+import { followHandOvers, formatLogKeys, type LogVerifier } from '../../tlog/key-history.ts'
 import { checkProof, type Proven } from '../../tlog/proof.ts'
+import { readVerifierOf } from '../../vault/admission/log-signer.ts'
+import type { HandOverReader } from '../../vault/admission/ports.ts'
 import { createProver } from '../../vault/evidence/prove.ts'
 import { withAuditorDatabase } from '../local/auditor-database.ts'
 import {
   needVerifierKey,
   readJsonFile,
   readKeptCheckpoints,
+  readKeptKeys,
   readVerifierKey,
-  verifierKeyFile,
 } from '../local/evidence-files.ts'
 import { dataDirOption, environmentHelp, wholeNumber } from '../terminal/options.ts'
 import { printable } from '../terminal/print.ts'
@@ -61,7 +63,9 @@ export function configure(audit: Command): void {
   audit
     .command('key')
     .addOption(dataDirOption())
-    .description('print the verifier key of the log, which outsiders need; it is public')
+    .description(
+      'print the verifier key of the log and the hand-overs to later ones, which outsiders need; they are public',
+    )
     .addHelpText(
       'after',
       `\nNeeds the variables of \`migrate\`, because it opens the signing key.\n${environmentHelp('migrate')}`,
@@ -79,7 +83,8 @@ async function prove(sequenceText: string | undefined, options: ProveOptions): P
   const proof = await withAuditorDatabase(
     { applicationName: 'tokenvault audit', environment: process.env, dataDir },
     async ({ database }) => {
-      const prover = createProver(createAuditReader(database), verifier)
+      const reader = createAuditReader(database)
+      const prover = createProver(reader, verifier && (() => followStored(reader, verifier)))
       if (from !== undefined) return prover.proveConsistency(from, to)
       const whole = await prover.proveInclusion(parseSequence(sequenceText!), size)
       const { event: _, ...bare } = whole
@@ -91,13 +96,19 @@ async function prove(sequenceText: string | undefined, options: ProveOptions): P
   else writeOut(out, text)
 }
 
+/** The keys that are known, and those that stored hand-overs lead to. */
+async function followStored(reader: HandOverReader, known: LogVerifier): Promise<LogVerifier> {
+  const notes = (await reader.readHandOvers()).map(({ note }) => note)
+  return followHandOvers(known, notes)
+}
+
 function check(file: string, options: { key?: string; checkpoint?: string; json?: true; dataDir: string }): void {
   const verifier = needVerifierKey(options.key, options.dataDir)
   const proven = checkProof(readJsonFile(file, 'the proof'), verifier)
   if (options.checkpoint !== undefined)
     checkIsBy(
       proven,
-      readKeptCheckpoints([options.checkpoint]).map(({ note }) => openCheckpoint(note, verifier)),
+      readKeptCheckpoints([options.checkpoint]).map(({ note }) => openCheckpoint(note, verifier, { isProven: true })),
     )
   process.stdout.write(options.json ? `${JSON.stringify(summarize(proven))}\n` : describe(proven, verifier.name))
 }
@@ -127,18 +138,22 @@ function describe(proven: Proven, log: string): string {
 }
 
 async function printKey({ dataDir }: { dataDir: string }): Promise<void> {
-  const kept = join(dataDir, verifierKeyFile)
   const { DATABASE_URL: url, DATABASE_URL_FILE: urlFile } = process.env
-  if (!url && !urlFile && existsSync(kept)) {
-    process.stdout.write(readFileSync(kept, 'utf8'))
+  const kept = !url && !urlFile ? readKeptKeys(dataDir) : undefined
+  if (kept !== undefined) {
+    process.stdout.write(kept)
     return
   }
   const { signer, database } = await openSigningVault(loadConfig('migrate', process.env), {
     environment: process.env,
     applicationName: 'tokenvault audit key',
   })
-  await database.destroy()
-  process.stdout.write(`${signer.verifierKey}\n`)
+  try {
+    const notes = (await createAuditReader(database).readHandOvers()).map(({ note }) => note)
+    process.stdout.write(formatLogKeys(await readVerifierOf(signer), notes))
+  } finally {
+    await database.destroy()
+  }
 }
 
 function writeOut(path: string, text: string): void {

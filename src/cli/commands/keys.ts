@@ -13,8 +13,8 @@ import { addKeysReseal } from './keys-reseal.ts'
 import { status } from './keys-status.ts'
 import { addKeysTokens } from './keys-tokens.ts'
 
-/** Purposes whose keys rotate as a matter of routine: no token and no receipt changes by it. */
-const rotatingPurposes = ['data', 'quarantine', 'audit'] as const
+/** Purposes whose keys rotate as a matter of routine: no token changes by it, and no receipt. */
+const rotatingPurposes = ['data', 'quarantine', 'audit', 'signing'] as const
 
 /** `tokenvault keys …`: what an administrator does with the keys of the vault. */
 export function configure(keys: Command): void {
@@ -39,6 +39,11 @@ export function configure(keys: Command): void {
     .addOption(new Option('--kind <kind>', 'which keys').choices([...rotatingPurposes]).makeOptionMandatory())
     .option('--field <field>', 'of data keys: that of one field; of all fields when absent')
     .option('--force', 'do not wait for processes that do not take up the new key', false)
+    .option(
+      '--revoked',
+      'of the signing key: others may have the earlier one, so say that it is believed only with proof',
+      false,
+    )
     .option('--dry-run', 'only say what would be done', false)
     .action(rotate)
   addKeysReseal(keys)
@@ -127,10 +132,17 @@ interface RotateOptions extends KeyOptions {
   readonly kind: (typeof rotatingPurposes)[number]
   readonly field?: string
   readonly force: boolean
+  readonly revoked: boolean
   readonly dryRun: boolean
 }
 
-async function create({ kind, field = '', dryRun, dataDir, ...output }: Omit<RotateOptions, 'force'>): Promise<void> {
+async function create({
+  kind,
+  field = '',
+  dryRun,
+  dataDir,
+  ...output
+}: Omit<RotateOptions, 'force' | 'revoked'>): Promise<void> {
   if ((kind === 'data') !== (field !== '')) throw new TokenvaultError('usage', '--field goes with --kind data')
   await withKeyAdministrator(dataDir, async administrator => {
     const place = { purpose: kind, field }
@@ -141,7 +153,17 @@ async function create({ kind, field = '', dryRun, dataDir, ...output }: Omit<Rot
   })
 }
 
-async function rotate({ kind, field, force, dryRun, dataDir, ...output }: RotateOptions): Promise<void> {
+const afterRotation: Readonly<Record<RotateOptions['kind'], readonly string[]>> = {
+  data: ['`tokenvault keys reseal` moves what earlier keys sealed.'],
+  quarantine: [],
+  audit: [],
+  signing: [
+    'Publish what `tokenvault audit key` prints now: the hand-over leads from the key that outsiders keep to this one.',
+  ],
+}
+
+async function rotate({ kind, field, force, revoked, dryRun, dataDir, ...output }: RotateOptions): Promise<void> {
+  if (revoked && kind !== 'signing') throw new TokenvaultError('usage', '--revoked goes with --kind signing')
   if (field !== undefined && kind !== 'data') throw new TokenvaultError('usage', '--field goes with --kind data')
   await withKeyAdministrator(dataDir, async administrator => {
     const records = await administrator.list()
@@ -163,10 +185,9 @@ async function rotate({ kind, field, force, dryRun, dataDir, ...output }: Rotate
     if (!output.json) process.stderr.write(`${takeUpSeconds} seconds or more, until every process has the new key\n`)
     const laggards = await awaitFollowers(administrator)
     if (!force) refuseLaggards(laggards)
-    for (const name of made) await administrator.promote(name)
+    for (const name of made) await administrator.promote(name, revoked ? 'revoked' : 'routine')
     const names = made.map(formatKeyName)
-    const next = kind === 'data' ? ['`tokenvault keys reseal` moves what earlier keys sealed.'] : []
-    tell(output, { rotated: names }, [...names.map(name => `${name} is the primary key`), ...next])
+    tell(output, { rotated: names }, [...names.map(name => `${name} is the primary key`), ...afterRotation[kind]])
   })
 }
 
@@ -175,7 +196,7 @@ async function disable(
   { dryRun, dataDir, ...output }: KeyOptions & { readonly dryRun: boolean },
 ): Promise<void> {
   const name = parseKeyName(key)
-  checkRemovable(name)
+  checkRemovable(name, 'disable')
   await withKeyAdministrator(dataDir, async administrator => {
     if (dryRun) {
       const content = await administrator.countContent(name)
@@ -213,7 +234,7 @@ async function destroy(key: string | undefined, options: DestroyOptions): Promis
   if ((key === undefined) !== due) throw new TokenvaultError('usage', 'name a key, or give --due')
   if (key === undefined) return destroyDue(options)
   const name = parseKeyName(key)
-  checkRemovable(name)
+  checkRemovable(name, 'destroy')
   await withKeyAdministrator(dataDir, async administrator => {
     if (dryRun) {
       const content = await administrator.countContent(name)

@@ -7,7 +7,7 @@ import { quote } from '../../store/columns/find-table.ts'
 import { createFieldRecordReader } from '../../store/fields.ts'
 import { createLedger } from '../../store/ledger.ts'
 import { openCheckpoint } from '../../tlog/checkpoint.ts'
-import type { NoteVerifier } from '../../tlog/signed-note.ts'
+import { followHandOvers, type LogKeys } from '../../tlog/key-history.ts'
 import { checkHolds } from '../../vault/evidence/make-checkpoint.ts'
 import type { AuditReader } from '../../vault/evidence/ports.ts'
 import type { ExternalCheckpoint } from '../../vault/evidence/verify/expected-roots.ts'
@@ -79,9 +79,17 @@ interface HeldCheckpoint {
 async function compareNewest(
   reader: AuditReader,
   kept: readonly ExternalCheckpoint[],
-  verifier: NoteVerifier,
+  known: LogKeys,
 ): Promise<HeldCheckpoint> {
-  const notes = kept.map(({ note }) => ({ note, treeSize: openCheckpoint(note, verifier).treeSize }))
+  const handOvers = await reader.readHandOvers()
+  const verifier = followHandOvers(
+    known,
+    handOvers.map(({ note }) => note),
+  )
+  const notes = kept.map(({ note }) => ({
+    note,
+    treeSize: openCheckpoint(note, verifier, { isProven: true }).treeSize,
+  }))
   const newest = notes.reduce((largest, other) => (other.treeSize > largest.treeSize ? other : largest))
   const { treeSize } = newest
   try {

@@ -46,7 +46,10 @@ export function configure(command: Command): void {
     .action((path: string, _: unknown, self: Command) => {
       // The command above has options of the same names, and takes them.
       const options: Output & { readonly key?: string; readonly dataDir: string } = self.optsWithGlobals()
-      const report = openReport(readTextFile(path, 'the report'), needVerifierKey(options.key, options.dataDir))
+      const report = openReport(
+        readTextFile(path, 'the report'),
+        needVerifierKey(options.key, options.dataDir).spans.at(-1)!.verifier,
+      )
       tell(options, report, [`signed, ${report.kind} of ${report.startedAt}`, ...describeReport(report)])
     })
 }

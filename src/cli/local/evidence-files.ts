@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { TokenvaultError } from '../../errors.ts'
-import { createNoteVerifier, type NoteVerifier } from '../../tlog/signed-note.ts'
+import { type LogVerifier, readLogKeys } from '../../tlog/key-history.ts'
 import type { ExternalCheckpoint } from '../../vault/evidence/verify/expected-roots.ts'
 import { describeUnreadable } from '../terminal/failure.ts'
 
@@ -14,14 +14,28 @@ export const verifierKeyFile = 'audit.vkey'
  * @returns undefined where neither is there
  * @throws TokenvaultError `usage`
  */
-export function readVerifierKey(key: string | undefined, dataDir: string): NoteVerifier | undefined {
+export function readVerifierKey(key: string | undefined, dataDir: string): LogVerifier | undefined {
   if (key !== undefined) return makeVerifier(looksLikeKey(key) ? key : readTextFile(key, '--key'))
+  const text = readKeptKeys(dataDir)
+  return text === undefined ? undefined : makeVerifier(text)
+}
+
+/**
+ * What `tokenvault up` keeps of the keys of its log: those of when it was started, and every hand-over that was published since.
+ *
+ * @returns undefined where it keeps none
+ * @throws TokenvaultError `usage`
+ */
+export function readKeptKeys(dataDir: string): string | undefined {
   const path = join(dataDir, verifierKeyFile)
-  return isThere(path) ? makeVerifier(readTextFile(path, '--data-dir')) : undefined
+  if (!isThere(path)) return undefined
+  const text = readTextFile(path, '--data-dir')
+  const notes = readNamed(join(dataDir, 'checkpoints'), '.hand-over').map(({ note }) => note)
+  return [text, ...notes.filter(note => !text.includes(note))].join('\n')
 }
 
 /** As readVerifierKey, where nothing can be done without. @throws TokenvaultError `usage` */
-export function needVerifierKey(key: string | undefined, dataDir: string): NoteVerifier {
+export function needVerifierKey(key: string | undefined, dataDir: string): LogVerifier {
   const verifier = readVerifierKey(key, dataDir)
   if (verifier === undefined)
     throw new TokenvaultError(
@@ -36,11 +50,12 @@ function looksLikeKey(text: string): boolean {
   return /^[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+=*$/.test(text)
 }
 
-function makeVerifier(text: string): NoteVerifier {
+function makeVerifier(text: string): LogVerifier {
   try {
-    return createNoteVerifier(text.trim())
+    return readLogKeys(text)
   } catch (cause) {
-    throw new TokenvaultError('usage', 'that is not a verifier key', { cause })
+    const why = cause instanceof TokenvaultError ? `: ${cause.message}` : ''
+    throw new TokenvaultError('usage', `that is not a verifier key${why}`, { cause })
   }
 }
 
@@ -61,8 +76,12 @@ export function readKeptCheckpoints(paths: readonly string[]): ExternalCheckpoin
 
 /** All `*.note` of a directory, by name; none where there is no such directory. @throws TokenvaultError `usage` */
 export function readCheckpointFolder(directory: string): ExternalCheckpoint[] {
+  return readNamed(directory, '.note')
+}
+
+function readNamed(directory: string, end: string): ExternalCheckpoint[] {
   if (!isDirectory(directory)) return []
-  const names = readdirSync(directory).filter(name => name.endsWith('.note') && !name.startsWith('.'))
+  const names = readdirSync(directory).filter(name => name.endsWith(end) && !name.startsWith('.'))
   return names.sort().map(name => {
     const source = join(directory, name)
     return { source, note: readTextFile(source, '--checkpoint') }

@@ -104,14 +104,14 @@ function checkReadable(option: string, path: string | undefined): void {
  */
 export async function prepareEmbedded(stack: EmbeddedStack, { fields }: Pick<UpFiles, 'fields'>): Promise<void> {
   const config = loadConfig('migrate', { ...stack.environment, DATABASE_URL: stack.adminUrl })
-  const { verifierKey } = await prepareDatabase(config, { environment: {} })
+  const { logKeys } = await prepareDatabase(config, { environment: {} })
   const database = createDatabase({ url: stack.adminUrl, poolMax: 1, applicationName: 'tokenvault up' })
   try {
     await addLoginColumns(database, fields)
   } finally {
     await database.destroy()
   }
-  writeFileSync(stack.dataDir.file(verifierKeyFile), `${verifierKey}\n`)
+  writeFileSync(stack.dataDir.file(verifierKeyFile), logKeys)
 }
 
 /** The one variable that `up` takes: what else stands in the shell is meant for real servers. */

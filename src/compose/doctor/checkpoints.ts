@@ -2,7 +2,8 @@ import { TokenvaultError } from '../../errors.ts'
 import { createAuditReader } from '../../store/audit-reader.ts'
 import type { TokenvaultDatabase } from '../../store/postgres/database.ts'
 import { openCheckpoint } from '../../tlog/checkpoint.ts'
-import { createNoteVerifier, type NoteVerifier } from '../../tlog/signed-note.ts'
+import type { LogKeys } from '../../tlog/key-history.ts'
+import { createLogSigner } from '../../vault/admission/log-signer.ts'
 import { checkGrown, rootOf } from '../../vault/evidence/make-checkpoint.ts'
 import type { PublishedCheckpoints } from '../../vault/evidence/ports.ts'
 import { composeSink } from '../evidence.ts'
@@ -32,8 +33,8 @@ export function checkCheckpoints(subject: Subject): Check {
         const sink = (await composeSink(config, environment))!
         subject.defer(() => sink.close())
         if (sink.published === undefined) return [skip('what goes to standard output cannot be read back here')]
-        const { verifierKey } = keys.signer(logName({ ...config, TENANT: tenant }))
-        return compare(database, sink.published, createNoteVerifier(verifierKey))
+        const signer = createLogSigner(keys, logName({ ...config, TENANT: tenant }), createAuditReader(database))
+        return compare(database, sink.published, await signer.readVerifier())
       }),
   }
 }
@@ -46,7 +47,7 @@ const notPublished = warn(
 async function compare(
   database: TokenvaultDatabase,
   published: PublishedCheckpoints,
-  verifier: NoteVerifier,
+  verifier: LogKeys,
 ): Promise<Finding[]> {
   const reader = createAuditReader(database)
   const stored = await reader.listCheckpoints({ limit: looked })
@@ -63,7 +64,7 @@ async function compare(
   }
   const head = await reader.readHead()
   try {
-    const checkpoint = openCheckpoint(newest.note, verifier)
+    const checkpoint = openCheckpoint(newest.note, verifier, { isProven: true })
     if (checkpoint.treeSize !== newest.treeSize)
       throw new TokenvaultError('checkpoint_invalid', 'the published checkpoint is not of the size that its name says')
     await checkGrown(reader, checkpoint, { treeSize: head.treeSize, root: rootOf(head) })

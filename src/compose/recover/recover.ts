@@ -15,7 +15,8 @@ import { createDatabase, type TokenvaultDatabase } from '../../store/postgres/da
 import { restoreDump } from '../../store/restore/restore-dump.ts'
 import { createRoles, migrate } from '../../store/setup/migrate.ts'
 import { openCheckpoint } from '../../tlog/checkpoint.ts'
-import { createNoteVerifier, type NoteVerifier } from '../../tlog/signed-note.ts'
+import { type LogKeys, spansOf } from '../../tlog/key-history.ts'
+import { createNoteVerifier } from '../../tlog/signed-note.ts'
 import { describeKeyEvent } from '../../vault/admission/key-event.ts'
 import type { CheckpointArchive } from '../../vault/evidence/ports.ts'
 import { verifyAudit } from '../../vault/evidence/verify/verify.ts'
@@ -54,7 +55,7 @@ export interface RecoveryOptions {
   /** What was published of the log. */
   readonly published?: CheckpointArchive | undefined
   /** Of the log, as it was given; without it, that of the recovered signing key. */
-  readonly verifier?: NoteVerifier | undefined
+  readonly verifier?: LogKeys | undefined
   readonly sample: { readonly count: number; readonly seed: number }
   readonly signal: AbortSignal
   /** Told each step as it begins. */
@@ -107,7 +108,7 @@ export async function recover(options: RecoveryOptions): Promise<{ report: Recov
       migrations: migrated.migrations,
       mended: migrated.mended.length,
       keys: describeKeys(opened, options.kek),
-      audit: { ...audit, verifierKey: verifier.verifierKey },
+      audit: { ...audit, verifierKey: spansOf(verifier).at(-1)!.verifier.verifierKey },
       seed: sample.seed,
       originals,
       reconciliation: { isConsistent, days: days.length, unmatched: unmatched.length },
@@ -196,7 +197,7 @@ async function adopt(
 /** What the dump held is compared; what was appended since is this recovery's own. */
 async function checkAudit(
   database: TokenvaultDatabase,
-  options: Pick<RecoveryOptions, 'published'> & { readonly verifier: NoteVerifier; readonly events: number },
+  options: Pick<RecoveryOptions, 'published'> & { readonly verifier: LogKeys; readonly events: number },
 ): Promise<Omit<RecoveryReport['audit'], 'verifierKey'>> {
   const { published, verifier, events } = options
   const reached = await published?.findAtMost(events)
@@ -219,7 +220,7 @@ async function checkAudit(
 }
 
 /** @returns undefined for a note that the key of the log did not sign */
-function sizeOf(note: string, verifier: NoteVerifier): number | undefined {
+function sizeOf(note: string, verifier: LogKeys): number | undefined {
   try {
     return openCheckpoint(note, verifier).treeSize
   } catch (error) {

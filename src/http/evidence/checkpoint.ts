@@ -11,7 +11,12 @@ const reply = Type.Object(
     treeSize: Type.Integer({ minimum: 1, description: 'How many events the checkpoint covers.' }),
     note: noteSchema,
     verifierKey: Type.String({
-      description: 'Compare it with the one you keep: whoever changed the log would change this key, too.',
+      description:
+        'Of the key that signed the note. Compare it with the one you keep: whoever changed the log would change this key, too.',
+    }),
+    handOvers: Type.Array(noteSchema, {
+      description:
+        'Signed notes by which the log handed over from key to key, in order: they lead from the key that you keep to this one.',
     }),
   },
   { title: 'NewestCheckpoint' },

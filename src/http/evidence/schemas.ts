@@ -53,6 +53,7 @@ export const exampleCheckpoint = {
   treeSize: 42,
   note: noteOf(42),
   verifierKey: 'tokenvault/default+d72ac1a1+AXrZ3H2m0o8m5wJm3hQx2Cq0m5n8u5h0wq2y3f3m1b4k',
+  handOvers: [],
 }
 
 export const exampleInclusion = {

@@ -129,7 +129,7 @@ export type ArchiveEventType = 'rows_archive' | 'rows_recall' | 'rows_rewrite' |
 
 /** What is done with keys, by an administrator with the owner's database role. */
 export type KeyEventType =
-  `key_${'create' | 'promote' | 'disable' | 'enable' | 'schedule_destruction' | 'cancel_destruction' | 'destroy' | 'rewrap' | 'reseal' | 'token_map' | 'retire'}`
+  `key_${'create' | 'promote' | 'hand_over' | 'disable' | 'enable' | 'schedule_destruction' | 'cancel_destruction' | 'destroy' | 'rewrap' | 'reseal' | 'token_map' | 'retire'}`
 
 /** Answers whether what a process needs is there. @throws the room's `*_unavailable` */
 export interface HealthCheck {
@@ -280,6 +280,22 @@ export interface CommittedAction {
   readonly sequence: number
   /** SHA-256(0x00 ‖ event), 32 bytes (RFC 9162, 2.1.1). */
   readonly leafHash: Uint8Array
+  /** Version of the signing key that signs this place of the log; absent in a log that never hands over. */
+  readonly signingKeyVersion?: number | undefined
+}
+
+/** Where one signing key of the log gave way to the next. */
+export interface StoredHandOver {
+  /** Version of the key that took over. */
+  readonly keyVersion: number
+  readonly treeSize: number
+  /** Signed note. */
+  readonly note: string
+}
+
+export interface HandOverReader {
+  /** All of them, ascending. @throws `store_unavailable` */
+  readHandOvers(): Promise<readonly StoredHandOver[]>
 }
 
 /** An action that gave nothing, and that is counted with others of its kind: the log gets one event for all of them. */

@@ -1,7 +1,8 @@
 import { TokenvaultError } from '../../errors.ts'
 import { type Checkpoint, openCheckpoint, signCheckpoint } from '../../tlog/checkpoint.ts'
+import type { LogKeys, LogVerifier } from '../../tlog/key-history.ts'
 import { foldRoots, verifyConsistency } from '../../tlog/merkle.ts'
-import { createNoteVerifier, type NoteSigner, type NoteVerifier } from '../../tlog/signed-note.ts'
+import { type AnySigner, readVerifierOf } from '../admission/log-signer.ts'
 import type {
   AuditHead,
   AuditReader,
@@ -43,21 +44,27 @@ export type MakeCheckpoint = () => Promise<StoredCheckpoint | undefined>
 export function createMakeCheckpoint(deps: {
   readonly reader: AuditReader
   readonly store: CheckpointStore
-  readonly signer: NoteSigner
+  /** Trees beyond a hand-over are signed by the key that took over. */
+  readonly signer: AnySigner
   readonly sink?: CheckpointSink | undefined
   readonly published?: PublishedCheckpoints | undefined
   readonly onInvalid?: ((error: TokenvaultError) => void) | undefined
 }): MakeCheckpoint {
   const { reader, store, signer, sink, published, onInvalid } = deps
-  const verifier = createNoteVerifier(signer.verifierKey)
   /** The newest one that this process knows of, whatever happens to the database. */
   let remembered: Checkpoint | undefined
   let publishedSize: number | undefined
   let isPublishedKnown = published === undefined
   let reported: string | undefined
 
+  let publishedHandOvers = 0
+
   const publish = async (checkpoint: StoredCheckpoint) => {
     if (publishedSize === checkpoint.treeSize) return
+    // Whoever reads the checkpoint can learn its key.
+    const handOvers = await reader.readHandOvers()
+    for (const handOver of handOvers.slice(publishedHandOvers)) await sink?.publishHandOver?.(handOver)
+    publishedHandOvers = handOvers.length
     await sink?.publish(checkpoint)
     publishedSize = checkpoint.treeSize
   }
@@ -80,10 +87,19 @@ export function createMakeCheckpoint(deps: {
     throw new TokenvaultError('audit_invalid', `another note has the place of the checkpoint of ${checkpoint.treeSize}`)
   }
 
+  /** With the keys of every hand-over by which they may have been signed. */
+  const readStored = async (from: number | undefined): Promise<[StoredCheckpoints, LogVerifier]> => {
+    for (;;) {
+      const verifier = await readVerifierOf(signer)
+      const stored = await readStoredCheckpoints(reader, verifier, from)
+      if ((await readVerifierOf(signer)).spans.length === verifier.spans.length) return [stored, verifier]
+    }
+  }
+
   /** Remembers the newest one that was published, as if this process had signed it. */
   const learnPublished = async () => {
     if (isPublishedKnown) return
-    const { placed } = await readStoredCheckpoints(reader, verifier, undefined)
+    const [{ placed }, verifier] = await readStored(undefined)
     const newest = await published?.findNewest(placed[0]?.checkpoint.treeSize ?? 0)
     if (newest !== undefined) remembered = openPublished(newest, verifier)
     isPublishedKnown = true
@@ -93,7 +109,7 @@ export function createMakeCheckpoint(deps: {
     // A sink that is away now is left alone until the next time.
     let failure = await learnPublished().then(() => undefined, pickUnavailable)
     // In this order: whatever is appended in between only makes the tree larger than the checkpoint.
-    const stored = await readStoredCheckpoints(reader, verifier, remembered?.treeSize)
+    const [stored] = await readStored(remembered?.treeSize)
     const head = await reader.readHead()
     report(stored)
     checkRemembered(remembered, stored)
@@ -105,7 +121,11 @@ export function createMakeCheckpoint(deps: {
       failure = await publish(current).then(() => undefined, pickUnavailable)
     remembered = stored.placed[0]?.checkpoint
     if (head.treeSize > (current?.treeSize ?? 0)) {
-      current = { treeSize: head.treeSize, note: signCheckpoint(signer, { treeSize: head.treeSize, root }) }
+      const { treeSize } = head
+      // Read after the head: a tree that is larger than it was at a hand-over shows that hand-over.
+      const verifier = await readVerifierOf(signer)
+      const due = 'forTree' in signer ? await signer.forTree(treeSize, verifier) : signer
+      current = { treeSize, note: signCheckpoint(due, { treeSize, root }) }
       await keep(current)
       remembered = openCheckpoint(current.note, verifier)
     }
@@ -128,17 +148,17 @@ function pickUnavailable(error: unknown): TokenvaultError {
  * @throws TokenvaultError `audit_invalid` where the log has not grown out of it, `checkpoint_invalid` where it is not signed by
  *   the verifier's key, `store_unavailable`
  */
-export async function checkHolds(reader: AuditReader, note: string, verifier: NoteVerifier): Promise<Checkpoint> {
-  const checkpoint = openCheckpoint(note, verifier)
+export async function checkHolds(reader: AuditReader, note: string, verifier: LogKeys): Promise<Checkpoint> {
+  const checkpoint = openCheckpoint(note, verifier, { isProven: true })
   const head = await reader.readHead()
   await checkGrown(reader, checkpoint, { treeSize: head.treeSize, root: rootOf(head) })
   return checkpoint
 }
 
 /** @throws TokenvaultError `audit_invalid` for a note that this vault did not sign for its size: another one publishes there */
-function openPublished({ treeSize, note }: StoredCheckpoint, verifier: NoteVerifier): Checkpoint {
+function openPublished({ treeSize, note }: StoredCheckpoint, verifier: LogKeys): Checkpoint {
   try {
-    const checkpoint = openCheckpoint(note, verifier)
+    const checkpoint = openCheckpoint(note, verifier, { isProven: true })
     if (checkpoint.treeSize === treeSize) return checkpoint
   } catch (error) {
     if (!(error instanceof TokenvaultError)) throw error

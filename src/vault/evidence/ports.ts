@@ -1,3 +1,4 @@
+import type { HandOverReader } from '../admission/ports.ts'
 import type { Criteria } from './criteria.ts'
 
 /**
@@ -25,7 +26,7 @@ export interface StoredCheckpoint {
 }
 
 /** One consistent view of the log. Ranges are half open: from ≤ sequence < to. */
-export interface AuditView {
+export interface AuditView extends HandOverReader {
   readHead(): Promise<AuditHead>
   /** Pages in ascending order of sequence, of everything that is stored, whatever the head says. */
   readEvents(): AsyncIterable<readonly StoredEvent[]>
@@ -39,7 +40,7 @@ export interface AuditView {
   compareSearchIndex(): Promise<{ readonly missing: number; readonly surplus: number }>
 }
 
-export interface AuditReader {
+export interface AuditReader extends HandOverReader {
   /** Runs the work in one read-only snapshot, however long it takes. @throws `store_unavailable` */
   snapshot<T>(work: (view: AuditView) => Promise<T>): Promise<T>
   readHead(): Promise<AuditHead>
@@ -71,6 +72,8 @@ export interface CheckpointStore {
 export interface CheckpointSink {
   /** @throws `checkpoint_unavailable` */
   publish(checkpoint: StoredCheckpoint): Promise<void>
+  /** Puts a hand-over beside them; one that is there already stays. @throws `checkpoint_unavailable`, `audit_invalid` */
+  publishHandOver?(handOver: StoredCheckpoint): Promise<void>
 }
 
 /** Reads back what a CheckpointSink has kept. Nothing that is read is believed. */

@@ -1,6 +1,8 @@
 import { TokenvaultError } from '../../errors.ts'
+import { spanAt } from '../../tlog/key-history.ts'
 import type { ConsistencyProof, InclusionProof } from '../../tlog/proof.ts'
-import { createNoteVerifier, type NoteSigner } from '../../tlog/signed-note.ts'
+import type { NoteSigner } from '../../tlog/signed-note.ts'
+import { type LogSigner, readVerifierOf } from '../admission/log-signer.ts'
 import type { OpenAction } from '../admission/open-action.ts'
 import type { Principal } from '../admission/ports.ts'
 import type { AuditReader } from './ports.ts'
@@ -12,7 +14,10 @@ export interface ShownCheckpoint {
   readonly treeSize: number
   /** Signed note. */
   readonly note: string
+  /** Of the key that signed it. */
   readonly verifierKey: string
+  /** Signed notes by which the log handed over from key to key, in order. */
+  readonly handOvers: string[]
 }
 
 /**
@@ -37,13 +42,12 @@ export interface EvidenceVerbs {
 
 /** @returns the verbs; the log stands behind its port */
 export function createEvidenceVerbs(deps: {
-  readonly reader: Pick<AuditReader, 'listCheckpoints'>
+  readonly reader: Pick<AuditReader, 'listCheckpoints' | 'readHandOvers'>
   readonly prover: Prover
-  readonly signer: Pick<NoteSigner, 'name' | 'verifierKey'>
+  readonly signer: Pick<NoteSigner, 'name' | 'verifierKey'> | LogSigner
   readonly openAction: OpenAction
 }): EvidenceVerbs {
   const { reader, prover, signer, openAction } = deps
-  const verifier = createNoteVerifier(signer.verifierKey)
   const prove = async <T>(principal: Principal, requestId: string, read: () => Promise<T>): Promise<T> => {
     const { record, withhold } = await openAction({ operation: 'audit_prove', principal, requestId, needs: 'audit' })
     let found: T
@@ -59,10 +63,12 @@ export function createEvidenceVerbs(deps: {
   return {
     newestCheckpoint: (principal, { requestId }) =>
       prove(principal, requestId, async () => {
+        const verifier = await readVerifierOf(signer)
         const newest = await findNewest(reader, verifier)
         if (newest === undefined) throw new TokenvaultError('audit_event_unknown')
-        const { name: origin, verifierKey } = signer
-        return { origin, treeSize: newest.treeSize, note: newest.note, verifierKey }
+        const { verifierKey } = spanAt(verifier, newest.treeSize).verifier
+        const handOvers = (await reader.readHandOvers()).map(({ note }) => note)
+        return { origin: signer.name, treeSize: newest.treeSize, note: newest.note, verifierKey, handOvers }
       }),
     proveEvent: (principal, { requestId, sequence, size }) =>
       prove(principal, requestId, () => {

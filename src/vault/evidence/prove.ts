@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { TokenvaultError } from '../../errors.ts'
 import { type Checkpoint, openCheckpoint, readUnverifiedCheckpoint } from '../../tlog/checkpoint.ts'
+import type { LogKeys } from '../../tlog/key-history.ts'
 import {
   consistencyRanges,
   Frontier,
@@ -15,7 +16,6 @@ import {
   verifyInclusion,
 } from '../../tlog/merkle.ts'
 import type { ConsistencyProof, InclusionProof } from '../../tlog/proof.ts'
-import type { NoteVerifier } from '../../tlog/signed-note.ts'
 import type { AuditReader, StoredCheckpoint } from './ports.ts'
 
 /** Proofs from what is stored. Each is checked before it is given: a log that was altered proves nothing. */
@@ -37,15 +37,21 @@ export interface Prover {
 /** Hashes of one level that stand under one root of the next. */
 const runHashes = 2 ** subtreeLevels[0]!
 
-/** @param verifier the log's; without one, checkpoints are taken as they are stored, and whoever checks the proof finds out */
-export function createProver(reader: AuditReader, verifier?: NoteVerifier): Prover {
-  const newest = async () =>
-    verifier === undefined ? (await reader.listCheckpoints({ limit: 1 }))[0] : findNewest(reader, verifier)
+/**
+ * @param keys of the log, or what reads them anew for each proof; without them, checkpoints are taken as they are stored, and whoever
+ *   checks the proof finds out
+ */
+export function createProver(reader: AuditReader, keys?: LogKeys | (() => Promise<LogKeys>)): Prover {
+  const readKeys = async () => (typeof keys === 'function' ? keys() : keys)
+  const newest = async () => {
+    const known = await readKeys()
+    return known === undefined ? (await reader.listCheckpoints({ limit: 1 }))[0] : findNewest(reader, known)
+  }
 
   async function findCheckpoint(treeSize: number | undefined) {
     const stored = await (treeSize === undefined ? newest() : reader.checkpointAt(treeSize))
     if (stored === undefined) throw new TokenvaultError('audit_event_unknown')
-    return { note: stored.note, tree: openStored(stored, verifier) }
+    return { note: stored.note, tree: openStored(stored, await readKeys()) }
   }
 
   return {
@@ -85,10 +91,10 @@ export function readConsistencyPath(reader: AuditReader, first: number, second: 
   return readPath(reader, first === 0 ? [] : consistencyRanges(first, second))
 }
 
-function openStored({ note, treeSize }: StoredCheckpoint, verifier: NoteVerifier | undefined): Checkpoint {
+function openStored({ note, treeSize }: StoredCheckpoint, keys: LogKeys | undefined): Checkpoint {
   let checkpoint: Checkpoint
   try {
-    checkpoint = verifier === undefined ? readUnverifiedCheckpoint(note) : openCheckpoint(note, verifier)
+    checkpoint = keys === undefined ? readUnverifiedCheckpoint(note) : openCheckpoint(note, keys, { isProven: true })
   } catch (cause) {
     throw new TokenvaultError('audit_invalid', 'a stored checkpoint is not one of this log', { cause })
   }
@@ -157,7 +163,7 @@ const pageCheckpoints = 100
 /** @param from a size; without one, the newest checkpoint that this vault signed is the last that is read */
 export async function readStoredCheckpoints(
   reader: Pick<AuditReader, 'listCheckpoints'>,
-  verifier: NoteVerifier,
+  keys: LogKeys,
   from: number | undefined,
 ): Promise<StoredCheckpoints> {
   const placed: { stored: StoredCheckpoint; checkpoint: Checkpoint }[] = []
@@ -167,7 +173,7 @@ export async function readStoredCheckpoints(
   for await (const stored of largestFirst(reader)) {
     const isEnough = from === undefined ? placed.length > 0 : stored.treeSize < from
     if (isEnough) break
-    const checkpoint = openSigned(stored.note, verifier)
+    const checkpoint = openSigned(stored.note, keys)
     if (checkpoint?.treeSize === stored.treeSize) {
       placed.push({ stored, checkpoint })
       continue
@@ -182,9 +188,9 @@ export async function readStoredCheckpoints(
 /** @returns the newest checkpoint that this vault signed for the size it is stored under, whatever is stored beside it */
 export async function findNewest(
   reader: Pick<AuditReader, 'listCheckpoints'>,
-  verifier: NoteVerifier,
+  keys: LogKeys,
 ): Promise<StoredCheckpoint | undefined> {
-  const { placed } = await readStoredCheckpoints(reader, verifier, undefined)
+  const { placed } = await readStoredCheckpoints(reader, keys, undefined)
   return placed[0]?.stored
 }
 
@@ -198,9 +204,9 @@ async function* largestFirst(reader: Pick<AuditReader, 'listCheckpoints'>): Asyn
   }
 }
 
-function openSigned(note: string, verifier: NoteVerifier): Checkpoint | undefined {
+function openSigned(note: string, keys: LogKeys): Checkpoint | undefined {
   try {
-    return openCheckpoint(note, verifier)
+    return openCheckpoint(note, keys, { isProven: true })
   } catch (error) {
     if (error instanceof TokenvaultError && error.code === 'checkpoint_invalid') return undefined
     throw error

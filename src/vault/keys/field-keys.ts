@@ -4,7 +4,7 @@ import { TokenKey } from '../../crypto/token.ts'
 import { TokenDigest } from '../../crypto/token-digest.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { createNoteSigner, type NoteSigner } from '../../tlog/signed-note.ts'
-import { type KeyPurpose, type Keyset, sivOf } from './keyset.ts'
+import { formatKeyName, type KeyPurpose, type Keyset, sivOf } from './keyset.ts'
 
 /**
  * What the keys of a vault can do, each made once: key schedules and bindings cost more than a value does. Keys rotate while a
@@ -16,6 +16,7 @@ export class FieldKeys {
   readonly #tokenKeys = new Map<string, Made<TokenKey>>()
   readonly #sealers = new Map<string, Made<Sealer>>()
   readonly #firstIdentitySealers = new Map<string, Made<Sealer>>()
+  readonly #signers = new Map<string, Made<NoteSigner>>()
   #digest: TokenDigest
   #digests: readonly TokenDigest[]
 
@@ -36,7 +37,7 @@ export class FieldKeys {
     ;[this.#digest, this.#digests] = digestsOf(keyset)
     this.#keyset = keyset
     const held = keyset.all().map(({ material }) => material)
-    for (const cache of [this.#tokenKeys, this.#sealers, this.#firstIdentitySealers])
+    for (const cache of [this.#tokenKeys, this.#sealers, this.#firstIdentitySealers, this.#signers])
       for (const [name, { material }] of cache) if (!held.some(key => key.equals(material))) cache.delete(name)
   }
 
@@ -89,17 +90,39 @@ export class FieldKeys {
    * @throws TokenvaultError `keyset_incomplete` without a signing key, `config_invalid` for a log name with spaces or a plus
    */
   signer(logName: string): NoteSigner {
-    const seed = this.#signingSeed()
+    return this.signerOf(logName, this.#signingVersion())!
+  }
+
+  /**
+   * The signing key of a version, also a disabled one: what was committed while it signed may wait for its receipt yet.
+   *
+   * @returns undefined where it is not held
+   */
+  signerOf(logName: string, version: number): NoteSigner | undefined {
+    const name = formatKeyName({ purpose: 'signing', field: '', version })
+    const material = this.#keyset.all().find(key => formatKeyName(key) === name)?.material
+    if (material === undefined) return undefined
+    const known = this.#signers.get(`${version} ${logName}`)
+    if (known?.material.equals(material)) return known.made
+    const seed = material.export()
     try {
-      return createNoteSigner(logName, seed)
+      const made = createNoteSigner(logName, seed)
+      this.#signers.set(`${version} ${logName}`, { material, made })
+      return made
     } finally {
       seed.fill(0)
     }
   }
 
-  #signingSeed(): Buffer {
+  /** Every signing key that is held. */
+  signers(logName: string): readonly NoteSigner[] {
+    const versions = this.#keyset.all().flatMap(({ purpose, version }) => (purpose === 'signing' ? [version] : []))
+    return versions.map(version => this.signerOf(logName, version)!)
+  }
+
+  #signingVersion(): number {
     try {
-      return this.#keyset.primary('signing', '').material.export()
+      return this.#keyset.primary('signing', '').version
     } catch (cause) {
       // Earlier vaults have none, and the catalogue's remedy would send their operators to a backup.
       throw new TokenvaultError('keyset_incomplete', 'no signing key: `tokenvault migrate` of this release makes it', {

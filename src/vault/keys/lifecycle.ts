@@ -53,20 +53,21 @@ export function planPromotion(records: readonly KeyRecord[], name: KeyName): rea
 }
 
 /**
- * Keys of audit and signing are kept in use: without one of them searches would pass over the events of its time, and nobody
- * would notice.
+ * Keys of audit are kept in use: without one of them searches would pass over the events of its time, and nobody would notice. So
+ * are those of signing, of which only the private half can go, once it was handed over: what it signed is checked without.
  *
  * @throws TokenvaultError `key_state_invalid`
  */
-export function checkRemovable(name: KeyName): void {
-  if (name.purpose !== 'audit' && name.purpose !== 'signing') return
+export function checkRemovable(name: KeyName, what: 'disable' | 'destroy'): void {
+  const isKept = name.purpose === 'audit' || (name.purpose === 'signing' && what === 'disable')
+  if (!isKept) return
   const say = `${formatKeyName(name)} is kept: searches and receipts of its time need it`
   throw new TokenvaultError('key_state_invalid', say)
 }
 
 /** @throws TokenvaultError `key_unknown`, `key_state_invalid` */
 export function planDisabling(records: readonly KeyRecord[], name: KeyName): readonly KeyTransition[] {
-  checkRemovable(name)
+  checkRemovable(name, 'disable')
   const { status } = findKey(records, name)
   if (status !== 'active') throw stateError(name, status, 'be disabled')
   return [{ ...nameOf(name), from: status, to: 'disabled' }]
@@ -89,7 +90,7 @@ export function planDestruction(
   name: KeyName,
   destruction: { readonly after: Date; readonly unreadable: number },
 ): readonly KeyTransition[] {
-  checkRemovable(name)
+  checkRemovable(name, 'destroy')
   const { status } = findKey(records, name)
   if (status !== 'active' && status !== 'disabled') throw stateError(name, status, 'be destroyed')
   return [{ ...nameOf(name), from: status, to: 'disabled', destruction }]

@@ -1,8 +1,8 @@
 import { nameToken } from '../../crypto/typed-token.ts'
 import { createValueHash, type HashScheme } from '../../crypto/value-hash.ts'
 import { type ErrorCode, TokenvaultError } from '../../errors.ts'
-import { type Receipt, signReceipt } from '../../tlog/receipt.ts'
-import type { NoteSigner } from '../../tlog/signed-note.ts'
+import type { Receipt } from '../../tlog/receipt.ts'
+import { type AnySigner, signReceiptOf } from '../admission/log-signer.ts'
 import { maxBatchItems, type OpenAction } from '../admission/open-action.ts'
 import type { FieldCounts, Principal } from '../admission/ports.ts'
 import { type Field, type FieldSchema, normalizeValue } from '../fields/fields.ts'
@@ -67,7 +67,7 @@ export function createCrosswalk(deps: {
   readonly keys: FieldKeys
   readonly originals: FieldOriginals
   /** Signs the receipts. */
-  readonly signer: NoteSigner
+  readonly signer: AnySigner
   readonly openAction: OpenAction
 }): Crosswalk {
   const { fields, keys, originals, signer, openAction } = deps
@@ -104,7 +104,7 @@ export function createCrosswalk(deps: {
     })
     const next = page.length < pageSize ? {} : { next: page.at(-1)!.tokenId }
     const withheld = [...tally(codes)].map(([code, items]) => ({ code, items }))
-    return { pairs, withheld, ...next, receipt: signReceipt(signer, committed) }
+    return { pairs, withheld, ...next, receipt: await signReceiptOf(signer, committed) }
   }
 }
 

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { type ErrorCode, TokenvaultError } from '../../errors.ts'
-import { type Receipt, signReceipt } from '../../tlog/receipt.ts'
-import type { NoteSigner } from '../../tlog/signed-note.ts'
+import type { Receipt } from '../../tlog/receipt.ts'
 import { describeApproval } from '../admission/approval-request.ts'
 import type { RequestApproval } from '../admission/audit-event.ts'
+import { type AnySigner, signReceiptOf } from '../admission/log-signer.ts'
 import { checkApprovalId, type OpenAction } from '../admission/open-action.ts'
 import type { Admission, CommittedAction, Principal, Remaining } from '../admission/ports.ts'
 import type { FieldSchema } from '../fields/fields.ts'
@@ -58,7 +58,7 @@ export interface DetokenizeDependencies {
   readonly keys: FieldKeys
   readonly originals: OriginalReader
   /** Signs the receipts. */
-  readonly signer: NoteSigner
+  readonly signer: AnySigner
   readonly openAction: OpenAction
 }
 
@@ -124,7 +124,7 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
       const answer = answers.get(identities[index]!)!
       return 'code' in answer ? { ...named, error: answer } : { ...named, ...answer }
     })
-    return { outcome: 'complete', items, receipt: signReceipt(signer, committed) }
+    return { outcome: 'complete', items, receipt: await signReceiptOf(signer, committed) }
   }
 }
 
@@ -133,8 +133,8 @@ function isPending({ admission }: CommittedAction): boolean {
   return admission.allowed && admission.approvalId !== undefined
 }
 
-function answerPending(signer: NoteSigner, committed: CommittedAction): DetokenizeResult {
-  const receipt = signReceipt(signer, committed)
+async function answerPending(signer: AnySigner, committed: CommittedAction): Promise<DetokenizeResult> {
+  const receipt = await signReceiptOf(signer, committed)
   return { outcome: 'approval_required', approval: openRequest(committed.admission), receipt }
 }
 

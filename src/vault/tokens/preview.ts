@@ -1,6 +1,7 @@
 import { type ErrorCode, TokenvaultError } from '../../errors.ts'
-import { type Receipt, signReceipt } from '../../tlog/receipt.ts'
+import type { Receipt } from '../../tlog/receipt.ts'
 import { describeApproval } from '../admission/approval-request.ts'
+import { signReceiptOf } from '../admission/log-signer.ts'
 import type { Charge, Principal, Remaining, Standing } from '../admission/ports.ts'
 import { type Policy, type RevealLevel, rolesThatMay, sumOf } from '../policy/policy.ts'
 import { tally } from './count-by-field.ts'
@@ -107,7 +108,7 @@ export function createPreviewDetokenize(deps: DetokenizeDependencies): PreviewDe
       withoutApproval: standing.allowances,
       ...(isApprovalNeeded ? { approval: describeNeed(action.policy, guarded, standing) } : {}),
     }
-    return { preview, receipt: signReceipt(signer, committed) }
+    return { preview, receipt: await signReceiptOf(signer, committed) }
   }
 }
 

@@ -1,8 +1,8 @@
 import { nameToken } from '../../crypto/typed-token.ts'
 import type { ErrorCode } from '../../errors.ts'
-import { type Receipt, signReceipt } from '../../tlog/receipt.ts'
-import type { NoteSigner } from '../../tlog/signed-note.ts'
+import type { Receipt } from '../../tlog/receipt.ts'
 import type { ActionOutcome } from '../admission/audit-event.ts'
+import { type AnySigner, signReceiptOf } from '../admission/log-signer.ts'
 import type { OpenAction } from '../admission/open-action.ts'
 import type { CommittedAction, Principal } from '../admission/ports.ts'
 import type { FieldSchema } from '../fields/fields.ts'
@@ -57,7 +57,7 @@ export interface TokenizeDependencies {
   readonly keys: FieldKeys
   readonly openAction: OpenAction
   /** Signs the receipts. */
-  readonly signer: NoteSigner
+  readonly signer: AnySigner
   /** What values are stored with; absent where this process stores none. */
   readonly storing?: { readonly tokenizer: Tokenizer; readonly writer: OriginalWriter } | undefined
 }
@@ -102,7 +102,7 @@ export function createTokenize(deps: TokenizeDependencies): Tokenize {
     )
     const outcome: ActionOutcome = { mode, fields: counts, grantedTokens, withheld, charge }
     const committed = await recordStored(storing?.writer, originals, () => record(outcome))
-    return { outcome: 'complete', stored: stores, items, receipt: signReceipt(signer, committed) }
+    return { outcome: 'complete', stored: stores, items, receipt: await signReceiptOf(signer, committed) }
   }
 }
 

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import { TokenvaultError } from '../../../src/errors.ts'
 import { formatCheckpoint, signCheckpoint } from '../../../src/tlog/checkpoint.ts'
-import { createNoteSigner, createNoteVerifier, formatNote } from '../../../src/tlog/signed-note.ts'
+import { signHandOver } from '../../../src/tlog/hand-over.ts'
+import { foldRoots } from '../../../src/tlog/merkle.ts'
+import { createNoteSigner, createNoteVerifier, formatNote, type NoteSigner } from '../../../src/tlog/signed-note.ts'
 import type { AuditView } from '../../../src/vault/evidence/ports.ts'
 import type { ExternalCheckpoint } from '../../../src/vault/evidence/verify/expected-roots.ts'
 import type { AuditFinding } from '../../../src/vault/evidence/verify/findings.ts'
@@ -57,6 +59,66 @@ function checkpointCase(
   })
 }
 
+/** What goes wrong where the signing key was handed over at a size of 30. */
+function handOverCases(): CheckCase[] {
+  const successor = createNoteSigner('tokenvault/test', Buffer.alloc(32, 3))
+  const rootAt = (size: number) => foldRoots(logOf(size).head.subtreeRoots)
+  const over = (from: NoteSigner, root: Uint8Array) => ({
+    keyVersion: 2,
+    treeSize: 30,
+    note: signHandOver(
+      { from, to: successor },
+      { treeSize: 30, root, at: '2026-03-01T00:00:00.000Z', reason: 'routine' },
+    ),
+  })
+  const note = (by: NoteSigner, size: number) => ({
+    treeSize: size,
+    note: signCheckpoint(by, { treeSize: size, root: rootAt(size) }),
+  })
+  const handedOver = (title: string, findings: readonly AuditFinding[], change: (tables: AuditTables) => void) =>
+    altered(title, findings, logOf(60), log => {
+      log.handOvers = [over(signer, rootAt(30))]
+      log.checkpoints = [note(signer, 20), note(signer, 30), note(successor, 40)]
+      change(log)
+    })
+  const source = 'database'
+  return [
+    handedOver('nothing, with a hand-over', [], () => {}),
+    handedOver('an old key', [{ code: 'checkpoint_key_wrong', source, treeSize: 40 }], log => {
+      log.checkpoints[2] = note(signer, 40)
+    }),
+    handedOver('a new key', [{ code: 'checkpoint_key_wrong', source, treeSize: 30 }], log => {
+      log.checkpoints[1] = note(successor, 30)
+    }),
+    handedOver('a key of nobody', [{ code: 'checkpoint_signature_wrong', source, treeSize: 40 }], log => {
+      log.checkpoints[2] = note(stranger, 40)
+    }),
+    handedOver(
+      'another tree at the hand-over',
+      [{ code: 'checkpoint_mismatch', from: 0, to: 30, treeSize: 30, source: 'hand-over', count: 1 }],
+      log => {
+        log.handOvers = [over(signer, wrongRoot)]
+        log.checkpoints = [note(successor, 40)]
+      },
+    ),
+    handedOver(
+      'a hand-over of nobody',
+      [
+        {
+          code: 'hand_over_invalid',
+          source,
+          count: 1,
+          detail: 'a hand-over is not linked to the keys that are known',
+        },
+      ],
+      log => {
+        log.handOvers = [over(stranger, rootAt(30))]
+        log.checkpoints.pop()
+      },
+    ),
+  ]
+}
+
 /** For every check that the verifier makes, what only that check finds. */
 export function checkCases(): CheckCase[] {
   const kept = { source: 'kept', note: checkpointOf(logOf(60), signer) }
@@ -70,6 +132,7 @@ export function checkCases(): CheckCase[] {
     detail: 'subtrees of 256 events',
   })
   return [
+    ...handOverCases(),
     altered('a leaf hash', [{ code: 'leaf_hash_wrong', from: 7, to: 8, count: 1 }], logOf(60), log => {
       log.events[7] = { ...log.events[7]!, leafHash: wrongRoot }
     }),

@@ -1,6 +1,7 @@
 import { signCheckpoint } from '../../../src/tlog/checkpoint.ts'
 import { Frontier, leafHash as hashLeaf, subtreeLevels } from '../../../src/tlog/merkle.ts'
 import type { NoteSigner } from '../../../src/tlog/signed-note.ts'
+import type { StoredHandOver } from '../../../src/vault/admission/ports.ts'
 import type { AuditReader, AuditView, StoredCheckpoint, StoredEvent } from '../../../src/vault/evidence/ports.ts'
 
 /** What the tables of the audit log hold, in memory. Everything may be changed, as an owner of the database may. */
@@ -10,6 +11,7 @@ export interface AuditTables {
   /** Roots by level, in order of index. */
   subtrees: Map<number, Uint8Array[]>
   checkpoints: StoredCheckpoint[]
+  handOvers?: StoredHandOver[]
   /** (digest, sequence) pairs of the search index, as `digest@sequence`, and how far it was brought. */
   tokens: Set<string>
   tokensHead: number
@@ -101,6 +103,7 @@ function parseDigests(event: Uint8Array): readonly string[] {
 export function viewOf(tables: AuditTables, pageSize = 64): AuditView {
   return {
     readHead: async () => tables.head,
+    readHandOvers: async () => tables.handOvers ?? [],
     async *readEvents() {
       for (let from = 0; from < tables.events.length; from += pageSize) yield tables.events.slice(from, from + pageSize)
     },
@@ -137,6 +140,7 @@ export function readerOf(tables: AuditTables): AuditReader & { readonly reads: {
     reads,
     snapshot: work => work(viewOf(tables)),
     readHead: async () => tables.head,
+    readHandOvers: async () => tables.handOvers ?? [],
     readEvent: async sequence => tables.events.find(event => event.sequence === sequence),
     readLeafHashes: async (from, to) =>
       tell(

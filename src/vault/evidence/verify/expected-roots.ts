@@ -1,5 +1,6 @@
 import { type Checkpoint, readUnverifiedCheckpoint } from '../../../tlog/checkpoint.ts'
-import { type NoteVerifier, openNote } from '../../../tlog/signed-note.ts'
+import { type LogKeys, spanAt, spansOf } from '../../../tlog/key-history.ts'
+import { isSignedBy } from '../../../tlog/signed-note.ts'
 import type { StoredCheckpoint } from '../ports.ts'
 import type { AuditFindings } from './findings.ts'
 
@@ -29,7 +30,7 @@ interface Mismatch {
 export class ExpectedRoots {
   readonly #expected: ExpectedRoot[] = []
   readonly #findings: AuditFindings
-  readonly #verifier: NoteVerifier | undefined
+  readonly #verifier: LogKeys | undefined
   #next = 0
   #matched = 0
   #mismatch: Mismatch | undefined
@@ -37,12 +38,15 @@ export class ExpectedRoots {
   /** @param verifier without one, signatures are not checked */
   constructor(
     findings: AuditFindings,
-    verifier: NoteVerifier | undefined,
+    verifier: LogKeys | undefined,
     stored: readonly StoredCheckpoint[],
     external: readonly ExternalCheckpoint[],
   ) {
     this.#findings = findings
     this.#verifier = verifier
+    // Both keys signed what the log was when one gave way to the other.
+    for (const { end } of verifier === undefined ? [] : spansOf(verifier))
+      if (end !== undefined) this.#expected.push({ ...end, source: 'hand-over' })
     for (const { note, treeSize } of stored) this.#expect(note, 'database', treeSize)
     for (const { note, source } of external) this.#expect(note, source)
     this.#expected.sort((a, b) => a.treeSize - b.treeSize)
@@ -61,8 +65,11 @@ export class ExpectedRoots {
       this.#findings.add({ code: 'checkpoint_invalid', ...place, detail: `it is of size ${checkpoint.treeSize}` })
       return
     }
-    if (this.#verifier !== undefined && !isSigned(note, this.#verifier)) {
-      this.#findings.add({ code: 'checkpoint_signature_wrong', source, treeSize: checkpoint.treeSize })
+    const { treeSize } = checkpoint
+    if (this.#verifier !== undefined && !isSignedBy(note, spanAt(this.#verifier, treeSize).verifier)) {
+      const isOfOther = spansOf(this.#verifier).some(({ verifier }) => isSignedBy(note, verifier))
+      const code = isOfOther ? 'checkpoint_key_wrong' : 'checkpoint_signature_wrong'
+      this.#findings.add({ code, source, treeSize })
       return
     }
     // Signed by the key of this log for another log: not forged, and not a checkpoint of this one.
@@ -102,14 +109,5 @@ export class ExpectedRoots {
     const { treeSize, source } = first
     this.#findings.add({ code: 'checkpoint_mismatch', from, to: treeSize, treeSize, source, count })
     this.#mismatch = undefined
-  }
-}
-
-function isSigned(note: string, verifier: NoteVerifier): boolean {
-  try {
-    openNote(note, verifier)
-    return true
-  } catch {
-    return false
   }
 }

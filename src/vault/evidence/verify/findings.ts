@@ -8,6 +8,8 @@ export const auditFindingMeanings = {
   subtrees_wrong: 'the stored subtree roots are not those of the events',
   checkpoint_invalid: 'a checkpoint is malformed, of another log, or kept under another size',
   checkpoint_signature_wrong: 'a checkpoint was not signed by the key of the log',
+  checkpoint_key_wrong: 'a checkpoint was signed by a key of the log that signs no tree of its size',
+  hand_over_invalid: 'a stored hand-over of the signing key is not one of the log, or contradicts the keys given',
   checkpoint_mismatch: 'the events are not those that a checkpoint signs',
   checkpoint_unreached: 'a checkpoint signs more events than the log holds without a gap: the log was cut',
   search_index_wrong: 'the search index does not hold what the events say',

@@ -1,14 +1,14 @@
 import { TokenvaultError } from '../../../errors.ts'
+import { followHandOvers, type LogKeys } from '../../../tlog/key-history.ts'
 import { Frontier, leafHash } from '../../../tlog/merkle.ts'
-import type { NoteVerifier } from '../../../tlog/signed-note.ts'
 import type { AuditHead, AuditView, StoredEvent } from '../ports.ts'
 import { ExpectedRoots, type ExternalCheckpoint } from './expected-roots.ts'
 import { type AuditFinding, AuditFindings } from './findings.ts'
 import { SubtreeCheck } from './subtrees.ts'
 
 export interface VerifyAuditOptions {
-  /** Verifier of the log's key. Without it stored checkpoints are compared, but their signatures are not checked. */
-  readonly verifier?: NoteVerifier | undefined
+  /** Keys of the log that are known; the stored hand-overs lead from them to the others. Without them stored checkpoints are compared, but their signatures are not checked. */
+  readonly verifier?: LogKeys | undefined
   /** Checkpoints that somebody kept: only these bind who owns the database and the signing key. */
   readonly external?: readonly ExternalCheckpoint[] | undefined
   /** Told from time to time how many events were read, of how many the head promises. */
@@ -40,7 +40,8 @@ export async function verifyAudit(view: AuditView, options: VerifyAuditOptions =
   const findings = new AuditFindings()
   const head = await view.readHead()
   const stored = await view.readCheckpoints()
-  const expected = new ExpectedRoots(findings, verifier, stored, external)
+  const keys = verifier && (await followStored(view, verifier, findings))
+  const expected = new ExpectedRoots(findings, keys, stored, external)
   const subtrees = new SubtreeCheck(view, findings)
   const walk = new EventWalk(head, findings, expected, subtrees)
   let done = 0
@@ -123,6 +124,25 @@ class EventWalk {
       stored.length === subtreeRoots.length &&
       subtreeRoots.every((root, place) => Buffer.compare(root, stored[place]!) === 0)
     if (!areEqual) this.#findings.add({ code: 'head_wrong', from: 0, to: size })
+  }
+}
+
+/** The known keys and those that stored hand-overs lead to; one that leads nowhere is a finding, and nothing is believed by it. */
+async function followStored(view: AuditView, known: LogKeys, findings: AuditFindings): Promise<LogKeys> {
+  const stored = await view.readHandOvers()
+  try {
+    return followHandOvers(
+      known,
+      stored.map(({ note }) => note),
+    )
+  } catch (error) {
+    findings.add({
+      code: 'hand_over_invalid',
+      source: 'database',
+      count: stored.length,
+      detail: (error as Error).message,
+    })
+    return known
   }
 }
 

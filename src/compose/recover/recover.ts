@@ -15,7 +15,7 @@ import { createDatabase, type TokenvaultDatabase } from '../../store/postgres/da
 import { restoreDump } from '../../store/restore/restore-dump.ts'
 import { createRoles, migrate } from '../../store/setup/migrate.ts'
 import { openCheckpoint } from '../../tlog/checkpoint.ts'
-import { type LogKeys, spansOf } from '../../tlog/key-history.ts'
+import { followHandOvers, type LogKeys, spansOf } from '../../tlog/key-history.ts'
 import { createNoteVerifier } from '../../tlog/signed-note.ts'
 import { describeKeyEvent } from '../../vault/admission/key-event.ts'
 import type { CheckpointArchive } from '../../vault/evidence/ports.ts'
@@ -203,8 +203,11 @@ async function checkAudit(
   const reached = await published?.findAtMost(events)
   const newest = await published?.findNewest(0)
   const external = reached === undefined ? [] : [{ source: 'published', note: reached.note }]
-  const found = await createAuditReader(database).snapshot(view => verifyAudit(view, { verifier, external }))
-  const newestSize = newest === undefined ? 0 : sizeOf(newest.note, verifier)
+  const { found, keys } = await createAuditReader(database).snapshot(async view => ({
+    found: await verifyAudit(view, { verifier, external }),
+    keys: follow(verifier, await view.readHandOvers()),
+  }))
+  const newestSize = newest === undefined ? 0 : sizeOf(newest.note, keys)
   const after = Math.max(0, (newestSize ?? 0) - events)
   // Another log is published there, or somebody wrote there.
   const strange = newestSize === undefined ? ['checkpoint_signature_wrong'] : []
@@ -216,6 +219,17 @@ async function checkAudit(
     findings,
     ...(reached === undefined ? {} : { comparedAt: reached.treeSize }),
     ...(published === undefined ? {} : { eventsAfterBackup: after }),
+  }
+}
+
+/** The known keys, and those that hand-overs lead to where they are right: where not, verifyAudit has found it. */
+function follow(known: LogKeys, handOvers: readonly { readonly note: string }[]): LogKeys {
+  try {
+    const notes = handOvers.map(({ note }) => note)
+    return followHandOvers(known, notes)
+  } catch (error) {
+    if (error instanceof TokenvaultError && error.code === 'checkpoint_invalid') return known
+    throw error
   }
 }
 

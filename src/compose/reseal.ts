@@ -23,6 +23,8 @@ export async function resealField(
   deps: { readonly keys: Pick<FieldKeys, 'primaryVersion' | 'sealer'>; readonly store: ResealStore },
   field: string,
   options: {
+    /** What is re-sealed; `data` when absent. Of `quarantine` the field is '', and the store that of the quarantine. */
+    readonly purpose?: 'data' | 'quarantine'
     readonly batch: number
     readonly perSecond?: number | undefined
     readonly signal: AbortSignal
@@ -30,9 +32,9 @@ export async function resealField(
   },
 ): Promise<Resealed> {
   const { keys, store } = deps
-  const { batch, perSecond, signal, onProgress } = options
-  const version = keys.primaryVersion('data', field)
-  const to = { version, sealer: keys.sealer('data', field, version)! }
+  const { purpose = 'data', batch, perSecond, signal, onProgress } = options
+  const version = keys.primaryVersion(purpose, field)
+  const to = { version, sealer: keys.sealer(purpose, field, version)! }
   const done = { resealed: 0, notAuthentic: 0, keyMissing: 0 }
   let after: TokenId | undefined
   // The next batch is read while the present one is written.
@@ -47,7 +49,7 @@ export async function resealField(
     // A failure of this batch ends the work; then nobody waits for that of the next.
     next.catch(() => {})
     for (const [from, members] of Map.groupBy(originals, ({ dataKeyVersion }) => dataKeyVersion)) {
-      const sealer = keys.sealer('data', field, from)
+      const sealer = keys.sealer(purpose, field, from)
       if (sealer === undefined) {
         done.keyMissing += members.length
         continue

@@ -47,7 +47,7 @@ export function createResealStore(database: TokenvaultDatabase): ResealStore {
       namingFailures(() =>
         inTransaction(database, async transaction => {
           await sql`set local role tokenvault_owner`.execute(transaction)
-          await holdPrimary(transaction, originals)
+          await holdPrimary(transaction, 'data', originals)
           // Repeatable at will: a crash of the server that loses this loses no original.
           await sql`set local synchronous_commit = off`.execute(transaction)
           const changed = await sql`
@@ -63,17 +63,21 @@ export function createResealStore(database: TokenvaultDatabase): ResealStore {
   }
 }
 
-/** Until the transaction ends the key stays the primary one. */
-async function holdPrimary(transaction: TokenvaultDatabase, originals: readonly SealedOriginal[]): Promise<void> {
+/** Until the transaction ends the key stays the primary one. @throws TokenvaultError `keys_changed` where it is not */
+export async function holdPrimary(
+  transaction: TokenvaultDatabase,
+  purpose: 'data' | 'quarantine',
+  originals: readonly SealedOriginal[],
+): Promise<void> {
   const [first] = originals
   if (first === undefined) return
   const { rows } = await sql`
     select from pii_vault.keys
-    where purpose = 'data' and field = ${first.field} and version = ${first.dataKeyVersion} and status = 'primary'
+    where purpose = ${purpose} and field = ${first.field} and version = ${first.dataKeyVersion} and status = 'primary'
     for share`.execute(transaction)
   if (rows.length === 0)
     throw new TokenvaultError(
       'keys_changed',
-      `data/${first.field}/v${first.dataKeyVersion} is no longer the primary key`,
+      `${purpose}/${first.field}/v${first.dataKeyVersion} is no longer the primary key`,
     )
 }

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -9,8 +9,10 @@ import { loadConfig } from '../../src/config/load.ts'
 import { parseToken } from '../../src/crypto/token.ts'
 import { createOriginalReader } from '../../src/store/originals.ts'
 import { createResealStore } from '../../src/store/reseal.ts'
+import { createQuarantineResealStore } from '../../src/store/reseal-quarantine.ts'
 import { loginFields } from '../../src/vault/fields/fields.ts'
 import type { KeyName } from '../../src/vault/keys/keyset.ts'
+import { createOpenQuarantined } from '../../src/vault/quarantine/sealed-bodies.ts'
 import { openTokens } from '../../src/vault/tokens/open-tokens.ts'
 import { readToken } from '../../src/vault/tokens/read-token.ts'
 import { temporaryDirectory } from '../helpers/embedded/embedded-directory.ts'
@@ -144,6 +146,56 @@ t.test('a data key rotates while values come and go, is emptied by re-sealing, a
       ['key_create', ['data/ip/v3']],
     ].map(event => [...event, new URL(vault.adminUrl).username]),
   )
+})
+
+t.test('quarantined bodies are re-sealed while workers add to them, and the earlier key can go', async t => {
+  const vault = await createVaultDatabase(t)
+  const administrator = await openAdministrator(t, vault)
+  const { worker, api } = await openProcesses(t, vault)
+  const quarantineKey = (version: number): KeyName => ({ purpose: 'quarantine', field: '', version })
+  const quarantine = (texts: readonly string[]) =>
+    worker.store.storeMessages(
+      worker.tokenizeMessages(texts.map(body => ({ messageId: randomUUID(), body, sentAtMs: Date.now() }))),
+    )
+  const texts = Array.from({ length: 30 }, (_, n) => `not an event ${n}`)
+  await quarantine(texts.slice(0, 20))
+  await administrator.create(quarantineKey(1))
+  await until('both read it', () => [worker, api].every(({ keys }) => keys.sealer('quarantine', '', 2) !== undefined))
+  await administrator.promote(quarantineKey(2))
+  await until('the worker writes with it', () => worker.keys.primaryVersion('quarantine', '') === 2)
+  await quarantine(texts.slice(20))
+  const inUse = { code: 'key_in_use', message: /^20 quarantined bodies open only with quarantine\/\/v1$/ }
+  await t.rejects(administrator.scheduleDestruction(quarantineKey(1), new Date(), 0), inUse)
+
+  const owner = await vault.connect()
+  await owner.query(
+    "UPDATE pii_vault.quarantine SET sealed = NULL, state = 'discarded' WHERE id = (SELECT min(id::text)::uuid FROM pii_vault.quarantine)",
+  )
+  const store = createQuarantineResealStore(administrator.database)
+  const { keys } = await openAdministrator(t, vault)
+  const stopping = new AbortController()
+  const options = {
+    purpose: 'quarantine',
+    batch: 7,
+    signal: stopping.signal,
+    onProgress: () => stopping.abort(),
+  } as const
+  t.match(await resealField({ keys, store }, '', options), { resealed: 7 }, 'stopped after a batch')
+  const going = { ...options, signal: new AbortController().signal }
+  const [one, two] = await Promise.all([
+    resealField({ keys, store }, '', going),
+    resealField({ keys, store }, '', going),
+  ])
+  t.equal(await store.countOthers('', 2), 0, `${one.resealed} and ${two.resealed}: two at once re-seal each body once`)
+  await administrator.scheduleDestruction(quarantineKey(1), new Date(), 0)
+  t.same(await administrator.destroyDue(), { destroyed: [quarantineKey(1)], inUse: [] })
+  const { rows } = await owner.query<{ id: string; dataKeyVersion: number; sealed: Buffer }>(
+    `SELECT replace(id::text, '-', '') AS id, data_key_version AS "dataKeyVersion", sealed FROM pii_vault.quarantine
+      WHERE sealed IS NOT NULL`,
+  )
+  const opened = createOpenQuarantined(api.keys)(rows)
+  t.equal(new Set(opened).size, 29)
+  t.ok(opened.every(text => texts.includes(text!)))
 })
 
 t.test('of two administrators who change the keys at once, the later is refused and changes nothing', async t => {

@@ -1,7 +1,8 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { type Resealed, resealField } from '../../compose/reseal.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { createResealStore } from '../../store/reseal.ts'
+import { createQuarantineResealStore } from '../../store/reseal-quarantine.ts'
 import type { KeyName } from '../../vault/keys/keyset.ts'
 import { withKeyAdministrator } from '../local/key-administrator.ts'
 import { stopSignal } from '../process/stop-signal.ts'
@@ -10,6 +11,7 @@ import { createProgressBar } from '../terminal/progress-bar.ts'
 import { type Output, tell } from '../terminal/tell.ts'
 
 interface ResealOptions extends Output {
+  readonly kind: 'data' | 'quarantine'
   readonly field?: string
   readonly rate?: number
   readonly batch: number
@@ -21,8 +23,11 @@ interface ResealOptions extends Output {
 export function addKeysReseal(keys: Command): void {
   keys
     .command('reseal')
-    .description('re-seal originals under the primary data keys; can be stopped and started again at any time')
-    .option('--field <field>', 'of one field; of all fields when absent')
+    .description(
+      're-seal originals under the primary data keys, or quarantined bodies; can be stopped and started again at any time',
+    )
+    .addOption(new Option('--kind <kind>', 'what is re-sealed').choices(['data', 'quarantine']).default('data'))
+    .option('--field <field>', 'of data keys: of one field; of all fields when absent')
     .option('--rate <count>', 'most originals in a second', wholeNumber(1, 10_000_000))
     .option('--batch <count>', 'originals in one transaction', wholeNumber(1, 10_000), 5000)
     .option('--dry-run', 'only count', false)
@@ -32,18 +37,20 @@ export function addKeysReseal(keys: Command): void {
 }
 
 async function reseal(options: ResealOptions): Promise<void> {
-  const { field, rate: perSecond, batch, dryRun, json, dataDir } = options
+  const { kind, field, rate: perSecond, batch, dryRun, json, dataDir } = options
+  if (field !== undefined && kind !== 'data') throw new TokenvaultError('usage', '--field goes with --kind data')
+  const what = kind === 'data' ? 'originals' : 'bodies'
   const signal = stopSignal()
   await withKeyAdministrator(dataDir, async administrator => {
-    const store = createResealStore(administrator.database)
+    const store = (kind === 'data' ? createResealStore : createQuarantineResealStore)(administrator.database)
     const chosen = (await administrator.list()).filter(({ purpose, status, field: own }) => {
-      return purpose === 'data' && status === 'primary' && (field === undefined || own === field)
+      return purpose === kind && status === 'primary' && (field === undefined || own === field)
     })
     if (chosen.length === 0) throw new TokenvaultError('key_unknown', 'no such field has a data key')
     let total = 0
     for (const key of chosen) total += await store.countOthers(key.field, key.version)
-    if (dryRun) return tell(options, { dryRun, originals: total }, [`${total} originals would be re-sealed`])
-    const bar = createProgressBar({ total, unit: 'originals', isTerminal: process.stderr.isTTY && !json })
+    if (dryRun) return tell(options, { dryRun, [what]: total }, [`${total} ${what} would be re-sealed`])
+    const bar = createProgressBar({ total, unit: what, isTerminal: process.stderr.isTTY && !json })
     let seen = 0
     const onProgress = (originals: number) => {
       seen += originals
@@ -52,7 +59,13 @@ async function reseal(options: ResealOptions): Promise<void> {
     const done = { resealed: 0, notAuthentic: 0, keyMissing: 0 }
     if (total > 0) await administrator.recordReseal(chosen, 0)
     for (const key of chosen) {
-      const result = await resealWhole({ ...administrator, store }, key, { batch, perSecond, signal, onProgress })
+      const result = await resealWhole({ ...administrator, store }, key, {
+        purpose: kind,
+        batch,
+        perSecond,
+        signal,
+        onProgress,
+      })
       for (const name of ['resealed', 'notAuthentic', 'keyMissing'] as const) done[name] += result[name]
     }
     bar.end()
@@ -61,7 +74,7 @@ async function reseal(options: ResealOptions): Promise<void> {
     for (const key of chosen) left += await store.countOthers(key.field, key.version)
     const isWhole = left === 0
     if (!isWhole) process.exitCode = 1
-    tell(options, { ...done, left, isWhole }, describe(done, left, signal.aborted))
+    tell(options, { ...done, left, isWhole }, describe(done, left, what, signal.aborted))
   })
 }
 
@@ -85,9 +98,14 @@ async function resealWhole(
   }
 }
 
-function describe({ resealed, notAuthentic, keyMissing }: Resealed, left: number, isStopped: boolean): string[] {
+function describe(
+  { resealed, notAuthentic, keyMissing }: Resealed,
+  left: number,
+  what: string,
+  isStopped: boolean,
+): string[] {
   return [
-    `${resealed} originals re-sealed`,
+    `${resealed} ${what} re-sealed`,
     ...(notAuthentic > 0
       ? [`${notAuthentic} are not authentic and were left as they are: tell the security team`]
       : []),

@@ -155,7 +155,7 @@ async function create({
 
 const afterRotation: Readonly<Record<RotateOptions['kind'], readonly string[]>> = {
   data: ['`tokenvault keys reseal` moves what earlier keys sealed.'],
-  quarantine: [],
+  quarantine: ['`tokenvault keys reseal --kind quarantine` moves the bodies that earlier keys sealed.'],
   audit: [],
   signing: [
     'Publish what `tokenvault audit key` prints now: the hand-over leads from the key that outsiders keep to this one.',

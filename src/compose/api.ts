@@ -8,11 +8,13 @@ import { createActionLog } from '../store/action-log.ts'
 import { createApprovalReader, createSuspensionReader } from '../store/approvals.ts'
 import { createHoneyStore } from '../store/honey-tokens.ts'
 import { createIdempotencyStore } from '../store/idempotency.ts'
+import { createKeyRecordReader } from '../store/key-changes.ts'
 import { createFieldOriginals, createOriginalReader } from '../store/originals.ts'
 import { createApiHealth } from '../store/postgres/health.ts'
 import { createQuarantineStore } from '../store/quarantine.ts'
 import { createIsAdmissible } from '../vault/admission/admissible.ts'
 import { createApprovalVerbs } from '../vault/admission/approvals.ts'
+import { createKeyVerbs } from '../vault/admission/key-list.ts'
 import { createOpenAction } from '../vault/admission/open-action.ts'
 import { createSuspensionVerbs } from '../vault/admission/suspensions.ts'
 import { createHoneyVerbs } from '../vault/honey/honey-tokens.ts'
@@ -91,6 +93,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
   const storingTools = storing && { tokenizer: createTokenizer(keys, fields), writer: storing.writer }
   const suspensions = createSuspensionReader(database)
   const evidence = composeEvidence(config, vault, openAction, sink, log)
+  const followed = vault.follow(log)
   const app = await createApp({
     log,
     verbs: {
@@ -119,6 +122,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
         ...{ fields, store: honey, originals, storing: storingTools, openAction },
         refresh: traps.refresh,
       }),
+      keys: createKeyVerbs({ readRecords: createKeyRecordReader(database), openAction }),
       ...evidence.verbs,
       ...composePeople(vault, openAction, privacy),
     },
@@ -128,6 +132,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     },
     health: [createApiHealth(database)],
     storing: storing?.health,
+    keysProblem: () => followed.problem(),
     jwt: { policy, issuers },
     ...(config.TRUST_PROXY === undefined ? {} : { trustProxy: config.TRUST_PROXY.split(',') }),
     rateLimitPerMinute: config.RATE_LIMIT_PER_MINUTE,
@@ -136,6 +141,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     version,
   }).catch(async error => {
     watched.close()
+    followed.stop()
     traps.stop()
     await storing?.close()
     await privacy?.destroy()
@@ -143,7 +149,6 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     throw error
   })
   evidence.start()
-  const followed = vault.follow(log)
   const close = async () => {
     watched.close()
     followed.stop()

@@ -75,7 +75,8 @@ function createLook(options: FollowOptions, stopping: AbortSignal) {
   const { keys, reader, openKek, tenant, log } = options
   let used = fingerprintKeys(options.stored)
   const say = createSay(options)
-  let held = heldKeys(options.keyset, options.stored)
+  let current = options.keyset
+  let held = heldKeys(current, options.stored)
   const open = async (stored: readonly WrappedKey[]) => {
     const fresh = stored.filter(key => !held.has(placeOf(key)))
     const opened = fresh.length === 0 ? held : heldKeys(await unwrapKeys(fresh, await openKek(), tenant), fresh)
@@ -93,7 +94,10 @@ function createLook(options: FollowOptions, stopping: AbortSignal) {
       const found = fingerprintKeys(stored)
       if (!found.equals(used)) {
         const keyset = await open(stored)
+        // A status that somebody edited must not leave a process without a key that it writes with.
+        for (const { purpose, field, status } of current.all()) if (status === 'primary') keyset.primary(purpose, field)
         keys.replace(keyset)
+        current = keyset
         held = heldKeys(keyset, stored)
         used = found
         log.info({ event: 'keys_loaded', count: stored.length })

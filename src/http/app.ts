@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { createBatchSemaphore } from '../concurrency/batch-semaphore.ts'
+import type { TokenvaultError } from '../errors.ts'
 import type { HealthCheck } from '../vault/admission/ports.ts'
 import { authentication, type JwtOptions } from './auth/authentication.ts'
 import { type IdempotencyOptions, idempotency } from './idempotency/plugin.ts'
@@ -28,6 +29,8 @@ export interface AppOptions extends OverloadOptions {
   readonly health: readonly HealthCheck[]
   /** Whether values can be stored, which /readyz tells and nothing else depends on; absent where none are. */
   readonly storing?: HealthCheck | undefined
+  /** Why the newest change of keys could not be taken up. */
+  readonly keysProblem?: (() => TokenvaultError | undefined) | undefined
   readonly jwt: JwtOptions
   readonly clientTimeouts?: ClientTimeouts
   /** CIDRs of proxies whose X-Forwarded-For is believed; nobody's by default. */
@@ -59,7 +62,7 @@ const usualBodyBytes = 64 * 1024 * 1024
  * @throws TokenvaultError `config_invalid` when the accepted JWT algorithms are not asymmetric
  */
 export async function createApp(options: AppOptions): Promise<App> {
-  const { log, version, health, storing } = options
+  const { log, version, health, storing, keysProblem } = options
   const bad = new BadConnections(log)
   const app = Fastify({
     ...connectionOptions(bad, options.clientTimeouts),
@@ -90,7 +93,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   await app.register(jsonBody, { maxBytesInFlight: options.maxBodyBytes ?? usualBodyBytes })
   await app.register(openApi, { version })
 
-  serve(app, publicOperations, { version, health, storing })
+  serve(app, publicOperations, { version, health, storing, keysProblem })
   await app.register(async guarded => {
     await guarded.register(authentication, options.jwt)
     await guarded.register(idempotency, { ...options.idempotency, log })

@@ -2,6 +2,7 @@ import { approvalOperations } from './approvals/routes.ts'
 import { evidenceOperations } from './evidence/routes.ts'
 import { healthOperations } from './health/routes.ts'
 import { honeyOperations } from './honey/routes.ts'
+import { keyOperations } from './keys/routes.ts'
 import { peopleOperations } from './people/routes.ts'
 import { quarantineOperations } from './quarantine/routes.ts'
 import { suspensionOperations } from './suspensions/routes.ts'
@@ -19,4 +20,5 @@ export const guardedOperations = [
   ...quarantineOperations,
   ...honeyOperations,
   ...peopleOperations,
+  ...keyOperations,
 ]

@@ -51,6 +51,11 @@ export function createKeyAdministration(database: TokenvaultDatabase): KeyAdmini
   }
 }
 
+/** Keys without their material, for any role that may read keys. @throws TokenvaultError `store_unavailable` */
+export function createKeyRecordReader(database: TokenvaultDatabase): () => Promise<readonly KeyRecord[]> {
+  return () => namingFailures(() => readRecords(database))
+}
+
 async function readRecords(database: TokenvaultDatabase): Promise<readonly KeyRecord[]> {
   const rows = await database
     .selectFrom('pii_vault.keys')

@@ -3,7 +3,7 @@ import { checkConfiguration, checkFields, checkPolicy } from './configuration.ts
 import { checkColumns, checkDatabaseClock, checkRole, checkServer, checkSetup } from './database.ts'
 import { type Check, type Examined, type FindingStatus, runChecks } from './findings.ts'
 import { checkIssuers } from './issuer.ts'
-import { checkFieldRecord, checkKek, checkKeys, checkRecovery } from './keys.ts'
+import { checkFieldRecord, checkKek, checkKeyLifecycle, checkKeys, checkRecovery } from './keys.ts'
 import { checkQueue } from './queue.ts'
 import { checkPeople, checkStoring } from './storing.ts'
 import { type Given, openSubject, type Subject, type SubjectName } from './subjects.ts'
@@ -48,7 +48,7 @@ const checkers: readonly (readonly [names: readonly SubjectName[], checks: (subj
     [['worker', 'api', 'lambda', 'auditor', 'analyst'], subject => [checkRole(subject)]],
     [['worker', 'api', 'lambda'], subject => [checkKeys(subject)]],
     [['worker', 'api', 'lambda', 'auditor'], subject => [checkFieldRecord(subject)]],
-    [['migrate'], subject => [checkRecovery(subject)]],
+    [['migrate'], subject => [checkRecovery(subject), checkKeyLifecycle(subject)]],
     [['api'], subject => [checkStoring(subject), checkPeople(subject)]],
     [['worker', 'lambda'], subject => [checkColumns(subject)]],
     [['worker', 'dlq'], checkQueue],

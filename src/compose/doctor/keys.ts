@@ -2,11 +2,16 @@ import { statSync } from 'node:fs'
 import { listRecipients } from '../../config/variables.ts'
 import { createTokenizeMessages } from '../../ingest/batch/tokenize-messages.ts'
 import { createFieldRecordReader } from '../../store/fields.ts'
+import { createKeyRecordReader } from '../../store/key-changes.ts'
+import { createFollowerReader } from '../../store/key-followers.ts'
 import { createKeyRecoveryStore } from '../../store/key-recovery.ts'
 import { createKeyReader } from '../../store/keys.ts'
 import type { TokenvaultDatabase } from '../../store/postgres/database.ts'
 import { checkRecordedFields } from '../../vault/fields/recorded-fields.ts'
 import { FieldKeys } from '../../vault/keys/field-keys.ts'
+import { findLaggards } from '../../vault/keys/fingerprint.ts'
+import { formatKeyName } from '../../vault/keys/keyset.ts'
+import { findAged, planDueDestructions } from '../../vault/keys/lifecycle.ts'
 import type { KeyEncryptionKey } from '../../vault/keys/ports.ts'
 import { judgeRecovery, type RecoveryState } from '../../vault/keys/recovery.ts'
 import { openKeyset } from '../../vault/keys/wrapped-keys.ts'
@@ -69,6 +74,32 @@ export function checkRecovery(subject: Subject): Check {
         const [recovery, stored] = [await store.readRecovery(), await store.readStoredKeys()]
         const state = judgeRecovery(recovery, stored, listRecipients(configured ?? ''))
         return [recoveryFindings[state](recovery?.recipients.length ?? 0)]
+      }),
+  }
+}
+
+/** Old keys, destructions that are due, and processes that do not go by the stored keys. Only `migrate` may read who they are. */
+export function checkKeyLifecycle(subject: Subject): Check {
+  return {
+    name: 'age and use of keys',
+    run: () =>
+      whenConnected(subject, async ({ database, server }) => {
+        if (!server.isMigrated) return []
+        const { KEY_MAX_AGE_DAYS: maxAgeDays } = subject.config
+        const [records, stored] = [await createKeyRecordReader(database)(), await createKeyReader(database).readKeys()]
+        const now = new Date()
+        const aged = maxAgeDays === undefined ? [] : findAged(records, maxAgeDays, now)
+        const late = findLaggards(await createFollowerReader(database)(), stored)
+        const warnings = [
+          ...aged.map(key => warn(`${formatKeyName(key)} has written for too long`, 'Run `tokenvault keys rotate`.')),
+          ...planDueDestructions(records, now).map(key =>
+            warn(`the destruction of ${formatKeyName(key)} is due`, 'Run `tokenvault keys destroy --due`.'),
+          ),
+          ...late.map(({ process }) =>
+            warn(`a running ${process} does not go by the stored keys`, 'Its log says why: keys_not_followed.'),
+          ),
+        ]
+        return warnings.length > 0 ? warnings : [ok('no key is too old, and every running process goes by them')]
       }),
   }
 }

@@ -17,17 +17,28 @@ const storingSchema = Type.Object(
   { title: 'StoringReadiness' },
 )
 
+const keysSchema = Type.Object(
+  {
+    code: Type.String({ description: 'Why the newest change could not be taken up.' }),
+    detail: Type.String({ description: 'What is wrong.' }),
+  },
+  { title: 'KeysReadiness', description: 'Present where the process goes by earlier keys than those that are stored.' },
+)
+
 const schema = {
   operationId: 'readyz',
   summary: 'Say whether the process can do its work',
   description:
     'For readiness probes. It checks what the process needs: that the database takes writes, that every function and table is ' +
     'there and granted, and that the keys can be read. The detail of a 503 reply names what is wrong. Whether values can be ' +
-    'stored is told beside, and makes no reply a 503: an API that cannot store still reveals.',
+    'stored is told beside, and makes no reply a 503: an API that cannot store still reveals. So is a change of keys that the process cannot take up.',
   tags: ['health'],
   security: [],
   response: {
-    200: Type.Object({ status: Type.Literal('ready'), storing: storingSchema }, { title: 'Readiness' }),
+    200: Type.Object(
+      { status: Type.Literal('ready'), storing: storingSchema, keys: Type.Optional(keysSchema) },
+      { title: 'Readiness' },
+    ),
   },
   'x-problems': ['store_unavailable', 'store_misconfigured', 'queue_unavailable', ...commonProblems],
   'x-reply-examples': {
@@ -48,6 +59,13 @@ const schema = {
 
 type Storing = Static<typeof storingSchema>
 
+interface ReadinessDependencies {
+  readonly health: readonly HealthCheck[]
+  readonly storing?: HealthCheck | undefined
+  /** Why the newest change of keys could not be taken up; gives undefined while the process goes by what is stored. */
+  readonly keysProblem?: (() => TokenvaultError | undefined) | undefined
+}
+
 /**
  * Longest wait for what the reply does not depend on. A probe waits a second as a rule, and one that waits in vain would take
  * the process out of service for what the process can do without.
@@ -59,13 +77,19 @@ export const readyz = operation({
   method: 'GET',
   url: '/readyz',
   schema,
-  serve: ({ health, storing }: { health: readonly HealthCheck[]; storing?: HealthCheck | undefined }) => {
+  serve: ({ health, storing, keysProblem }: ReadinessDependencies) => {
     const askAll = sharing(() => Promise.all(health.map(part => part.check())))
     const askStoring = sharing(() => describeStoring(storing))
     return async () => {
       try {
         const [told] = await Promise.all([within(storingMilliseconds, askStoring()), askAll()])
-        return { status: 'ready', storing: told } as const
+        // KMS that is away stops no process that runs: it goes on with the keys that it has.
+        const problem = keysProblem?.()
+        return {
+          status: 'ready',
+          storing: told,
+          ...(problem === undefined ? {} : { keys: { code: problem.code, detail: problem.message } }),
+        } as const
       } catch (error) {
         throw error instanceof TokenvaultError ? new NotReady(error) : error
       }

@@ -44,6 +44,10 @@ export function openApiHead(version: string): Json {
       },
       { name: 'suspensions', description: 'Principals that exceeded a daily budget, for the role `administrator`.' },
       { name: 'honey', description: 'Tokens that nobody has a reason to open, for the role `security`.' },
+      {
+        name: 'keys',
+        description: 'Which keys there are, for the role `administrator`. They are changed on the command line.',
+      },
       { name: 'quarantine', description: 'Messages that are not valid events, for the role `operator`.' },
       { name: 'people', description: 'What is held about a person, and legal holds, for the role `privacy`.' },
       { name: 'evidence', description: 'Who asked for what, with proofs, for the role `auditor`.' },

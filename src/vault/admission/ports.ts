@@ -49,6 +49,7 @@ export interface AuditEvent {
     | `suspension_${'list' | 'lift'}`
     | `audit_${'search' | 'prove'}`
     | `person_${'show' | 'export' | 'hold' | 'release' | 'erase'}`
+    | 'key_list'
     | 'honey'
     | `honey_${'create' | 'list' | 'retire'}`
     | KeyEventType

@@ -94,6 +94,7 @@ export async function startApp(
       crosswalk: notAsked,
       approvals: { list: notAsked, show: notAsked, decide: notAsked },
       suspensions: { list: notAsked, lift: notAsked },
+      keys: { list: notAsked },
       honey: { create: notAsked, list: notAsked, retire: notAsked },
       showPerson: notAsked,
       holds: { hold: notAsked, release: notAsked },

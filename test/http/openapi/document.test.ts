@@ -57,6 +57,7 @@ t.test('every operation has an id, examples, and an example for each of its prob
       'post /v1/honey',
       'get /v1/honey',
       'post /v1/honey/{id}/retire',
+      'get /v1/keys',
     ],
   )
   for (const { name, operation } of operations) {

@@ -498,6 +498,30 @@ table pii_vault.checkpoints owner tokenvault_owner
   grant SELECT to tokenvault_api
   grant SELECT to tokenvault_auditor
 
+table pii_vault.dropped_months owner tokenvault_owner
+  -- Months of rows that retention dropped. Originals of that time and earlier need no token in the database.
+  column month date not null
+    -- First UTC day of the month of create_date.
+  column rows bigint not null
+    -- Rows of public.user_logins that were dropped, late ones included.
+  column dropped_at timestamp with time zone not null default now()
+    -- When rows of the month were dropped last.
+  constraint dropped_months_month_check CHECK ((EXTRACT(day FROM month) = (1)::numeric))
+  constraint dropped_months_pkey PRIMARY KEY (month)
+  constraint dropped_months_rows_check CHECK ((rows >= 0))
+  CREATE UNIQUE INDEX dropped_months_pkey ON pii_vault.dropped_months USING btree (month)
+
+table pii_vault.expired_originals owner tokenvault_owner
+  -- Tokens whose originals lived as long as retention says. One that was seen again since has an original again.
+  column token_id uuid not null
+    -- Id of the token.
+  column field text not null
+    -- Field of the token.
+  column expired_at timestamp with time zone not null default now()
+    -- When the original was deleted last.
+  constraint expired_originals_pkey PRIMARY KEY (token_id)
+  CREATE UNIQUE INDEX expired_originals_pkey ON pii_vault.expired_originals USING btree (token_id)
+
 table pii_vault.exports owner tokenvault_owner
   -- Copies of rows that were sent elsewhere: one row for each archive or export.
   column id uuid not null
@@ -711,6 +735,8 @@ table pii_vault.originals owner tokenvault_owner
     -- Of a uuid or inet token the bits of the SIV that are not in its id; null for tokens that are text.
   column kept_elsewhere boolean not null default false
     -- Whether the value was first stored over HTTP, so that its token need not be in user_logins.
+  column last_seen date
+    -- First UTC day of the newest month whose rows were dropped while they held the token; null where none was. Rows that are there say the rest.
   constraint originals_pkey PRIMARY KEY (token_id)
   constraint originals_siv_rest_check CHECK (((siv_rest >= 0) AND (siv_rest <= 255)))
   CREATE UNIQUE INDEX originals_pkey ON pii_vault.originals USING btree (token_id)

@@ -86,6 +86,12 @@ const commands: readonly ListedCommand[] = [
     load: () => import('./commands/reconcile.ts'),
   },
   {
+    name: 'retain',
+    usage: options,
+    description: 'remove what is older than the retention of FIELDS_FILE says; to be run every day',
+    load: () => import('./commands/retain.ts'),
+  },
+  {
     name: 'honey',
     description: 'make tokens that nobody has a reason to open, and see who did',
     load: () => import('./commands/honey.ts'),

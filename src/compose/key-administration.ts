@@ -31,6 +31,7 @@ import { logName } from './vault.ts'
 
 /** What an administrator does with keys, with the owner's right on the database. Each is an event of the evidence. */
 export interface KeyAdministrator {
+  readonly config: Config<'migrate'>
   readonly database: TokenvaultDatabase
   /** As they were when this was opened. */
   readonly keys: FieldKeys
@@ -105,6 +106,7 @@ export async function openKeyAdministrator(
       return { reader: createAuditReader(database), keys: held, logName: logName(config) }
     }
     return {
+      config,
       database,
       keys: new FieldKeys(keyset, tenant),
       maxAgeDays: config.KEY_MAX_AGE_DAYS,

@@ -98,7 +98,7 @@ async function helpOf(t: Test, path: readonly string[]): Promise<CommandHelp> {
         value !== undefined,
       ]),
     ),
-    args: [...usage.matchAll(/[<[](?!options|command)[a-z]+(?:\.\.\.)?[>\]]/g)].map(([arg]) => arg),
+    args: [...usage.matchAll(/[<[](?!options|command)[a-z-]+(?:\.\.\.)?[>\]]/g)].map(([arg]) => arg),
   }
   helps.set(key, help)
   return help

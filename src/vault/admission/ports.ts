@@ -54,6 +54,7 @@ export interface AuditEvent {
     | `honey_${'create' | 'list' | 'retire'}`
     | KeyEventType
     | ArchiveEventType
+    | RetentionEventType
   /** UTC, RFC 3339 with milliseconds. */
   readonly at: string
   readonly requestId: string
@@ -127,6 +128,8 @@ export interface AuditEvent {
 
 /** What is done with whole months of rows, by an administrator with the owner's database role. */
 export type ArchiveEventType = 'rows_archive' | 'rows_recall' | 'rows_rewrite' | 'rows_export'
+/** What retention removed, by a job with the owner's database role. */
+export type RetentionEventType = `retain_${'logins' | 'originals' | 'quarantine' | 'approvals'}`
 
 /** What is done with keys, by an administrator with the owner's database role. */
 export type KeyEventType =

@@ -17,6 +17,7 @@ import {
   findFieldProblems,
 } from '../fields/fields.ts'
 import { derivationRules, normalizationRules } from '../fields/rules/index.ts'
+import { checkRetention, type Retention, retentionSection, toRetention } from './retention-section.ts'
 import { type Complain, entriesOf, membersOf, readYamlFile } from './yaml-file.ts'
 
 /** Properties of a field whose values stand in events. */
@@ -105,6 +106,8 @@ export interface FieldsFile {
   readonly fields: FieldSchema
   /** In the order of the file; none where it has no `clear`. */
   readonly clear: readonly ClearColumn[]
+  /** Absent where nothing ages. */
+  readonly retention?: Retention | undefined
 }
 
 /** The shape of FIELDS_FILE, published as docs/fields.schema.json. */
@@ -122,6 +125,7 @@ export const fieldsFileSchema = Type.Object(
           'More properties of events that are stored in clear, in analyst.login_details, which `migrate` gives a column for each.',
       }),
     ),
+    retention: Type.Optional(retentionSection),
   },
   {
     additionalProperties: false,
@@ -142,6 +146,9 @@ export const fieldsFileSchema = Type.Object(
  *   - { name: network, derive: network.v1, from: ip }
  * clear:
  *   - { property: app_version, column: app_version_full, type: varchar(32) }
+ * retention:
+ *   logins: { months: 13, afterwards: drop }
+ *   originals: { ip: 400 }
  * ```
  *
  * Their order is that of the tokens of a row. Nothing is guessed: unknown keys, aliases and numbers for texts are refused.
@@ -157,9 +164,12 @@ export function parseFieldsFile(text: string): FieldsFile {
     check(found, complain) {
       checkFields(found, complain)
       checkClear(found, complain)
+      checkRetention(found, complain)
     },
   })
-  return { fields: createFieldSchema(content.fields.map(asDefinition)), clear: createClearColumns(content.clear ?? []) }
+  const fields = createFieldSchema(content.fields.map(asDefinition))
+  const retention = toRetention(content.retention, fields)
+  return { fields, clear: createClearColumns(content.clear ?? []), ...(retention && { retention }) }
 }
 
 function asDefinition({ derive, from, inet_prefix: inetPrefix, ...entry }: Static<typeof field>): FieldDefinition {

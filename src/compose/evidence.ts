@@ -8,6 +8,7 @@ import { createRefusalCounts } from '../store/action-log.ts'
 import { createAuditReader, createCheckpointStore } from '../store/audit-reader.ts'
 import { createAuditSearch } from '../store/audit-search.ts'
 import { createKeyRecoveryStore } from '../store/key-recovery.ts'
+import { createRelatedTokens } from '../store/related-tokens.ts'
 import { readVerifierOf } from '../vault/admission/log-signer.ts'
 import type { OpenAction } from '../vault/admission/open-action.ts'
 import { createMakeCheckpoint } from '../vault/evidence/make-checkpoint.ts'
@@ -63,7 +64,7 @@ export function composeEvidence(
         prover: createProver(reader, () => readVerifierOf(signer)),
         signer,
       }),
-      searchAudit: createSearchAudit({ openAction, fields, keys, search }),
+      searchAudit: createSearchAudit({ openAction, fields, keys, search, related: createRelatedTokens(database) }),
     },
     start() {
       if (sink === undefined) log.warn({ event: 'checkpoints_not_published' })

@@ -41,7 +41,21 @@ const body = Type.Object(
   { title: 'TokenizeRequest', additionalProperties: false },
 )
 
-const tokenized = Type.Object({ field: Type.String(), token: Type.String() }, { title: 'TokenizedValue' })
+const otherToken = Type.Object({ token: Type.String(), keyVersion: Type.Integer() }, { title: 'OtherToken' })
+const tokenized = Type.Object(
+  {
+    field: Type.String(),
+    token: Type.String({ description: 'Under the primary token key.' }),
+    others: Type.Optional(
+      Type.Array(otherToken, {
+        description:
+          'Of a look-up after the token key was rotated: the tokens of the same value under other versions that are in use, the ' +
+          'newest first. Earlier rows and exports may hold them.',
+      }),
+    ),
+  },
+  { title: 'TokenizedValue' },
+)
 const withheld = Type.Object({ field: Type.String(), error: itemErrorSchema }, { title: 'TokenizeItemError' })
 const reply = Type.Object(
   {
@@ -102,6 +116,14 @@ const schema = {
     },
   },
   'x-reply-examples': {
+    rotated: {
+      summary: 'Looked up after a rotation',
+      value: {
+        results: [{ field: 'ip', token: 'ip_v2_m3yTq9Zb1uWfJ0aXo7sPcQ', others: [{ token, keyVersion: 1 }] }],
+        stored: false,
+        receipt,
+      },
+    },
     stored: { summary: 'Stored', value: { results: [{ field: 'ip', token }], stored: true, receipt } },
     mixed: {
       summary: 'One token, one refusal',

@@ -6,6 +6,7 @@ import type { AuditEvent, Charge, Principal } from '../admission/ports.ts'
 import { type FieldSchema, normalizeValue } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { limitsOf, may, type Policy } from '../policy/policy.ts'
+import type { RelatedTokens } from '../tokens/ports.ts'
 import { readToken } from '../tokens/read-token.ts'
 import { type Criteria, parseTimestamp, type TextCriterion, textCriteria } from './criteria.ts'
 import { type FoundEvents, findEvents } from './find-events.ts'
@@ -48,13 +49,15 @@ export function createSearchAudit(deps: {
   readonly fields: FieldSchema
   readonly keys: FieldKeys
   readonly search: AuditSearch
+  /** Tokens of rotated keys; without it each token is looked for alone. */
+  readonly related?: RelatedTokens
   readonly openAction: OpenAction
 }): SearchAudit {
-  const { fields, keys, search, openAction } = deps
+  const { fields, keys, search, related, openAction } = deps
   return async (principal, { requestId, purpose, where, before, limit }) => {
     const call = { operation: 'audit_search', principal, requestId, purpose, needs: 'audit' } as const
     const { policy, record } = await openAction(call)
-    const tokens = tokensOf(where, fields, keys)
+    const tokens = await withRelated(related, where, tokensOf(where, fields, keys))
     const criteria = readCriteria(where, tokens && keys.digests.flatMap(digest => digest.digest(tokens)))
     const found = await findEvents(search, criteria, before, Math.min(limit, maxPageSize))
     // A search by value may be a guess: an event that names its token says that the guess was right.
@@ -105,6 +108,19 @@ function tokensOf(where: Sought, fields: FieldSchema, keys: FieldKeys): readonly
   }
   const tokens = keys.tokenKeys(field.name).flatMap(key => key.tokensOf(packText([normalized]), field))
   return tokens.map(token => nameToken(field, token))
+}
+
+/** A token of a rotated key stands for the same value as its successor: events of either are about both. */
+async function withRelated(
+  related: RelatedTokens | undefined,
+  { token, field }: Sought,
+  tokens: readonly string[] | undefined,
+): Promise<readonly string[] | undefined> {
+  if (related === undefined || token === undefined || tokens === undefined) return tokens
+  const read = readToken(field === undefined ? token : { field, token })
+  if ('code' in read) return tokens
+  const others = await related.findRelated(read.field, read.id)
+  return [...new Set([...tokens, ...others.map(other => nameToken({ name: read.field, format: read.format }, other))])]
 }
 
 /** @throws TokenvaultError `request_invalid` */

@@ -63,6 +63,12 @@ export class FieldKeys {
     })
   }
 
+  /** The versions other than the primary one whose tokens can be made, the newest first: with them earlier values are found. */
+  otherTokenKeys(field: string): readonly { readonly version: number; readonly tokenKey: TokenKey }[] {
+    const others = this.#keyset.usable('token', field).filter(({ status }) => status !== 'primary')
+    return others.map(({ version }) => ({ version, tokenKey: this.tokenKey(field, version)! })).reverse()
+  }
+
   /** Every version of the field's token key that is held, oldest first. */
   tokenKeys(field: string): readonly TokenKey[] {
     return this.#keyset.usable('token', field).map(({ version }) => this.tokenKey(field, version)!)

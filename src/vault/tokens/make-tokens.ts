@@ -8,8 +8,14 @@ import type { Tokenizer } from './tokenizer.ts'
 
 /** The answer for one value, in input order; the value itself is never repeated. */
 export type TokenizedItem =
-  | { readonly field: string; readonly token: string }
+  | { readonly field: string; readonly token: string; readonly others?: readonly OtherToken[] }
   | { readonly field: string; readonly error: { readonly code: ErrorCode } }
+
+/** The token of a value under a version of its field's token key that is not the primary one, and still in use. */
+export interface OtherToken {
+  readonly token: string
+  readonly keyVersion: number
+}
 
 /** One value of one field. */
 export interface FieldValue {
@@ -17,8 +23,14 @@ export interface FieldValue {
   readonly value: string
 }
 
+/** A token, and those of the same value under other versions. */
+interface Made {
+  readonly token: string
+  readonly others: readonly OtherToken[]
+}
+
 /** Makes the answers for places of one field. */
-type MakeField = (field: string, values: readonly string[]) => readonly (string | { readonly code: ErrorCode })[]
+type MakeField = (field: string, values: readonly string[]) => readonly (string | Made | { readonly code: ErrorCode })[]
 
 /** Tokens of values, as ingestion makes them. One answer a value, in input order. */
 export function lookUpTokens(
@@ -32,8 +44,15 @@ export function lookUpTokens(
     const tokenKey = keys.tokenKey(name, keys.primaryVersion('token', name))!
     const normalized = packText(accepted.filter(found => typeof found === 'string'))
     const tokens = tokenKey.tokensOf(normalized, field)
+    const columns = keys.otherTokenKeys(name).map(({ version, tokenKey }) => {
+      return { keyVersion: version, tokens: tokenKey.tokensOf(normalized, field) }
+    })
+    const made = tokens.map((token, place) => {
+      const others = columns.map(({ keyVersion, tokens }) => ({ token: tokens[place]!, keyVersion }))
+      return others.length === 0 ? token : { token, others }
+    })
     let next = 0
-    return accepted.map(found => (typeof found === 'string' ? tokens[next++]! : found))
+    return accepted.map(found => (typeof found === 'string' ? made[next++]! : found))
   })
 }
 
@@ -80,7 +99,8 @@ function answerByField(
     )
     for (const [order, index] of indices.entries()) {
       const answer = made[order]!
-      items[index] = typeof answer === 'string' ? { field, token: answer } : { field, error: { code: answer.code } }
+      if (typeof answer === 'string') items[index] = { field, token: answer }
+      else items[index] = 'code' in answer ? { field, error: { code: answer.code } } : { field, ...answer }
     }
   }
   return items

@@ -55,3 +55,9 @@ export interface OriginalReader {
   /** Finds the originals of up to 10,000 token ids; absent ids are absent from the map. @throws `store_unavailable` */
   findOriginals(tokenIds: readonly TokenId[]): Promise<ReadonlyMap<TokenId, SealedOriginal>>
 }
+
+/** Which tokens stand for one value, over the versions of its field's token key. */
+export interface RelatedTokens {
+  /** The token's successor, what that is the successor of too, and no others. @throws `store_unavailable` */
+  findRelated(field: string, tokenId: TokenId): Promise<readonly string[]>
+}

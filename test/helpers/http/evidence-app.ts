@@ -1,6 +1,7 @@
 import type { Test } from 'tap'
 import { createActionLog } from '../../../src/store/action-log.ts'
 import { createAuditSearch } from '../../../src/store/audit-search.ts'
+import { createRelatedTokens } from '../../../src/store/related-tokens.ts'
 import { createNoteVerifier } from '../../../src/tlog/signed-note.ts'
 import { createOpenAction } from '../../../src/vault/admission/open-action.ts'
 import type { ActionLog } from '../../../src/vault/admission/ports.ts'
@@ -32,7 +33,10 @@ export async function startEvidenceApp(
   const app = await startApp(t, {
     verbs: {
       evidence: createEvidenceVerbs({ openAction, reader, prover, signer }),
-      searchAudit: createSearchAudit({ openAction, fields: loginFields, keys, search }),
+      searchAudit: createSearchAudit({
+        ...{ openAction, fields: loginFields, keys, search },
+        related: createRelatedTokens(apiDatabase),
+      }),
     },
   })
   /** Asks as an auditor, unless told otherwise; a body makes it a POST. */

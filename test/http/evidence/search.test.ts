@@ -140,6 +140,28 @@ t.test('a value is found under every version of its token key and of the audit k
   )
 })
 
+t.test('a token of a rotated key and its successor find the events of both', async t => {
+  const { call, reveal, admin } = await startEvidenceApp(t)
+  const token = (version: number, text: string) =>
+    `ip_v${version}_${Buffer.from(text.padEnd(16)).toString('base64url')}`
+  const [old, older, present, other] = [token(2, 'old'), token(1, 'older'), token(3, 'present'), token(3, 'other')]
+  const id = (text: string) => Buffer.from(text.slice(6), 'base64url').toString('hex')
+  const link = (from: string, version: number) =>
+    admin.query(
+      `INSERT INTO pii_vault.token_aliases (token_id, field, token_key_version, old_token, new_token, successor, proof)
+       VALUES ($1, 'ip', $2, $3, $4, $5, '')`,
+      [id(from), version, from, present, id(present)],
+    )
+  await link(old, 2)
+  await link(older, 1)
+  for (const one of [old, older, present, other]) await reveal([one])
+  for (const one of [old, older, present]) {
+    const found = await searchAll(call, { token: one, type: 'detokenize' }, 10)
+    t.equal(found.length, 3, one)
+  }
+  t.equal((await searchAll(call, { token: other, type: 'detokenize' }, 10)).length, 1)
+})
+
 t.test('events of any shape are shown as far as they can be, and altered ones are not', async t => {
   const { call, admin, keys, tamper } = await startEvidenceApp(t)
   const token = 'ip_v1_8mJXb0vZ2m1n0kq3TnXo1Q'

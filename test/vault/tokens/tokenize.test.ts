@@ -92,6 +92,27 @@ t.test('new tokens are made under the primary key, not under the first', async t
   t.match(itemsOf(result), [{ token: /^ip_v2_/ }])
 })
 
+t.test(
+  'a look-up answers the token of every version that is in use, the primary one first; storing does not',
+  async t => {
+    const first = freshKeys()
+    const tokens = createWorld(first).store('ip', ['203.0.113.7'])
+    const isIp = ({ purpose, field }: (typeof first)[number]) => purpose === 'token' && field === 'ip'
+    const second = generateKey({ purpose: 'token', field: 'ip', version: 2 }, 'primary')
+    const rotated = [...withStatus(first, key => (isIp(key) ? 'active' : key.status)), second]
+    const world = createWorld(rotated)
+    const asked = { ...request, values: [ip('203.0.113.7'), { field: 'device_id', value: 'Pixel' }] }
+    const [found, device] = itemsOf(await world.tokenize(investigator, asked))
+    t.match(found, { token: /^ip_v2_/ })
+    t.strictSame('others' in found! && found.others, [{ token: tokens[0], keyVersion: 1 }])
+    t.notOk('others' in device!, 'a key that was never rotated has no others')
+    t.equal(world.audit.events[0]!.granted, 2, 'charged and told as one value each')
+    const disabled = withStatus(rotated, key => (isIp(key) && key.version === 1 ? 'disabled' : key.status))
+    const [alone] = itemsOf(await createWorld(disabled).tokenize(investigator, asked))
+    t.notOk('others' in alone!, 'nor is a disabled key used')
+  },
+)
+
 t.test('whoever may not tokenize is refused, and that is on record', async t => {
   for (const roles of [['analyst'], ['auditor'], [], ['__proto__']]) {
     const { tokenize, audit } = createWorld()

@@ -94,10 +94,11 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
   const suspensions = createSuspensionReader(database)
   const evidence = composeEvidence(config, vault, openAction, sink, log)
   const followed = vault.follow(log)
+  const detokenize = createDetokenize({ fields, keys, originals, signer, openAction })
   const app = await createApp({
     log,
     verbs: {
-      detokenize: createDetokenize({ fields, keys, originals, signer, openAction }),
+      detokenize,
       previewDetokenize: createPreviewDetokenize({ fields, keys, originals, signer, openAction }),
       tokenize: createTokenize({
         fields,
@@ -124,7 +125,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
       }),
       keys: createKeyVerbs({ readRecords: createKeyRecordReader(database), openAction }),
       ...evidence.verbs,
-      ...composePeople(vault, openAction, privacy),
+      ...composePeople(vault, { openAction, detokenize }, privacy),
     },
     idempotency: {
       store: createIdempotencyStore(database),

@@ -2,6 +2,7 @@ import { privacyDatabaseUrl } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { createAuditReader } from '../store/audit-reader.ts'
 import { createAuditSearch } from '../store/audit-search.ts'
 import { createSecondLoginHealth } from '../store/original-writer.ts'
 import { createOriginalReader } from '../store/originals.ts'
@@ -9,11 +10,15 @@ import { createAccessSearch, createQuarantineScan } from '../store/people/access
 import { createHoldStore } from '../store/people/holds.ts'
 import { createPersonReader } from '../store/people/rows.ts'
 import { createDatabase, type TokenvaultDatabase } from '../store/postgres/database.ts'
+import { createNoteVerifier } from '../tlog/signed-note.ts'
 import type { OpenAction } from '../vault/admission/open-action.ts'
+import { createProver } from '../vault/evidence/prove.ts'
 import { eventFields } from '../vault/fields/fields.ts'
+import { createExportPerson, type ExportPerson } from '../vault/people/export.ts'
 import { createHoldVerbs, type HoldVerbs } from '../vault/people/hold.ts'
 import { createShowPerson, type ShowPerson } from '../vault/people/show.ts'
 import { createOpenQuarantined } from '../vault/quarantine/sealed-bodies.ts'
+import type { Detokenize } from '../vault/tokens/detokenize.ts'
 import type { SigningVault } from './vault.ts'
 
 /** A person with a million rows takes seconds. */
@@ -54,23 +59,36 @@ export async function openPeople(
 
 /** What is done about people; without a login for it, each verb refuses with `people_off`. */
 export function composePeople(
-  { fields, keys, database }: Pick<SigningVault, 'fields' | 'keys' | 'database'>,
-  openAction: OpenAction,
+  { fields, keys, database, signer }: Pick<SigningVault, 'fields' | 'keys' | 'database' | 'signer'>,
+  { openAction, detokenize }: { readonly openAction: OpenAction; readonly detokenize: Detokenize },
   privacy: TokenvaultDatabase | undefined,
-): { readonly showPerson: ShowPerson; readonly holds: HoldVerbs } {
+): { readonly showPerson: ShowPerson; readonly exportPerson: ExportPerson; readonly holds: HoldVerbs } {
   const always = { fields, keys, openAction }
-  if (privacy === undefined) return { showPerson: createShowPerson(always), holds: createHoldVerbs(always) }
+  if (privacy === undefined)
+    return {
+      showPerson: createShowPerson(always),
+      exportPerson: createExportPerson(always),
+      holds: createHoldVerbs(always),
+    }
   const people = createPersonReader(privacy, eventFields(fields))
   const holds = createHoldStore(privacy)
+  const showing = {
+    ...always,
+    people,
+    holds,
+    originals: createOriginalReader(database),
+    quarantine: createQuarantineScan(database),
+    openQuarantined: createOpenQuarantined(keys),
+    access: createAccessSearch(database, createAuditSearch(database)),
+  }
+  const prover = createProver(createAuditReader(database), createNoteVerifier(signer.verifierKey))
   return {
-    showPerson: createShowPerson({
-      ...always,
-      people,
-      holds,
-      originals: createOriginalReader(database),
-      quarantine: createQuarantineScan(database),
-      openQuarantined: createOpenQuarantined(keys),
-      access: createAccessSearch(database, createAuditSearch(database)),
+    showPerson: createShowPerson(showing),
+    exportPerson: createExportPerson({
+      ...showing,
+      detokenize,
+      signer,
+      proveInclusion: (sequence: number) => prover.proveInclusion(sequence),
     }),
     holds: createHoldVerbs({ ...always, people, holds }),
   }

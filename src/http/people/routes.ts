@@ -1,5 +1,6 @@
+import { exportPerson } from './export.ts'
 import { holdPerson, releasePerson } from './hold.ts'
 import { lookUpPerson, showPerson } from './show.ts'
 
 /** Operations on people, in the order of the document. */
-export const peopleOperations = [showPerson, lookUpPerson, holdPerson, releasePerson]
+export const peopleOperations = [showPerson, lookUpPerson, exportPerson, holdPerson, releasePerson]

@@ -97,6 +97,7 @@ export async function startApp(
       keys: { list: notAsked },
       honey: { create: notAsked, list: notAsked, retire: notAsked },
       showPerson: notAsked,
+      exportPerson: notAsked,
       holds: { hold: notAsked, release: notAsked },
       detokenize: async (principal, request) => {
         calls.push({ principal, request })

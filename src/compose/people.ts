@@ -10,7 +10,7 @@ import { createAccessSearch, createQuarantineScan } from '../store/people/access
 import { createHoldStore } from '../store/people/holds.ts'
 import { createPersonReader } from '../store/people/rows.ts'
 import { createDatabase, type TokenvaultDatabase } from '../store/postgres/database.ts'
-import { createNoteVerifier } from '../tlog/signed-note.ts'
+import { readVerifierOf } from '../vault/admission/log-signer.ts'
 import type { OpenAction } from '../vault/admission/open-action.ts'
 import { createProver } from '../vault/evidence/prove.ts'
 import { eventFields } from '../vault/fields/fields.ts'
@@ -81,7 +81,7 @@ export function composePeople(
     openQuarantined: createOpenQuarantined(keys),
     access: createAccessSearch(database, createAuditSearch(database)),
   }
-  const prover = createProver(createAuditReader(database), createNoteVerifier(signer.verifierKey))
+  const prover = createProver(createAuditReader(database), () => readVerifierOf(signer))
   return {
     showPerson: createShowPerson(showing),
     exportPerson: createExportPerson({

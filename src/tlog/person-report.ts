@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
 import { TokenvaultError } from '../errors.ts'
 import { checkReceipt } from './check-receipt.ts'
+import { type LogKeys, spansOf } from './key-history.ts'
 import { checkProof } from './proof.ts'
 import type { Receipt } from './receipt.ts'
-import { formatNote, type NoteSigner, type NoteVerifier, openNote } from './signed-note.ts'
+import { formatNote, type NoteSigner, openNote } from './signed-note.ts'
 
 /** A log name has no spaces, so neither a checkpoint nor a receipt begins with this. */
 const reportLabel = 'tokenvault person report v1'
@@ -45,14 +46,14 @@ export function signReport(signer: NoteSigner, report: string): string {
  * @param statement the signed note beside it
  * @throws TokenvaultError `person_report_invalid`
  */
-export function checkReport(report: string, statement: string, verifier: NoteVerifier): CheckedReport {
+export function checkReport(report: string, statement: string, keys: LogKeys): CheckedReport {
   try {
-    if (openNote(statement, verifier) !== formatStatement(verifier.name, report))
+    if (openStatement(statement, keys) !== formatStatement(keys.name, report))
       throw invalid('the signed statement is of another report, or the report was changed')
     const parsed = JSON.parse(report) as Readonly<Record<string, unknown>>
     const { events } = Object(parsed['access']) as { events?: unknown }
     if (!Array.isArray(events)) throw invalid('the report has no access log')
-    const proven = events.filter(event => checkEvent(event as ReportedEvent, verifier)).length
+    const proven = events.filter(event => checkEvent(event as ReportedEvent, keys)).length
     return { report: parsed, events: events.length, proven }
   } catch (cause) {
     if (cause instanceof TokenvaultError && cause.code === 'person_report_invalid') throw cause
@@ -60,16 +61,30 @@ export function checkReport(report: string, statement: string, verifier: NoteVer
   }
 }
 
+/** A report says no tree size, so any key of the log will do that was not revoked: others may have one that was. */
+function openStatement(statement: string, keys: LogKeys): string {
+  const spans = spansOf(keys).filter(({ end }) => end?.reason !== 'revoked')
+  for (const { verifier } of spans.slice(1)) {
+    try {
+      return openNote(statement, verifier)
+    } catch {
+      // Of another key.
+    }
+  }
+  if (spans[0] === undefined) throw invalid('every key of the log was revoked')
+  return openNote(statement, spans[0].verifier)
+}
+
 /** @returns whether it is proven, and not only promised */
-function checkEvent(reported: ReportedEvent, verifier: NoteVerifier): boolean {
+function checkEvent(reported: ReportedEvent, keys: LogKeys): boolean {
   const { sequence, leafHash, event, proof, receipt } = Object(reported) as ReportedEvent
   if (proof === undefined) {
-    const place = checkReceipt(receipt, verifier)
+    const place = checkReceipt(receipt, keys)
     if (place.sequence !== sequence || Buffer.from(place.leafHash).toString('base64') !== leafHash)
       throw invalid('a receipt is about another event')
     return false
   }
-  const proven = checkProof({ sequence, leafHash, ...(event === undefined ? {} : { event }), ...proof }, verifier)
+  const proven = checkProof({ sequence, leafHash, ...(event === undefined ? {} : { event }), ...proof }, keys)
   if (proven.kind !== 'inclusion') throw invalid('a proof is not about an event')
   return true
 }

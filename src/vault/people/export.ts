@@ -3,6 +3,7 @@ import { type ReportedEvent, signReport } from '../../tlog/person-report.ts'
 import type { InclusionProof } from '../../tlog/proof.ts'
 import { type Receipt, signReceipt } from '../../tlog/receipt.ts'
 import type { NoteSigner } from '../../tlog/signed-note.ts'
+import { signReceiptOf } from '../admission/log-signer.ts'
 import type { Principal } from '../admission/ports.ts'
 import type { Detokenize, OpenRequest } from '../tokens/detokenize.ts'
 import { checkUserId, digestPerson } from './person.ts'
@@ -91,7 +92,7 @@ export function createExportPerson(
       outcome: 'complete',
       report,
       statement: signReport(signer, report),
-      receipt: signReceipt(signer, committed),
+      receipt: await signReceiptOf(signer, committed),
     }
   }
 }
@@ -122,7 +123,10 @@ async function reportEvents(
       throw error
     })
     if (proof === undefined) {
-      reported.push({ ...base, receipt: signReceipt(signer, { sequence, leafHash: Buffer.from(leafHash, 'base64') }) })
+      reported.push({
+        ...base,
+        receipt: signReceipt(signer, { sequence, leafHash: Buffer.from(leafHash, 'base64') }),
+      })
       continue
     }
     const { path, checkpoint, event: bytes } = proof

@@ -54,6 +54,15 @@ export const errorCatalogue = {
     remedy:
       'Look at `tokenvault keys status` and at the log of the process that it names: keys_not_followed says why. Then run the same command again: it goes on with the key that was made. --force does not wait for it.',
   },
+  token_move_unfinished: {
+    meaning: 'Tokens of the field are still being replaced after the last rotation of its token key.',
+    remedy:
+      'End it first with `tokenvault keys retokenize`, which can be started again at any time. Nothing was changed.',
+  },
+  retokenize_running: {
+    meaning: 'Another job replaces tokens of the field.',
+    remedy: 'Wait for it to end, or stop it. Nothing was changed.',
+  },
   recovery_invalid: {
     meaning: 'The keyset cannot be recovered with what was given.',
     remedy:

@@ -2133,11 +2133,19 @@ BEGIN
     SELECT 'token_without_original', token.name, NULL::date, count(*) FROM token
     WHERE NOT EXISTS (SELECT FROM pii_vault.originals AS original
       WHERE original.token_id = token.token_id AND original.field = token.name)
+      AND NOT EXISTS (SELECT FROM pii_vault.token_aliases AS alias
+        JOIN pii_vault.originals AS original ON original.token_id = alias.successor
+        WHERE alias.token_id = token.token_id AND alias.field = token.name)
     GROUP BY token.name
     UNION ALL
     SELECT 'original_without_token', original.field, original.created_at::date, count(*) FROM pii_vault.originals AS original
     WHERE original.field = ANY (fields) AND NOT original.kept_elsewhere AND NOT EXISTS (SELECT FROM token
       WHERE token.token_id = original.token_id AND token.name = original.field)
+      AND NOT EXISTS (SELECT FROM pii_vault.token_aliases AS alias
+        JOIN pii_vault.originals AS next ON next.token_id = alias.successor
+        WHERE alias.token_id = original.token_id AND alias.field = original.field)
+      AND NOT EXISTS (SELECT FROM token JOIN pii_vault.token_aliases AS alias ON alias.token_id = token.token_id
+        WHERE alias.successor = original.token_id AND alias.field = original.field AND token.name = original.field)
     GROUP BY original.field, original.created_at::date
     ORDER BY 1 DESC, 2, 3;
 END
@@ -2198,6 +2206,9 @@ BEGIN
     'SELECT ''token_without_original'', token.field, token.day, count(*) FROM (%s) AS token
      WHERE NOT EXISTS (SELECT FROM pii_vault.originals AS original
        WHERE original.token_id = token.token_id AND original.field = token.field)
+       AND NOT EXISTS (SELECT FROM pii_vault.token_aliases AS alias
+         JOIN pii_vault.originals AS original ON original.token_id = alias.successor
+         WHERE alias.token_id = token.token_id AND alias.field = token.field)
      GROUP BY token.field, token.day ORDER BY 2, 3', stored);
   RETURN QUERY EXECUTE format(
     'SELECT ''original_without_token'', original.field, original.created_at::date, count(*) FROM pii_vault.originals AS original
@@ -2205,7 +2216,15 @@ BEGIN
        WHERE token.token_id = original.token_id AND token.field = original.field)
        AND NOT EXISTS (SELECT FROM pii_vault.archived_tokens AS archived
          WHERE archived.token_id = original.token_id AND archived.field = original.field)
-     GROUP BY original.field, original.created_at::date ORDER BY 2, 3', stored);
+       AND NOT EXISTS (SELECT FROM pii_vault.token_aliases AS alias
+         JOIN pii_vault.originals AS next ON next.token_id = alias.successor
+         WHERE alias.token_id = original.token_id AND alias.field = original.field)
+       AND NOT EXISTS (SELECT FROM (%s) AS token JOIN pii_vault.token_aliases AS alias ON alias.token_id = token.token_id
+         WHERE alias.successor = original.token_id AND alias.field = original.field AND token.field = original.field)
+       AND NOT EXISTS (SELECT FROM pii_vault.archived_tokens AS archived
+         JOIN pii_vault.token_aliases AS alias ON alias.token_id = archived.token_id
+         WHERE alias.successor = original.token_id AND alias.field = original.field AND archived.field = original.field)
+     GROUP BY original.field, original.created_at::date ORDER BY 2, 3', stored, stored);
 END
 $function$
   grant EXECUTE to tokenvault_auditor

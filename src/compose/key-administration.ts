@@ -63,6 +63,8 @@ export interface KeyAdministrator {
   destroyDue(): Promise<{ readonly destroyed: readonly KeyName[]; readonly inUse: readonly KeyName[] }>
   /** Puts all keys under the KEK that takes over. @returns their number, and that KEK's id */
   rewrap(): Promise<{ readonly count: number; readonly kekId: string }>
+  /** Records that so many originals of these token keys are to be replaced, or were. */
+  recordRetokenize(keys: readonly KeyName[], count: number): Promise<void>
   /** Records a re-sealing of so many originals from these keys. */
   recordReseal(keys: readonly KeyName[], count: number): Promise<void>
   /** Records that so many tokens of these keys were mapped to later ones, or are forgotten. */
@@ -115,6 +117,8 @@ export async function openKeyAdministrator(
       countContent: keys.countContent,
       nextName: async place => nextPrimary(await keys.readRecords(), place).name,
       async create(place) {
+        if (place.purpose === 'token' && (await keys.isMoving(place.field)))
+          throw new TokenvaultError('token_move_unfinished', `tokens of ${place.field}`)
         const records = await keys.readRecords()
         const { name, isNew } = nextPrimary(records, place)
         if (!isNew) return name
@@ -132,10 +136,15 @@ export async function openKeyAdministrator(
       },
       async promote(name, reason = 'routine') {
         const transitions = planPromotion(await keys.readRecords(), name)
-        if (name.purpose !== 'signing') return change('key_promote', name, transitions)
-        const handOver = await planHandOver(await signing(), name, reason)
-        const names = transitions.map(({ purpose, field, version }) => ({ purpose, field, version }))
-        await apply({ transitions, handOver, events: [event('key_hand_over', names)] })
+        if (name.purpose === 'signing') {
+          const handOver = await planHandOver(await signing(), name, reason)
+          const names = transitions.map(({ purpose, field, version }) => ({ purpose, field, version }))
+          return apply({ transitions, handOver, events: [event('key_hand_over', names)] })
+        }
+        const from = transitions.find(({ to }) => to === 'active')
+        const isMove = name.purpose === 'token' && from !== undefined
+        const move = isMove ? { move: { from, toVersion: name.version } } : {}
+        await apply({ transitions, ...move, events: [event('key_promote', [name])] })
       },
       disable: async name => change('key_disable', name, planDisabling(await keys.readRecords(), name)),
       async enable(name) {
@@ -169,6 +178,7 @@ export async function openKeyAdministrator(
         await apply({ rewrapped, events: [event('key_rewrap', rewrapped, { kekId })] })
         return { count: rewrapped.length, kekId }
       },
+      recordRetokenize: (names, count) => keys.apply({ events: [event('key_retokenize', names, { count })] }),
       recordReseal: (names, count) => keys.apply({ events: [event('key_reseal', names, { count })] }),
       recordTokens: (type, names, count) => keys.apply({ events: [event(type, names, { count })] }),
       close: () => database.destroy(),

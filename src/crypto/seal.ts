@@ -4,6 +4,7 @@ import { type ByteColumn, packIds } from './byte-column.ts'
 
 export const originalLabel = 'tokenvault/original/v1'
 export const quarantineLabel = 'tokenvault/quarantine/v1'
+export const aliasLabel = 'tokenvault/alias/v1'
 export const firstIdentityLabel = 'tokenvault/origin/v1'
 
 /**

@@ -5,6 +5,7 @@ import type { SealedOriginal, TokenId } from '../vault/tokens/ports.ts'
 import { requireKeysInUse } from './keys-in-use.ts'
 import { bytesArray, plainArray } from './postgres/array-literal.ts'
 import type { TokenvaultDatabase } from './postgres/database.ts'
+import { insertAliases } from './token-aliases.ts'
 
 /** Most tokens that one statement asks about. */
 const comparedAtOnce = 50_000
@@ -43,6 +44,10 @@ export async function insertOriginals(
     on conflict do nothing`.execute(transaction)
   for (let start = 0; start < typed.length; start += comparedAtOnce)
     await refuseCollisions(transaction, typed.slice(start, start + comparedAtOnce))
+  await insertAliases(
+    transaction,
+    sorted.flatMap(({ aliases = [] }) => aliases),
+  )
 }
 
 /** @throws TokenvaultError `token_collision` where one token stands for two of them */
@@ -80,7 +85,10 @@ function keysOf(originals: Iterable<SealedOriginal>): readonly KeyName[] {
 }
 
 /** After they were inserted: what stands there then is either ours, or that of whoever came before. */
-async function refuseCollisions(transaction: TokenvaultDatabase, originals: readonly SealedOriginal[]): Promise<void> {
+export async function refuseCollisions(
+  transaction: TokenvaultDatabase,
+  originals: readonly SealedOriginal[],
+): Promise<void> {
   const tokenIds = plainArray(originals.map(({ tokenId }) => tokenId))
   const { rows } = await sql`
     select pii_vault.colliding_tokens(

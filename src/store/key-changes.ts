@@ -15,6 +15,8 @@ export interface KeyChange {
   readonly transitions?: readonly KeyTransition[]
   /** Keys under another KEK: all that are not destroyed. */
   readonly rewrapped?: readonly WrappedKey[]
+  /** A token key whose tokens are to be replaced, and the version that takes over. */
+  readonly move?: { readonly from: KeyName; readonly toVersion: number } | undefined
   /** Of the keyset as it is after the change; absent where nobody is to recover it. */
   readonly recovery?: KeyRecovery | undefined
   /** Of the signing key: made of the log as it stands when the change is applied, and the event of it is the first beyond. */
@@ -31,6 +33,8 @@ export interface KeyAdministration {
    * key. @throws `store_unavailable`
    */
   countContent(name: KeyName): Promise<number>
+  /** Whether tokens of the field are still being replaced after the last rotation of its token key. @throws `store_unavailable` */
+  isMoving(field: string): Promise<boolean>
   /** The database role that logged in. @throws `store_unavailable` */
   readLogin(): Promise<string>
   /** @throws `keys_changed` where a key no longer stands as the change says, `store_unavailable` */
@@ -42,6 +46,12 @@ export function createKeyAdministration(database: TokenvaultDatabase): KeyAdmini
   return {
     readRecords: () => namingFailures(() => readRecords(database)),
     countContent: name => namingFailures(() => countContent(database, name)),
+    isMoving: field =>
+      namingFailures(async () => {
+        const { rows } = await sql`
+          select from pii_vault.token_moves where field = ${field} and state = 'moving'`.execute(database)
+        return rows.length > 0
+      }),
     readLogin: () =>
       namingFailures(async () => {
         const { rows } = await sql<{ login: string }>`select session_user::text as login`.execute(database)
@@ -103,13 +113,14 @@ async function countContent(database: TokenvaultDatabase, { purpose, field, vers
 }
 
 async function apply(transaction: TokenvaultDatabase, change: KeyChange): Promise<void> {
-  const { added = [], transitions = [], rewrapped = [], recovery, handOver, events } = change
+  const { added = [], transitions = [], rewrapped = [], move, recovery, handOver, events } = change
   await sql`set local role tokenvault_owner`.execute(transaction)
   // One administrator at a time; whoever reads keys goes on.
   await sql`lock table pii_vault.keys in share row exclusive mode`.execute(transaction)
   const isTakenAway = transitions.some(({ to }) => to === 'disabled' || to === 'destroyed')
   if (isTakenAway) await awaitWriters(transaction)
   if (added.length > 0) await insert(transaction, added)
+  if (move !== undefined) await startMove(transaction, move)
   for (const transition of transitions) await pass(transaction, transition)
   if (rewrapped.length > 0) await rewrap(transaction, rewrapped)
   if (recovery !== undefined) {
@@ -144,6 +155,17 @@ async function insert(transaction: TokenvaultDatabase, keys: readonly WrappedKey
     .executeTakeFirst()
   if (Number(inserted.numInsertedOrUpdatedRows) !== keys.length)
     throw new TokenvaultError('keys_changed', `${formatKeyName(keys[0]!)} was made by somebody else`)
+}
+
+/** In the transaction that makes the new key the primary one: whoever writes with it knows which tokens it replaces. */
+async function startMove(transaction: TokenvaultDatabase, move: NonNullable<KeyChange['move']>): Promise<void> {
+  const { field, version } = move.from
+  const { rows } = await sql`
+    select from pii_vault.token_moves where field = ${field} and state = 'moving'`.execute(transaction)
+  if (rows.length > 0) throw new TokenvaultError('token_move_unfinished', `tokens of ${field}`)
+  await sql`
+    insert into pii_vault.token_moves (field, token_key_version, to_version)
+    values (${field}, ${version}, ${move.toVersion})`.execute(transaction)
 }
 
 async function pass(transaction: TokenvaultDatabase, transition: KeyTransition): Promise<void> {

@@ -13,6 +13,13 @@ export function createKeyReader(database: TokenvaultDatabase): KeyReader {
           .selectFrom('pii_vault.keys')
           .select(['purpose', 'field', 'version', 'status', 'kek_id as kekId'])
           .select(({ ref }) => ref('wrapped').$notNull().as('wrapped'))
+          // In one statement with the state of the keys: who writes with a new key knows which one it takes over from.
+          .select(
+            sql<boolean>`purpose = 'token' and exists (select from pii_vault.token_moves as move
+              where move.field = keys.field and move.token_key_version = keys.version and move.state = 'moving')`.as(
+              'isMoving',
+            ),
+          )
           .where('status', '<>', 'destroyed')
           .orderBy('purpose')
           .orderBy('field')

@@ -2,6 +2,7 @@ import { sql } from 'kysely'
 import { coalesce } from '../concurrency/coalesce.ts'
 import type { FieldOriginals, OriginalReader, SealedOriginal, TokenId } from '../vault/tokens/ports.ts'
 import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
+import { type AliasColumns, readFound, selectAliased } from './token-aliases.ts'
 
 type Found = ReadonlyMap<TokenId, SealedOriginal>
 
@@ -66,8 +67,11 @@ function pick(found: Found, tokenIds: readonly TokenId[]): Found {
   return own
 }
 
+/** One statement, so that a token whose original goes at this moment has either that one or its successor's. */
 async function readOriginals(database: TokenvaultDatabase, tokenIds: readonly TokenId[]): Promise<Found> {
-  const { rows } = await sql<SealedOriginal>`
-    select ${columns} from pii_vault.originals where token_id = any (${tokenIds}::uuid[])`.execute(database)
-  return new Map(rows.map(original => [original.tokenId, original]))
+  const { rows } = await sql<SealedOriginal & Partial<AliasColumns>>`
+    select ${columns}, null::text as sought, null::int as version, null::bytea as proof
+    from pii_vault.originals where token_id = any (${tokenIds}::uuid[])
+    union all ${selectAliased(tokenIds)}`.execute(database)
+  return new Map(rows.map(row => readFound(row)))
 }

@@ -10,11 +10,12 @@ import { dataDirOption, environmentHelp, wholeNumber } from '../terminal/options
 import { type Output, tell } from '../terminal/tell.ts'
 import { formatTextTable } from '../terminal/text-table.ts'
 import { addKeysReseal } from './keys-reseal.ts'
+import { addKeysRetokenize } from './keys-retokenize.ts'
 import { status } from './keys-status.ts'
 import { addKeysTokens } from './keys-tokens.ts'
 
-/** Purposes whose keys rotate as a matter of routine: no token changes by it, and no receipt. */
-const rotatingPurposes = ['data', 'quarantine', 'audit', 'signing'] as const
+/** Purposes whose keys rotate. Only of a token key, which is rotated when it leaked, do tokens change by it, and no receipt does. */
+const rotatingPurposes = ['data', 'quarantine', 'audit', 'signing', 'token'] as const
 
 /** `tokenvault keys …`: what an administrator does with the keys of the vault. */
 export function configure(keys: Command): void {
@@ -37,7 +38,10 @@ export function configure(keys: Command): void {
     .action(create)
   add('rotate', 'make a new primary key; the one before it goes on reading')
     .addOption(new Option('--kind <kind>', 'which keys').choices([...rotatingPurposes]).makeOptionMandatory())
-    .option('--field <field>', 'of data keys: that of one field; of all fields when absent')
+    .option(
+      '--field <field>',
+      'of data keys: that of one field, of all fields when absent; of token keys the one field',
+    )
     .option('--force', 'do not wait for processes that do not take up the new key', false)
     .option(
       '--revoked',
@@ -47,6 +51,7 @@ export function configure(keys: Command): void {
     .option('--dry-run', 'only say what would be done', false)
     .action(rotate)
   addKeysReseal(keys)
+  addKeysRetokenize(keys)
   addKeysTokens(keys, parseKeyName)
   add('disable <key>', 'take a key out of use: what it sealed is not opened until it is enabled')
     .option('--dry-run', 'only count what would not be opened', false)
@@ -143,7 +148,8 @@ async function create({
   dataDir,
   ...output
 }: Omit<RotateOptions, 'force' | 'revoked'>): Promise<void> {
-  if ((kind === 'data') !== (field !== '')) throw new TokenvaultError('usage', '--field goes with --kind data')
+  if ((kind === 'data' || kind === 'token') !== (field !== ''))
+    throw new TokenvaultError('usage', '--field goes with --kind data or token')
   await withKeyAdministrator(dataDir, async administrator => {
     const place = { purpose: kind, field }
     const name = formatKeyName(dryRun ? await administrator.nextName(place) : await administrator.create(place))
@@ -160,24 +166,36 @@ const afterRotation: Readonly<Record<RotateOptions['kind'], readonly string[]>> 
   signing: [
     'Publish what `tokenvault audit key` prints now: the hand-over leads from the key that outsiders keep to this one.',
   ],
+  token: [
+    'New values get new tokens from now on. `tokenvault keys retokenize`, with the same --field, replaces the earlier ones,',
+    'which go on opening by their alias. Until it has ended, equal values may have two tokens.',
+  ],
 }
 
 async function rotate({ kind, field, force, revoked, dryRun, dataDir, ...output }: RotateOptions): Promise<void> {
   if (revoked && kind !== 'signing') throw new TokenvaultError('usage', '--revoked goes with --kind signing')
-  if (field !== undefined && kind !== 'data') throw new TokenvaultError('usage', '--field goes with --kind data')
+  if (field !== undefined && kind !== 'data' && kind !== 'token')
+    throw new TokenvaultError('usage', '--field goes with --kind data or token')
+  if (kind === 'token' && field === undefined)
+    throw new TokenvaultError('usage', '--kind token needs --field: every token of that field is going to change')
   await withKeyAdministrator(dataDir, async administrator => {
     const records = await administrator.list()
     const fields = new Set(records.filter(({ purpose }) => purpose === kind).map(record => record.field))
     if (field !== undefined && !fields.has(field))
-      throw new TokenvaultError('key_unknown', 'no such field has a data key')
+      throw new TokenvaultError('key_unknown', `no such field has a ${kind} key`)
     const places = (field === undefined ? [...fields] : [field]).map(field => ({ purpose: kind, field }))
     if (dryRun) {
       const named = places.map(({ purpose, field }) => `${purpose}/${field}`)
-      return tell(
-        output,
-        { dryRun, rotated: named },
-        named.map(name => `${name} would get a new primary key`),
+      const told = named.map(name => `${name} would get a new primary key`)
+      if (kind !== 'token') return tell(output, { dryRun, rotated: named }, told)
+      const primary = records.find(
+        record => record.purpose === kind && record.field === field && record.status === 'primary',
       )
+      const originals = primary === undefined ? 0 : await administrator.countContent(primary)
+      return tell(output, { dryRun, rotated: named, originals }, [
+        ...told,
+        `and then the tokens of ${originals} values, in every row that has one, would be replaced`,
+      ])
     }
     const made: KeyName[] = []
     for (const place of places) made.push(await administrator.create(place))

@@ -33,6 +33,11 @@ export async function withArchivist<T>(dataDir: string, work: (archivist: Archiv
   }
 }
 
+/** What the administrator of the keys is configured by. */
+export function administratorEnvironment(dataDir: string): Environment {
+  return environmentOf(process.env, dataDir)
+}
+
 /** That of the shell or, where it names no database, of the superuser of `tokenvault up`, who may act as its owner. */
 function environmentOf(environment: Environment, dataDir: string): Environment {
   if (environment['DATABASE_URL'] || environment['DATABASE_URL_FILE']) return environment

@@ -18,6 +18,8 @@ export const appearance = {
   key_in_use: 'never',
   keys_changed: 'never',
   keys_not_followed: 'never',
+  token_move_unfinished: 'never',
+  retokenize_running: 'never',
   recovery_invalid: 'never',
   dump_invalid: 'never',
   recovery_stopped: 'never',

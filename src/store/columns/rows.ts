@@ -1,9 +1,10 @@
 import { type RawBuilder, sql } from 'kysely'
-import { backoffMilliseconds, pause, repeat } from '../../concurrency/waiting.ts'
+import { backoffMilliseconds, pause } from '../../concurrency/waiting.ts'
 import { TokenvaultError } from '../../errors.ts'
 import type { ColumnRow, ColumnRows, RowKey, TokenizedRow } from '../../vault/tokens/fill-column.ts'
 import { textArray } from '../postgres/array-literal.ts'
 import { inTransaction, namingFailures, type TokenvaultDatabase } from '../postgres/database.ts'
+import { whileLocked } from '../postgres/while-locked.ts'
 import type { TokenTable } from './find-table.ts'
 
 /** No rule accepts a value that is longer; what is longer is not even read. */
@@ -120,59 +121,18 @@ function updateRows({ schema, table, key, token }: FillableTable, rows: readonly
     where ${sql.join(matches, sql` and `)} and target.xmin = given.version::xid and target.${sql.id(token.name)} is null`
 }
 
-/** The server ends a transaction in which nothing happens for a minute. */
-const heartbeatMilliseconds = 10_000
-
 /**
- * Runs work while no other backfill of the column runs. A transaction of its own holds a lock and nothing else, so that a
- * pooler keeps its session, vacuum is not held up, and the end of this process, whatever it dies of, ends the lock. A
- * session that is lost meanwhile stops nothing: two backfills at once would only do work twice.
+ * Runs work while no other backfill of the column runs.
  *
  * @throws TokenvaultError `backfill_running`; what the work throws
  */
-export async function whileAlone<T>(
+export function whileAlone<T>(
   database: TokenvaultDatabase,
   { oid, name, tokenName }: TokenTable,
   work: () => Promise<T>,
 ): Promise<T> {
-  let outcome: { readonly result: T } | undefined
-  try {
-    return await namingFailures(() =>
-      database
-        .transaction()
-        .setIsolationLevel('read committed')
-        .execute(async transaction => {
-          await sql`select set_config('transaction_timeout', '0', true)
-            where current_setting('server_version_num')::int >= 170000`.execute(transaction)
-          const { rows } = await sql<{ held: boolean }>`
-            select pg_try_advisory_xact_lock(hashtextextended(${`tokenvault/backfill/${oid}/${tokenName}`}, 0)) as held`.execute(
-            transaction,
-          )
-          if (!rows[0]!.held)
-            throw new TokenvaultError('backfill_running', `another backfill fills column ${tokenName} of ${name}`)
-          const ended = new AbortController()
-          const beat = async () => {
-            await sql`select 1`.execute(transaction)
-            return heartbeatMilliseconds
-          }
-          const beating = repeat(beat, ended.signal, {
-            firstAfterMilliseconds: heartbeatMilliseconds,
-            ref: false,
-          }).catch(() => {})
-          try {
-            outcome = { result: await work() }
-            return outcome.result
-          } finally {
-            ended.abort()
-            await beating
-          }
-        }),
-    )
-  } catch (error) {
-    // The work is done; only the session that held the lock was lost.
-    if (outcome !== undefined) return outcome.result
-    throw error
-  }
+  const refuse = () => new TokenvaultError('backfill_running', `another backfill fills column ${tokenName} of ${name}`)
+  return whileLocked(database, `tokenvault/backfill/${oid}/${tokenName}`, refuse, work)
 }
 
 /** Attempts at rows that other transactions hold, or at a server that is away for a moment. */

@@ -133,7 +133,7 @@ export type RetentionEventType = `retain_${'logins' | 'originals' | 'quarantine'
 
 /** What is done with keys, by an administrator with the owner's database role. */
 export type KeyEventType =
-  `key_${'create' | 'promote' | 'hand_over' | 'disable' | 'enable' | 'schedule_destruction' | 'cancel_destruction' | 'destroy' | 'rewrap' | 'reseal' | 'token_map' | 'retire'}`
+  `key_${'create' | 'promote' | 'hand_over' | 'disable' | 'enable' | 'schedule_destruction' | 'cancel_destruction' | 'destroy' | 'rewrap' | 'reseal' | 'retokenize' | 'token_map' | 'retire'}`
 
 /** Answers whether what a process needs is there. @throws the room's `*_unavailable` */
 export interface HealthCheck {

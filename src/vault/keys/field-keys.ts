@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto'
-import { firstIdentityLabel, originalLabel, quarantineLabel, Sealer } from '../../crypto/seal.ts'
+import { aliasLabel, firstIdentityLabel, originalLabel, quarantineLabel, Sealer } from '../../crypto/seal.ts'
 import { TokenKey } from '../../crypto/token.ts'
 import { TokenDigest } from '../../crypto/token-digest.ts'
 import { TokenvaultError } from '../../errors.ts'
@@ -17,6 +17,7 @@ export class FieldKeys {
   readonly #sealers = new Map<string, Made<Sealer>>()
   readonly #firstIdentitySealers = new Map<string, Made<Sealer>>()
   readonly #signers = new Map<string, Made<NoteSigner>>()
+  readonly #aliasSealers = new Map<string, Made<Sealer>>()
   #digest: TokenDigest
   #digests: readonly TokenDigest[]
 
@@ -37,7 +38,11 @@ export class FieldKeys {
     ;[this.#digest, this.#digests] = digestsOf(keyset)
     this.#keyset = keyset
     const held = keyset.all().map(({ material }) => material)
-    for (const cache of [this.#tokenKeys, this.#sealers, this.#firstIdentitySealers, this.#signers])
+    const caches = [
+      ...[this.#tokenKeys, this.#sealers, this.#firstIdentitySealers],
+      ...[this.#signers, this.#aliasSealers],
+    ]
+    for (const cache of caches)
       for (const [name, { material }] of cache) if (!held.some(key => key.equals(material))) cache.delete(name)
   }
 
@@ -72,6 +77,18 @@ export class FieldKeys {
   /** Every version of the field's token key that is held, oldest first. */
   tokenKeys(field: string): readonly TokenKey[] {
     return this.#keyset.usable('token', field).map(({ version }) => this.tokenKey(field, version)!)
+  }
+
+  /** Token keys of the field whose tokens are being replaced, oldest first. */
+  movingTokenKeys(field: string): readonly { readonly version: number; readonly tokenKey: TokenKey }[] {
+    return this.#keyset.moving(field).map(({ version }) => ({ version, tokenKey: this.tokenKey(field, version)! }))
+  }
+
+  /** Seals ids of earlier tokens, each bound to the token of the version that took over. @returns undefined where no such key is held */
+  aliasSealer(field: string, keyVersion: number): Sealer | undefined {
+    return this.#cached(this.#aliasSealers, 'token', field, keyVersion, key => {
+      return new Sealer(key, { label: aliasLabel, tenant: this.#tenant, field, keyVersion })
+    })
   }
 
   /** @param purpose `data` with a field, or `quarantine` with '' @returns undefined where no such key is held */

@@ -4,8 +4,8 @@ import type { WrappedKey } from './ports.ts'
 /** SHA-256 of everything about the stored keys that a process goes by: names, states and wrapped bytes, in the order given. */
 export function fingerprintKeys(stored: readonly WrappedKey[]): Buffer {
   const hash = createHash('sha256')
-  for (const { purpose, field, version, status, wrapped } of stored)
-    hash.update(`${purpose}/${field}/${version} ${status} `).update(wrapped)
+  for (const { purpose, field, version, status, wrapped, isMoving } of stored)
+    hash.update(`${purpose}/${field}/${version} ${status} ${isMoving ? 'moving ' : ''}`).update(wrapped)
   return hash.digest()
 }
 

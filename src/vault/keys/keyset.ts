@@ -20,6 +20,8 @@ export interface KeyName {
 export interface Key extends KeyName {
   readonly status: KeyStatus
   readonly material: KeyObject
+  /** Of a token key: whether its tokens are being replaced by those of the primary one. */
+  readonly isMoving?: boolean
 }
 
 /** Nine digits, which is what a token has room for. */
@@ -77,6 +79,11 @@ export class Keyset {
   find(name: KeyName): Key | undefined {
     const key = this.#keys.get(formatKeyName(name))
     return key?.status === 'disabled' ? undefined : key
+  }
+
+  /** Every token key of the field, not disabled, whose tokens are being replaced. */
+  moving(field: string): readonly Key[] {
+    return this.usable('token', field).filter(({ isMoving, status }) => isMoving === true && status !== 'primary')
   }
 
   /** Every key, disabled ones too. */

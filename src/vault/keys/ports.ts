@@ -7,6 +7,8 @@ export interface WrappedKey extends KeyName {
   readonly status: KeyStatus
   readonly kekId: string
   readonly wrapped: Uint8Array
+  /** Of a token key: whether its tokens are being replaced by those of the primary one. */
+  readonly isMoving?: boolean
 }
 
 export interface KeyReader {

@@ -25,7 +25,7 @@ export async function unwrapKeys(
   tenant: string,
 ): Promise<Keyset> {
   const keys: Key[] = []
-  for (const { purpose, field, version, status, kekId, wrapped } of stored) {
+  for (const { purpose, field, version, status, kekId, wrapped, isMoving } of stored) {
     const name = { purpose, field, version }
     let material: Uint8Array
     try {
@@ -36,7 +36,7 @@ export async function unwrapKeys(
         kekId === kek.id ? 'it was changed, or TENANT is another' : `it was wrapped by ${kekId}, this is ${kek.id}`
       throw new TokenvaultError('kek_mismatch', `key ${formatKeyName(name)} does not unwrap: ${wrappedBy}`)
     }
-    keys.push({ ...name, status, material: createSecretKey(material) })
+    keys.push({ ...name, status, material: createSecretKey(material), ...(isMoving && { isMoving }) })
     material.fill(0)
   }
   return new Keyset(keys)

@@ -5,6 +5,7 @@ import type { ErrorCode } from '../../errors.ts'
 import type { FieldSchema } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import type { RevealLevel } from '../policy/policy.ts'
+import { isProven } from './aliases.ts'
 import type { Unopened } from './open-originals.ts'
 import type { OriginalReader, SealedOriginal, TokenId } from './ports.ts'
 import { findFormatProblem, type ReadToken, type SoughtToken } from './read-token.ts'
@@ -55,7 +56,7 @@ export async function findTokens(
   const sought: SoughtToken[] = []
   const ids = new Set<TokenId>()
   for (const [identity, token] of tokens) {
-    const code = checkBeforeLookup(token, levels, deps)
+    const code = checkBeforeLookup(token, levels, deps.fields)
     if (code !== undefined) withheld.set(identity, code)
     else if ('id' in token) {
       sought.push(token)
@@ -69,14 +70,15 @@ export async function findTokens(
   for (const token of sought) {
     const { identity, id } = token
     const original = found.get(id)
-    const code = checkFound(token, original, levels)
+    const code = checkFound(token, original, { levels, keys })
     if (code !== undefined) {
       withheld.set(identity, code)
       continue
     }
     const { field, tokenKeyVersion, dataKeyVersion } = original!
     const name = `${field}/${tokenKeyVersion}/${dataKeyVersion}`
-    const member = { identity, id, original: original! }
+    // Of an earlier token the successor's original is opened, as that of its own token.
+    const member = { identity, id: original!.foundBy === undefined ? id : original!.tokenId, original: original! }
     const group = groups.get(name)
     if (group !== undefined) group.members.push(member)
     else {
@@ -99,30 +101,35 @@ function randomIds(count: number): TokenId[] {
 function checkBeforeLookup(
   token: ReadToken,
   levels: ReadonlyMap<string, FieldLevel>,
-  { fields, keys }: { readonly fields: FieldSchema; readonly keys: FieldKeys },
+  fields: FieldSchema,
 ): ErrorCode | undefined {
   if ('code' in token) return token.code
-  const { field, format, keyVersion } = token
+  const { field, format } = token
   const decided = levels.get(field)
   // A text token says itself that it is of another vault.
   if (decided === undefined) return format === 'text' ? 'field_unknown' : 'token_unknown'
   if (decided.level === 'none') return decided.code ?? 'field_not_permitted'
-  const problem = findFormatProblem(token, fields.get(field)!)
-  if (problem !== undefined || keyVersion === undefined) return problem
-  return keys.tokenKey(field, keyVersion) === undefined ? 'key_unavailable' : undefined
+  return findFormatProblem(token, fields.get(field)!)
 }
 
 function checkFound(
-  { field, keyVersion }: SoughtToken,
+  { field, id, keyVersion }: SoughtToken,
   original: SealedOriginal | undefined,
-  levels: ReadonlyMap<string, FieldLevel>,
+  { levels, keys }: { readonly levels: ReadonlyMap<string, FieldLevel>; readonly keys: FieldKeys },
 ): ErrorCode | undefined {
+  // The token of a key that is gone still opens by its alias, so that this is said only where there is none.
+  const isKeyMissing = keyVersion !== undefined && keys.tokenKey(field, keyVersion) === undefined
+  const foundBy = original?.foundBy
+  if (isKeyMissing && foundBy === undefined) return 'key_unavailable'
   if (original === undefined) return 'token_unknown'
   if (original.field !== field) {
     // Said only to those who may know that a token of the other field exists.
     return (levels.get(original.field)?.level ?? 'none') === 'none' ? 'token_unknown' : 'token_field_mismatch'
   }
   // A typed token names no version; AES-SIV proves that the row's is the right one.
-  const isOfVersion = keyVersion === undefined || original.tokenKeyVersion === keyVersion
-  return isOfVersion ? undefined : 'token_not_authentic'
+  const madeBy = foundBy?.tokenKeyVersion ?? original.tokenKeyVersion
+  if (keyVersion !== undefined && madeBy !== keyVersion) return 'token_not_authentic'
+  if (foundBy === undefined) return undefined
+  if (keys.aliasSealer(field, original.tokenKeyVersion) === undefined) return 'key_unavailable'
+  return isProven(keys, id, original) ? undefined : 'token_not_authentic'
 }

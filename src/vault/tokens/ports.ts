@@ -12,6 +12,22 @@ export interface SealedOriginal {
   readonly sealed: Uint8Array
   /** Of a typed token: the bits of the SIV that are not in its id. Absent or null of a token that is text. */
   readonly sivRest?: number | null
+  /** What is stored with it: earlier tokens of the same value, while they are being replaced. */
+  readonly aliases?: readonly TokenAlias[]
+  /** Of an original that was found by an earlier token of its value: which one, as the alias says. */
+  readonly foundBy?: { readonly tokenKeyVersion: number; readonly proof: Uint8Array }
+}
+
+/** A token of a token key that is moved away from, and what stands in its place. */
+export interface TokenAlias {
+  readonly tokenId: TokenId
+  readonly field: string
+  readonly tokenKeyVersion: number
+  readonly oldToken: string
+  readonly newToken: string
+  readonly successor: TokenId
+  /** `tokenId`, sealed under the successor's token key and bound to its id. */
+  readonly proof: Uint8Array
 }
 
 /** A value's token, with what must be stored so that it can be given back. */
@@ -52,7 +68,11 @@ export interface FieldOriginals {
 }
 
 export interface OriginalReader {
-  /** Finds the originals of up to 10,000 token ids; absent ids are absent from the map. @throws `store_unavailable` */
+  /**
+   * Finds the originals of up to 10,000 token ids; absent ids are absent from the map. The original of an earlier token, which has
+   * none of its own any more, is that of its successor, with `foundBy`.
+   * @throws `store_unavailable`
+   */
   findOriginals(tokenIds: readonly TokenId[]): Promise<ReadonlyMap<TokenId, SealedOriginal>>
 }
 

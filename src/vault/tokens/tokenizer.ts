@@ -4,6 +4,7 @@ import type { TokenKey } from '../../crypto/token.ts'
 import { TokenvaultError } from '../../errors.ts'
 import { acceptValue, type Field, type FieldSchema, type ValueRefused } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
+import { makeAliases } from './aliases.ts'
 import type { TokenizedValue } from './ports.ts'
 
 /** The batch core: values in, tokens and sealed originals out. It decides nothing about who may ask. */
@@ -37,7 +38,7 @@ export function createTokenizer(keys: FieldKeys, fields: FieldSchema): Tokenizer
     tokenizeValues(fieldName, values) {
       const field = fields.get(fieldName)
       if (field === undefined) throw new TokenvaultError('field_unknown')
-      return tokenizeValues(stateOf(keys, field), values, fields)
+      return tokenizeValues(stateOf(keys, field), values, { keys, fields })
     },
   }
 }
@@ -53,7 +54,7 @@ function stateOf(keys: FieldKeys, field: Field): FieldState {
 function tokenizeValues(
   state: FieldState,
   values: readonly string[],
-  fields: FieldSchema,
+  { keys, fields }: { readonly keys: FieldKeys; readonly fields: FieldSchema },
 ): (TokenizedValue | ValueRefused)[] {
   const results: (TokenizedValue | ValueRefused)[] = new Array(values.length)
   const accepted: string[] = []
@@ -67,7 +68,9 @@ function tokenizeValues(
     accepted.push(normalized)
     places.push(index)
   }
-  const { tokens, ids, rests, ciphertexts } = state.tokenKey.tokenize(packText(accepted), state.field)
+  const normalized = packText(accepted)
+  const { tokens, ids, rests, ciphertexts } = state.tokenKey.tokenize(normalized, state.field)
+  const aliases = makeAliases(keys, state.field, normalized, { version: state.tokenKeyVersion, tokens, ids })
   const sealed = state.sealer.seal(ciphertexts, ids)
   const { tokenKeyVersion, dataKeyVersion } = state
   for (const [order, index] of places.entries()) {
@@ -80,6 +83,7 @@ function tokenizeValues(
         dataKeyVersion,
         sealed: valueAt(sealed, order),
         ...(rests === undefined ? {} : { sivRest: rests[order]! }),
+        ...(aliases === undefined ? {} : { aliases: aliases[order]! }),
       },
     }
   }

@@ -66,7 +66,7 @@ export interface OriginalsTable {
   created_at: CreatedAt
   siv_rest: number | null
   kept_elsewhere: boolean
-  last_seen: SetLater<Day | null>
+  last_seen: Optional<Day>
 }
 
 export interface FieldsTable {

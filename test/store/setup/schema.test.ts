@@ -118,6 +118,7 @@ function fits(type: string): string {
     CreatedAt: 'time',
     'Generated<Date>': 'time',
     'Optional<Date>': 'time',
+    'Optional<Day>': 'text',
     OptionalCount: 'number',
     'SetLater<string>': 'text',
     'SetLater<number>': 'number',

@@ -1,5 +1,5 @@
 import { createHash, hash, randomUUID } from 'node:crypto'
-import type { Column } from '../archive/columns.ts'
+import type { Batch, Column } from '../archive/columns.ts'
 import {
   fileName,
   type Manifest,
@@ -24,9 +24,10 @@ import {
   type Row,
 } from '../store/archives.ts'
 import { createKeyReader } from '../store/keys.ts'
-import { type MonthTable, monthTables } from '../store/months.ts'
+import { type MonthTable, monthTables, type Portion } from '../store/months.ts'
+import { openCopySession } from '../store/postgres/copy-session.ts'
 import { createDatabase } from '../store/postgres/database.ts'
-import { createNoteVerifier, type NoteSigner } from '../tlog/signed-note.ts'
+import { createNoteVerifier, type NoteSigner, type NoteVerifier } from '../tlog/signed-note.ts'
 import { describeArchiveEvent } from '../vault/admission/archive-event.ts'
 import type { ArchiveEventType } from '../vault/admission/ports.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
@@ -39,6 +40,8 @@ import { logName } from './vault.ts'
 export interface Archivist {
   readonly store: ArchiveStore
   readonly signer: NoteSigner
+  /** Of every signing key that is held, earlier ones too. */
+  readonly verifiers: readonly NoteVerifier[]
   openPlace(url: string): Promise<FilePlace>
   /** Rows that are held in memory at a time: a row group. */
   readonly batchRows: number
@@ -50,8 +53,9 @@ export interface Archivist {
 /** @throws TokenvaultError `kek_unavailable`, `kek_mismatch`, `store_unavailable`, `keyset_incomplete` */
 export async function openArchivist(config: Config<'migrate'>, environment: Environment): Promise<Archivist> {
   const kek = await openKek(config, environment)
+  const url = databaseUrl(config)
   const database = createDatabase({
-    url: databaseUrl(config),
+    url,
     poolMax: 4,
     applicationName: 'tokenvault archive',
     statementTimeoutMilliseconds: 3_600_000,
@@ -59,8 +63,9 @@ export async function openArchivist(config: Config<'migrate'>, environment: Envi
   try {
     const keys = new FieldKeys(await openKeyset(createKeyReader(database), kek, config.TENANT), config.TENANT)
     return {
-      store: createArchiveStore(database),
+      store: createArchiveStore(database, () => openCopySession(url, 'tokenvault archive')),
       signer: keys.signer(logName(config)),
+      verifiers: keys.signers(logName(config)).map(({ verifierKey }) => createNoteVerifier(verifierKey)),
       openPlace: url => openFilePlace(url, () => composeAwsSettings('s3', config, environment)),
       batchRows: groupRows,
       onProgress: () => {},
@@ -164,26 +169,17 @@ export async function recallMonth(
       const place = await archivist.openPlace(from ?? part.target)
       const manifest = await readManifest(archivist, place, part)
       opened.push({ place, manifest })
-      for (const file of manifest.files) await checkFile(archivist, place, file)
+      for (const file of manifest.files) await checkBytes(place, file)
     }
     const rows = opened.reduce((sum, { manifest }) => sum + loginRows(manifest), 0)
-    const load = async function* (table: MonthTable) {
-      const now = new Map((await store.columnsOf(table)).map(column => [column.name, column]))
-      for (const { place, manifest } of opened)
-        for (const file of manifest.files.filter(each => each.table === table)) {
-          // The type is that of the table as it is, so that nothing of the file becomes SQL.
-          const columns = file.columns.map(({ name }) => {
-            const column = now.get(name)
-            if (column === undefined)
-              throw new TokenvaultError(
-                'archive_changed',
-                `${table} has a column less than when ${file.name} was written`,
-              )
-            return column
-          })
-          yield* portions(archivist, place, file, columns)
-        }
-    }
+    const load = (table: MonthTable): readonly Portion[] =>
+      opened.flatMap(({ place, manifest }) =>
+        manifest.files
+          .filter(each => each.table === table)
+          .map(file => {
+            return { columns: file.columns, batches: readRows(archivist, place, file) }
+          }),
+      )
     await store.putBack(month, parts, load, await describe(archivist, 'rows_recall', [month], rows))
     return { rows, parts: parts.length }
   } finally {
@@ -253,14 +249,15 @@ async function* rewritten(
   content: Awaited<ReturnType<typeof openFile>>,
   file: ManifestFile,
   change: (record: Readonly<Record<string, Row[number]>>, row: Row) => Row | 'remove',
-): AsyncGenerator<readonly Row[]> {
-  for await (const rows of readParquet(content, file.columns, file.name)) {
+): AsyncGenerator<Batch> {
+  for await (const { rows, columns } of readParquet(content, file.columns, file.name)) {
     const kept: Row[] = []
-    for (const row of rows) {
+    for (let at = 0; at < rows; at++) {
+      const row = columns.map(values => values[at]!)
       const become = change(Object.fromEntries(file.columns.map(({ name }, place) => [name, row[place]!])), row)
       if (become !== 'remove') kept.push(become)
     }
-    yield kept
+    yield { rows: kept.length, columns: columns.map((_, place) => kept.map(row => row[place]!)) }
   }
 }
 
@@ -292,7 +289,7 @@ async function writeFile(
     readonly table: MonthTable
     readonly columns: readonly Column[]
     readonly name: string
-    readonly rows: AsyncIterable<readonly Row[]>
+    readonly rows: AsyncIterable<Batch>
   },
 ): Promise<ManifestFile | undefined> {
   const { table, columns, name } = file
@@ -300,10 +297,10 @@ async function writeFile(
   const sha256 = createHash('sha256')
   let bytes = 0
   const counted = async function* () {
-    for await (const rows of file.rows) {
-      for (const row of rows) digest.add(row)
-      archivist.onProgress(rows.length)
-      yield rows
+    for await (const batch of file.rows) {
+      digest.add(batch)
+      archivist.onProgress(batch.rows)
+      yield batch
     }
   }
   const hashed = async function* () {
@@ -330,10 +327,10 @@ async function writeManifest(place: FilePlace, manifest: Manifest, signer: NoteS
   return { rows: loginRows(manifest), manifest: hash('sha256', note, 'hex') }
 }
 
-async function readManifest({ signer }: Archivist, place: FilePlace, part: ArchivePart): Promise<Manifest> {
+async function readManifest({ verifiers }: Archivist, place: FilePlace, part: ArchivePart): Promise<Manifest> {
   const name = manifestName(part)
   const note = await readText(place, name)
-  const manifest = openManifest(note, [createNoteVerifier(signer.verifierKey)], name)
+  const manifest = openManifest(note, verifiers, name)
   // An earlier revision was signed as well.
   if (hash('sha256', note, 'hex') !== part.manifest)
     throw new TokenvaultError('archive_changed', `${name} is not the manifest that was recorded`)
@@ -349,24 +346,29 @@ async function openFile(place: FilePlace, { name, bytes }: ManifestFile) {
 
 const hashedBytes = 8 * 1024 * 1024
 
-/** Compares a file with its manifest: its bytes, and the rows that come out of them. @throws TokenvaultError `archive_changed` */
-async function checkFile(archivist: Archivist, place: FilePlace, file: ManifestFile): Promise<void> {
+/** Compares the bytes of a file with its manifest. @throws TokenvaultError `archive_changed` */
+async function checkBytes(place: FilePlace, file: ManifestFile): Promise<void> {
   const content = await openFile(place, file)
   const sha256 = createHash('sha256')
   for (let at = 0; at < file.bytes; at += hashedBytes)
     sha256.update(new Uint8Array(await content.slice(at, Math.min(at + hashedBytes, file.bytes))))
   if (sha256.digest('hex') !== file.sha256)
     throw new TokenvaultError('archive_changed', `${file.name} has another SHA-256 than its manifest says`)
-  for await (const _ of portions(archivist, place, file, file.columns));
+}
+
+/** Compares a file with its manifest: its bytes, and the rows that come out of them. @throws TokenvaultError `archive_changed` */
+async function checkFile(archivist: Archivist, place: FilePlace, file: ManifestFile): Promise<void> {
+  await checkBytes(place, file)
+  for await (const _ of readRows(archivist, place, file));
 }
 
 /** The rows of a file. @throws TokenvaultError `archive_changed` at its end, unless they are those that were written */
-async function* portions(archivist: Archivist, place: FilePlace, file: ManifestFile, columns: readonly Column[]) {
+async function* readRows(archivist: Archivist, place: FilePlace, file: ManifestFile): AsyncGenerator<Batch> {
   const digest = new RowDigest()
-  for await (const rows of readParquet(await openFile(place, file), file.columns, file.name)) {
-    for (const row of rows) digest.add(row)
-    archivist.onProgress(rows.length)
-    yield { columns, rows }
+  for await (const batch of readParquet(await openFile(place, file), file.columns, file.name)) {
+    digest.add(batch)
+    archivist.onProgress(batch.rows)
+    yield batch
   }
   if (digest.rows !== file.rows || digest.text() !== file.rowDigest)
     throw new TokenvaultError('archive_changed', `${file.name} holds other rows than its manifest says`)

@@ -1,4 +1,6 @@
 import { sql } from 'kysely'
+import { type Client, escapeIdentifier } from 'pg'
+import { type Batch, copyIn } from './copy-rows.ts'
 import type { TokenvaultDatabase } from './postgres/database.ts'
 
 /** Tables of rows that are partitioned by month of create_date. */
@@ -49,36 +51,37 @@ export async function dropMonth(transaction: TokenvaultDatabase, table: MonthTab
   await sql`drop table ${sql.table(partition)}`.execute(transaction)
 }
 
-interface Portion {
-  readonly columns: readonly { readonly name: string; readonly type: string }[]
-  readonly rows: readonly (readonly (string | number | boolean | null)[])[]
+/** Rows of one file, with the names of its columns. */
+export interface Portion {
+  readonly columns: readonly { readonly name: string }[]
+  readonly batches: AsyncIterable<Batch>
 }
 
 /**
  * Puts rows of a month into a table. Where the month has no partition one is made: filled first and attached last, together with
  * what came late and stands in the default partition.
  *
+ * @param client the connection of the transaction
  * @param transaction of tokenvault_owner
  */
 export async function putMonth(
-  transaction: TokenvaultDatabase,
+  { client, transaction }: { readonly client: Client; readonly transaction: TokenvaultDatabase },
   table: MonthTable,
   month: string,
-  portions: AsyncIterable<Portion>,
+  portions: readonly Portion[],
 ): Promise<void> {
   const { isOwn, partition: place } = await findPartition(transaction, table, month)
   const name = table.slice(table.indexOf('.') + 1)
   const own = `ingest.${name}_${month.replace('-', '_')}`
+  if (portions.length === 0) return
   const into = isOwn ? place : own
-  let isMade = isOwn
-  for await (const { columns, rows } of portions) {
-    if (!isMade) {
-      await sql`create table ${sql.table(own)} (like ${sql.table(table)} including all)`.execute(transaction)
-      isMade = true
-    }
-    await insert(transaction, into, columns, rows)
+  if (!isOwn) await sql`create table ${sql.table(own)} (like ${sql.table(table)} including all)`.execute(transaction)
+  for (const { columns, batches } of portions) {
+    const names = columns.map(({ name }) => escapeIdentifier(name)).join(', ')
+    const [schema, relation] = into.split('.') as [string, string]
+    await copyIn(client, `copy ${escapeIdentifier(schema)}.${escapeIdentifier(relation)} (${names})`, batches)
   }
-  if (isOwn || !isMade) return
+  if (isOwn) return
   const range = sql`create_date >= ${`${month}-01`}::date and create_date < (${`${month}-01`}::date + interval '1 month')::date`
   await sql`lock table ${sql.table(place)} in share row exclusive mode`.execute(transaction)
   await sql`with late as (delete from ${sql.table(place)} where ${range} returning *)
@@ -89,19 +92,4 @@ export async function putMonth(
   }>`select (${first}::date + interval '1 month')::date::text as next`.execute(transaction)
   await sql`alter table ${sql.table(table)} attach partition ${sql.table(own)}
     for values from (${sql.lit(first)}) to (${sql.lit(rows[0]!.next)})`.execute(transaction)
-}
-
-async function insert(
-  transaction: TokenvaultDatabase,
-  into: string,
-  columns: Portion['columns'],
-  rows: Portion['rows'],
-): Promise<void> {
-  if (rows.length === 0) return
-  const arrays = columns.map(({ type }, place) => {
-    const values = rows.map(row => (row[place] === null ? null : String(row[place])))
-    return sql`${values}::text[]::${sql.raw(type)}[]`
-  })
-  await sql`insert into ${sql.table(into)} (${sql.join(columns.map(({ name }) => sql.id(name)))})
-    select * from unnest(${sql.join(arrays)})`.execute(transaction)
 }

@@ -35,7 +35,9 @@ class Dialect extends PostgresDialect {
 }
 
 /** Dates stay YYYY-MM-DD: a Date would move them into the time zone of this process. */
-const dayTypes = { getTypeParser: (oid: number) => (oid === types.builtins.DATE ? String : types.getTypeParser(oid)) }
+export const dayTypes = {
+  getTypeParser: (oid: number) => (oid === types.builtins.DATE ? String : types.getTypeParser(oid)),
+}
 
 /**
  * A pool of connections. Nothing is connected before the first statement; close it with `destroy()`.

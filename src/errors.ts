@@ -182,6 +182,11 @@ export const errorCatalogue = {
     meaning: 'Another archive, recall or rewriting is running.',
     remedy: 'Wait until it has ended, and run the command again.',
   },
+  archive_tokens_moving: {
+    meaning:
+      'Tokens are being replaced after a rotation of their token key, and rows that are moved meanwhile would be missed.',
+    remedy: 'End it first with `tokenvault keys retokenize`, then run the command again. Nothing was moved.',
+  },
   month_not_archived: {
     meaning: 'No archived rows of this month are left to bring back.',
     remedy: 'Look at analyst.archived_months: where its state is recalled, the rows are in the database.',

@@ -21,6 +21,7 @@ import {
   type ArchiveStore,
   createArchiveStore,
   type MonthSnapshot,
+  type RecalledTokens,
   type Row,
 } from '../store/archives.ts'
 import { createKeyReader } from '../store/keys.ts'
@@ -86,7 +87,7 @@ const attempts = 5
  * the files; begun again it writes the same files anew.
  *
  * @param target URL of the place
- * @throws TokenvaultError `archive_unavailable`, `archive_changed`, `store_unavailable`
+ * @throws TokenvaultError `archive_tokens_moving`, `archive_unavailable`, `archive_changed`, `store_unavailable`
  */
 export async function archiveMonth(
   archivist: Archivist,
@@ -155,7 +156,7 @@ export async function exportMonths(
 export async function recallMonth(
   archivist: Archivist,
   { month, from }: { readonly month: string; readonly from?: string | undefined },
-): Promise<{ readonly rows: number; readonly parts: number }> {
+): Promise<{ readonly rows: number; readonly parts: number; readonly tokens: RecalledTokens }> {
   const { store } = archivist
   const known = (await store.readParts()).filter(part => part.month === month)
   const parts = known.filter(({ state }) => state === 'archived')
@@ -180,8 +181,9 @@ export async function recallMonth(
             return { columns: file.columns, batches: readRows(archivist, place, file) }
           }),
       )
-    await store.putBack(month, parts, load, await describe(archivist, 'rows_recall', [month], rows))
-    return { rows, parts: parts.length }
+    const event = await describe(archivist, 'rows_recall', [month], rows)
+    const tokens = await store.putBack(month, parts, load, event)
+    return { rows, parts: parts.length, tokens }
   } finally {
     for (const { place } of opened) place.close()
   }

@@ -38,6 +38,14 @@ export interface WrittenPart {
   readonly manifest: string
 }
 
+/** Tokens of rows that came back and are of a token key that was moved away from. */
+export interface RecalledTokens {
+  /** They have their successors now. */
+  readonly translated: number
+  /** Their aliases were deleted: they stay as they are, and answer token_retired. */
+  readonly left: number
+}
+
 /** A view of a month that does not change while it is read. */
 export interface MonthSnapshot {
   /** Of Postgres, over all rows of the table and month; equal means that nothing was written since. */
@@ -208,6 +216,7 @@ async function fingerprint(database: TokenvaultDatabase, table: MonthTable, mont
 
 function begin(database: TokenvaultDatabase, month: string, target: string): Promise<ArchivePart> {
   return asOwner(database, async transaction => {
+    await refuseWhileMoving(transaction)
     const first = `${month}-01`
     // Of a target that is not to be used any more nothing was taken out of the database.
     await sql`delete from pii_vault.archives where month = ${first}::date and state = 'writing' and target <> ${target}`.execute(
@@ -233,6 +242,7 @@ async function takeOut(
 ): Promise<boolean> {
   return retryingLocks(() =>
     asOwner(database, async transaction => {
+      await refuseWhileMoving(transaction)
       // Before anybody is locked out; what is written meanwhile shows in the fingerprints.
       await recordTokens(transaction, month, part)
       for (const table of monthTables) await lockMonth(transaction, table, month)
@@ -258,18 +268,63 @@ async function takeOut(
 /** Undoes the transaction. */
 class Rewritten extends Error {}
 
-async function recordTokens(transaction: TokenvaultDatabase, month: string, part: number): Promise<void> {
-  const { rows: fields } = await sql<{ name: string; format: string; column: string }>`
+/** The job that replaces tokens finds those of the database alone. @throws TokenvaultError `archive_tokens_moving` */
+async function refuseWhileMoving(transaction: TokenvaultDatabase): Promise<void> {
+  const { rows } = await sql<{ field: string }>`
+    select distinct field from pii_vault.token_moves where state = 'moving' order by field`.execute(transaction)
+  if (rows.length > 0)
+    throw new TokenvaultError('archive_tokens_moving', `tokens of ${rows.map(({ field }) => field).join(', ')}`)
+}
+
+/**
+ * Tokens that were replaced while their rows were away, in the rows of a month that came back.
+ *
+ * @returns `translated`: how many tokens got their successors; `left`: how many are of a key whose aliases were deleted
+ */
+async function translateTokens(transaction: TokenvaultDatabase, month: string): Promise<RecalledTokens> {
+  let translated = 0
+  let left = 0
+  for (const { name, column } of await readTokenColumns(transaction)) {
+    const done = await sql`
+      update public.user_logins as login set ${sql.id(column)} = alias.new_token::varchar from pii_vault.token_aliases as alias
+      where alias.field = ${name} and alias.old_token = login.${sql.id(column)} and ${inMonth(month)}`.execute(
+      transaction,
+    )
+    translated += Number(done.numAffectedRows ?? 0)
+    const { rows } = await sql<{ count: string }>`
+      select count(*) as count from public.user_logins join pii_vault.token_moves as move on field = ${name} and retired_at is not null
+        and starts_with(${sql.id(column)}, ${`${name}_v`} || token_key_version || '_') where ${inMonth(month)}`.execute(
+      transaction,
+    )
+    left += Number(rows[0]!.count)
+  }
+  return { translated, left }
+}
+
+interface TokenColumn {
+  readonly name: string
+  readonly format: string
+  readonly column: string
+}
+
+async function readTokenColumns(transaction: TokenvaultDatabase): Promise<readonly TokenColumn[]> {
+  const { rows } = await sql<TokenColumn>`
     select name, format, attname as column from pii_vault.fields
     join pg_attribute on attrelid = 'public.user_logins'::regclass and attname = 'masked_' || name`.execute(transaction)
-  for (const { name, format, column } of fields) {
-    // In the order of the index, which grows at its end then.
+  return rows
+}
+
+async function recordTokens(transaction: TokenvaultDatabase, month: string, part: number): Promise<void> {
+  for (const { name, format, column } of await readTokenColumns(transaction)) {
+    // Comparing in the order of bytes is cheap, and each id is made once; in the order of the index, which grows at its end then.
     await sql`
+      with tokens as materialized (
+        select distinct ${sql.id(column)}::text collate "C" as token from public.user_logins where ${inMonth(month)}),
+      ids as materialized (select ${tokenId(name, format)} as id from tokens)
       insert into pii_vault.archived_tokens (token_id, field, month, part)
-      select id, ${name}, ${`${month}-01`}::date, ${part}::integer from (
-        select distinct ${tokenId(name, format)} as id from (
-          select distinct ${sql.id(column)}::text as token from public.user_logins where ${inMonth(month)}) as tokens) as ids
-      where id is not null order by id`.execute(transaction)
+      select distinct id, ${name}, ${`${month}-01`}::date, ${part}::integer from ids where id is not null order by id`.execute(
+      transaction,
+    )
   }
 }
 
@@ -302,9 +357,11 @@ function putBack(
   parts: readonly ArchivePart[],
   load: (table: MonthTable) => readonly Portion[],
   event: AuditEvent,
-): Promise<void> {
+): Promise<RecalledTokens> {
   return asOwner(database, async transaction => {
+    await refuseWhileMoving(transaction)
     for (const table of monthTables) await putMonth({ client, transaction }, table, month, load(table))
+    const tokens = await translateTokens(transaction, month)
     for (const { part, target, rows } of parts) {
       const changed = await sql`
         update pii_vault.archives set state = 'recalled', changed_at = now()
@@ -316,6 +373,7 @@ function putBack(
       await recordCopy(transaction, { kind: 'recall', from: month, to: month, target, rows })
     }
     await append(transaction, event)
+    return tokens
   })
 }
 

@@ -188,3 +188,47 @@ t.test('DuckDB reads an export with the line of docs/warehouses.md', async t => 
   connection.closeSync()
   instance.closeSync()
 })
+
+t.test('tokens that were replaced while their rows were away come back as their successors', async t => {
+  const target = pathToFileURL(temporaryDirectory(t)).href
+  const place = await archivist.openPlace(target)
+  const moved = `insert into pii_vault.token_moves (field, token_key_version, to_version) values ('ip', 1, 2)`
+  const { rows: before } = await admin.query(
+    `select count(*)::int as n from public.user_logins where create_date >= '2025-11-01' and masked_ip = $1`,
+    [token],
+  )
+  await archiveMonth(archivist, place, { month: '2025-11', target })
+  await admin.query(moved)
+  await t.rejects(archiveMonth(archivist, place, { month: '2025-10', target }), { code: 'archive_tokens_moving' })
+  await t.rejects(recallMonth(archivist, { month: '2025-11' }), { code: 'archive_tokens_moving' })
+  await admin.query(`update pii_vault.token_moves set state = 'done', done_at = now()`)
+  const successor = token.replace('_v1_', '_v2_')
+  await admin.query(
+    `insert into pii_vault.token_aliases (token_id, field, token_key_version, old_token, new_token, successor, proof)
+     values (gen_random_uuid(), 'ip', 1, $1, $2, gen_random_uuid(), '\\x00')`,
+    [token, successor],
+  )
+  const { tokens } = await recallMonth(archivist, { month: '2025-11' })
+  t.same(tokens, { translated: before[0].n, left: 0 })
+  const { rows } = await admin.query(
+    `select masked_ip, count(*)::int as n from public.user_logins where masked_ip is not null and create_date >= '2025-11-01' group by 1`,
+  )
+  t.same(rows, [{ masked_ip: successor, n: before[0].n }], 'no row has the token of before')
+  await admin.query(`delete from pii_vault.token_aliases`)
+  await archiveMonth(archivist, place, { month: '2025-11', target })
+  await admin.query(`update pii_vault.token_moves set token_key_version = 2, to_version = 3, retired_at = now()`)
+  const later = await recallMonth(archivist, { month: '2025-11' })
+  t.same(later.tokens, { translated: 0, left: before[0].n }, 'with no alias they stay, and are counted')
+  await admin.query(`delete from pii_vault.token_moves`)
+})
+
+t.test('a second job is refused, and goes on once the first has ended', async t => {
+  const { holding } = archivist.store
+  await holding(() =>
+    t.rejects(
+      holding(async () => {}),
+      { code: 'archive_running' },
+    ),
+  )
+  t.equal(await holding(async () => 'done'), 'done')
+})

@@ -25,7 +25,10 @@ export function configure(command: Command): void {
 async function recall(options: RecallOptions): Promise<void> {
   const { month, from, dataDir } = options
   await withArchivist(dataDir, async opened => {
-    const { rows, parts } = await opened.store.holding(() => recallMonth(opened, { month, from }))
-    tell(options, { month, rows, parts }, [`${month}: ${rows} rows are in the database again`])
+    const { rows, parts, tokens } = await opened.store.holding(() => recallMonth(opened, { month, from }))
+    const lines = [`${month}: ${rows} rows are in the database again`]
+    if (tokens.translated > 0) lines.push(`${tokens.translated} tokens were replaced by their successors`)
+    if (tokens.left > 0) lines.push(`${tokens.left} tokens are of a retired key and stay as they are`)
+    tell(options, { month, rows, parts, tokens }, lines)
   })
 }

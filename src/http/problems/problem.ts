@@ -48,6 +48,7 @@ export const appearance = {
   archive_unavailable: 'never',
   archive_changed: 'never',
   archive_running: 'never',
+  archive_tokens_moving: 'never',
   month_not_archived: 'never',
   import_file_invalid: 'never',
   import_refused: 'never',

@@ -1,5 +1,5 @@
 import { TokenvaultError } from '../errors.ts'
-import { createArchiveStore } from '../store/archives.ts'
+import { createMonthLock } from '../store/archives.ts'
 import { createHoldReader } from '../store/people/holds.ts'
 import type { TokenvaultDatabase } from '../store/postgres/database.ts'
 import { createMonthStore, type MonthStore } from '../store/retention/months.ts'
@@ -71,7 +71,7 @@ interface Run extends RetainOptions {
  */
 export function retain(options: RetainOptions): Promise<Retained> {
   const { database, fields, retention, today, isTrial, signal } = options
-  const archives = createArchiveStore(database)
+  const archives = createMonthLock(database)
   // An archive and this take out the same months.
   return archives.holding(async () => {
     const login = await archives.readLogin()

@@ -54,6 +54,25 @@ export interface MonthSnapshot {
   read(table: MonthTable, columns: readonly TableColumn[], batch: number): AsyncGenerator<Batch>
 }
 
+/** What jobs have in common that take out months or bring them back. */
+export function createMonthLock(database: TokenvaultDatabase) {
+  return {
+    /** One job at a time. @throws `archive_running` for a second one */
+    holding: <T>(work: () => Promise<T>) =>
+      database.transaction().execute(async transaction => {
+        await sql`set local idle_in_transaction_session_timeout = 0`.execute(transaction)
+        const { rows } = await sql<{ isMine: boolean }>`
+          select pg_try_advisory_xact_lock(hashtextextended('tokenvault/archive', 0)) as "isMine"`.execute(transaction)
+        if (!rows[0]!.isMine) throw new TokenvaultError('archive_running')
+        return work()
+      }),
+    readLogin: async () => {
+      const { rows } = await sql<{ login: string }>`select session_user::text as login`.execute(database)
+      return rows[0]!.login
+    },
+  }
+}
+
 /**
  * @param database connections that may act as tokenvault_owner, 3 or more
  * @param openSession another connection of the same login, for the rows
@@ -68,15 +87,7 @@ export function createArchiveStore(database: TokenvaultDatabase, openSession: ()
     }
   }
   return {
-    /** One job at a time. @throws `archive_running` for a second one */
-    holding: <T>(work: () => Promise<T>) =>
-      database.transaction().execute(async transaction => {
-        await sql`set local idle_in_transaction_session_timeout = 0`.execute(transaction)
-        const { rows } = await sql<{ isMine: boolean }>`
-          select pg_try_advisory_xact_lock(hashtextextended('tokenvault/archive', 0)) as "isMine"`.execute(transaction)
-        if (!rows[0]!.isMine) throw new TokenvaultError('archive_running')
-        return work()
-      }),
+    ...createMonthLock(database),
     /** Months before that one of which there are rows, in order. */
     monthsBefore: (month: string) => namingFailures(() => readMonths(database, month)),
     readParts: () => namingFailures(() => readParts(database)),
@@ -128,10 +139,6 @@ export function createArchiveStore(database: TokenvaultDatabase, openSession: ()
           await append(transaction, event)
         }),
       ),
-    readLogin: async () => {
-      const { rows } = await sql<{ login: string }>`select session_user::text as login`.execute(database)
-      return rows[0]!.login
-    },
   }
 }
 

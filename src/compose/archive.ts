@@ -16,12 +16,12 @@ import type { Config } from '../config/variables.ts'
 import { TokenvaultError } from '../errors.ts'
 import { openFilePlace } from '../publish/file-places.ts'
 import { type FilePlace, readText } from '../publish/place.ts'
+import type { RecalledTokens } from '../store/archive-tokens.ts'
 import {
   type ArchivePart,
   type ArchiveStore,
   createArchiveStore,
   type MonthSnapshot,
-  type RecalledTokens,
   type Row,
 } from '../store/archives.ts'
 import { createKeyReader } from '../store/keys.ts'

@@ -1,10 +1,11 @@
-import { type RawBuilder, sql } from 'kysely'
+import { sql } from 'kysely'
 import { escapeIdentifier } from 'pg'
 import { pause } from '../concurrency/waiting.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { AuditEvent } from '../vault/admission/ports.ts'
+import { type RecalledTokens, recordTokens, refuseWhileMoving, translateTokens } from './archive-tokens.ts'
 import { type Batch, copyOut } from './copy-rows.ts'
-import { dropMonth, lockMonth, type MonthTable, monthTables, type Portion, putMonth } from './months.ts'
+import { dropMonth, inMonth, lockMonth, type MonthTable, monthTables, type Portion, putMonth } from './months.ts'
 import type { CopySession } from './postgres/copy-session.ts'
 import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
 import { classifyFailure } from './postgres/failures.ts'
@@ -38,14 +39,6 @@ export interface WrittenPart {
   readonly manifest: string
 }
 
-/** Tokens of rows that came back and are of a token key that was moved away from. */
-export interface RecalledTokens {
-  /** They have their successors now. */
-  readonly translated: number
-  /** Their aliases were deleted: they stay as they are, and answer token_retired. */
-  readonly left: number
-}
-
 /** A view of a month that does not change while it is read. */
 export interface MonthSnapshot {
   /** Of Postgres, over all rows of the table and month; equal means that nothing was written since. */
@@ -66,6 +59,8 @@ export function createMonthLock(database: TokenvaultDatabase) {
         if (!rows[0]!.isMine) throw new TokenvaultError('archive_running')
         return work()
       }),
+    /** Months before that one of which there are rows, in order. */
+    monthsBefore: (month: string) => namingFailures(() => readMonths(database, month)),
     readLogin: async () => {
       const { rows } = await sql<{ login: string }>`select session_user::text as login`.execute(database)
       return rows[0]!.login
@@ -88,8 +83,6 @@ export function createArchiveStore(database: TokenvaultDatabase, openSession: ()
   }
   return {
     ...createMonthLock(database),
-    /** Months before that one of which there are rows, in order. */
-    monthsBefore: (month: string) => namingFailures(() => readMonths(database, month)),
     readParts: () => namingFailures(() => readParts(database)),
     columnsOf: (table: MonthTable) => namingFailures(() => readColumns(database, table)),
     inSnapshot: <T>(month: string, work: (snapshot: MonthSnapshot) => Promise<T>) =>
@@ -143,12 +136,6 @@ export function createArchiveStore(database: TokenvaultDatabase, openSession: ()
 }
 
 export type ArchiveStore = ReturnType<typeof createArchiveStore>
-
-/** Half-open range of the days of a month. */
-export function inMonth(month: string): RawBuilder<boolean> {
-  const first = `${month}-01`
-  return sql`create_date >= ${first}::date and create_date < (${first}::date + interval '1 month')::date`
-}
 
 function asOwner<T>(database: TokenvaultDatabase, work: (transaction: TokenvaultDatabase) => Promise<T>): Promise<T> {
   return database
@@ -274,75 +261,6 @@ async function takeOut(
 
 /** Undoes the transaction. */
 class Rewritten extends Error {}
-
-/** The job that replaces tokens finds those of the database alone. @throws TokenvaultError `archive_tokens_moving` */
-async function refuseWhileMoving(transaction: TokenvaultDatabase): Promise<void> {
-  const { rows } = await sql<{ field: string }>`
-    select distinct field from pii_vault.token_moves where state = 'moving' order by field`.execute(transaction)
-  if (rows.length > 0)
-    throw new TokenvaultError('archive_tokens_moving', `tokens of ${rows.map(({ field }) => field).join(', ')}`)
-}
-
-/**
- * Tokens that were replaced while their rows were away, in the rows of a month that came back.
- *
- * @returns `translated`: how many tokens got their successors; `left`: how many are of a key whose aliases were deleted
- */
-async function translateTokens(transaction: TokenvaultDatabase, month: string): Promise<RecalledTokens> {
-  let translated = 0
-  let left = 0
-  for (const { name, column } of await readTokenColumns(transaction)) {
-    const done = await sql`
-      update public.user_logins as login set ${sql.id(column)} = alias.new_token::varchar from pii_vault.token_aliases as alias
-      where alias.field = ${name} and alias.old_token = login.${sql.id(column)} and ${inMonth(month)}`.execute(
-      transaction,
-    )
-    translated += Number(done.numAffectedRows ?? 0)
-    const { rows } = await sql<{ count: string }>`
-      select count(*) as count from public.user_logins join pii_vault.token_moves as move on field = ${name} and retired_at is not null
-        and starts_with(${sql.id(column)}, ${`${name}_v`} || token_key_version || '_') where ${inMonth(month)}`.execute(
-      transaction,
-    )
-    left += Number(rows[0]!.count)
-  }
-  return { translated, left }
-}
-
-interface TokenColumn {
-  readonly name: string
-  readonly format: string
-  readonly column: string
-}
-
-async function readTokenColumns(transaction: TokenvaultDatabase): Promise<readonly TokenColumn[]> {
-  const { rows } = await sql<TokenColumn>`
-    select name, format, attname as column from pii_vault.fields
-    join pg_attribute on attrelid = 'public.user_logins'::regclass and attname = 'masked_' || name`.execute(transaction)
-  return rows
-}
-
-async function recordTokens(transaction: TokenvaultDatabase, month: string, part: number): Promise<void> {
-  for (const { name, format, column } of await readTokenColumns(transaction)) {
-    // Comparing in the order of bytes is cheap, and each id is made once; in the order of the index, which grows at its end then.
-    await sql`
-      with tokens as materialized (
-        select distinct ${sql.id(column)}::text collate "C" as token from public.user_logins where ${inMonth(month)}),
-      ids as materialized (select ${tokenId(name, format)} as id from tokens)
-      insert into pii_vault.archived_tokens (token_id, field, month, part)
-      select distinct id, ${name}, ${`${month}-01`}::date, ${part}::integer from ids where id is not null order by id`.execute(
-      transaction,
-    )
-  }
-}
-
-/** pii_vault.token_id_of in place: a call for each token costs ten times as much. */
-function tokenId(field: string, format: string): RawBuilder<string> {
-  if (format === 'uuid' || format === 'inet') return sql`pii_vault.token_id_of(token, ${field}, ${format})`
-  const rest = sql`substr(token, ${sql.lit(field.length + 3)})`
-  return sql`case when starts_with(token, ${`${field}_v`}) and ${rest} ~ '^[1-9][0-9]*_[A-Za-z0-9_-]+$'
-      and length(token) - strpos(${rest}, '_') = ${sql.lit(field.length + 24)} and strpos('AQgw', right(token, 1)) > 0
-    then encode(decode(translate(right(token, 22), '-_', '+/') || '==', 'base64'), 'hex')::uuid end`
-}
 
 /** Who reads or writes the table is not made to wait behind us for long: we go away, and come again. */
 async function retryingLocks<T>(work: () => Promise<T>): Promise<T> {

@@ -1,4 +1,4 @@
-import { sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
 import { type Client, escapeIdentifier } from 'pg'
 import { type Batch, copyIn } from './copy-rows.ts'
 import type { TokenvaultDatabase } from './postgres/database.ts'
@@ -6,6 +6,12 @@ import type { TokenvaultDatabase } from './postgres/database.ts'
 /** Tables of rows that are partitioned by month of create_date. */
 export const monthTables = ['public.user_logins', 'analyst.login_details'] as const
 export type MonthTable = (typeof monthTables)[number]
+
+/** Half-open range of the days of a month. */
+export function inMonth(month: string): RawBuilder<boolean> {
+  const first = `${month}-01`
+  return sql`create_date >= ${first}::date and create_date < (${first}::date + interval '1 month')::date`
+}
 
 interface Placed {
   /** The partition of the month, or the default one where the month has none. */

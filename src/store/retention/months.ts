@@ -1,7 +1,6 @@
 import { sql } from 'kysely'
 import type { AuditEvent } from '../../vault/admission/ports.ts'
-import { inMonth } from '../archives.ts'
-import { dropMonth, lockMonth, monthTables } from '../months.ts'
+import { dropMonth, inMonth, lockMonth, monthTables } from '../months.ts'
 import { textArray } from '../postgres/array-literal.ts'
 import { inTransaction, namingFailures, type TokenvaultDatabase } from '../postgres/database.ts'
 import type { TokenPlace } from './originals.ts'

@@ -57,6 +57,11 @@ t.test('every operation has an id, examples, and an example for each of its prob
       'post /v1/honey',
       'get /v1/honey',
       'post /v1/honey/{id}/retire',
+      'get /v1/people/{userId}',
+      'post /v1/people/show',
+      'post /v1/people/export',
+      'post /v1/people/hold',
+      'post /v1/people/release',
       'get /v1/keys',
     ],
   )

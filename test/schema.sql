@@ -2136,10 +2136,14 @@ BEGIN
       AND NOT EXISTS (SELECT FROM pii_vault.token_aliases AS alias
         JOIN pii_vault.originals AS original ON original.token_id = alias.successor
         WHERE alias.token_id = token.token_id AND alias.field = token.name)
+      AND NOT EXISTS (SELECT FROM pii_vault.expired_originals AS expired
+        WHERE expired.token_id = token.token_id AND expired.field = token.name)
     GROUP BY token.name
     UNION ALL
     SELECT 'original_without_token', original.field, original.created_at::date, count(*) FROM pii_vault.originals AS original
-    WHERE original.field = ANY (fields) AND NOT original.kept_elsewhere AND NOT EXISTS (SELECT FROM token
+    WHERE original.field = ANY (fields) AND NOT original.kept_elsewhere
+      AND coalesce(original.created_at >= (SELECT max(month) + interval '1 month' FROM pii_vault.dropped_months), true)
+      AND NOT EXISTS (SELECT FROM token
       WHERE token.token_id = original.token_id AND token.name = original.field)
       AND NOT EXISTS (SELECT FROM pii_vault.token_aliases AS alias
         JOIN pii_vault.originals AS next ON next.token_id = alias.successor
@@ -2209,10 +2213,14 @@ BEGIN
        AND NOT EXISTS (SELECT FROM pii_vault.token_aliases AS alias
          JOIN pii_vault.originals AS original ON original.token_id = alias.successor
          WHERE alias.token_id = token.token_id AND alias.field = token.field)
+       AND NOT EXISTS (SELECT FROM pii_vault.expired_originals AS expired
+         WHERE expired.token_id = token.token_id AND expired.field = token.field)
      GROUP BY token.field, token.day ORDER BY 2, 3', stored);
   RETURN QUERY EXECUTE format(
     'SELECT ''original_without_token'', original.field, original.created_at::date, count(*) FROM pii_vault.originals AS original
-     WHERE NOT original.kept_elsewhere AND NOT EXISTS (SELECT FROM (%s) AS token
+     WHERE NOT original.kept_elsewhere
+       AND coalesce(original.created_at >= (SELECT max(month) + interval ''1 month'' FROM pii_vault.dropped_months), true)
+       AND NOT EXISTS (SELECT FROM (%s) AS token
        WHERE token.token_id = original.token_id AND token.field = original.field)
        AND NOT EXISTS (SELECT FROM pii_vault.archived_tokens AS archived
          WHERE archived.token_id = original.token_id AND archived.field = original.field)

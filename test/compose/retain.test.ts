@@ -65,7 +65,11 @@ async function build(t: Test) {
     )
     return rows.map(({ event }) => event).filter(event => event.type === type)
   }
-  return { vault, admin, logIn, run, count, hold, events }
+  const unmatched = async () => {
+    const fields = ['{ip, device_id}', '{masked_ip, masked_device_id}']
+    return (await admin.query('select * from pii_vault.reconcile_tokens($1, $2)', fields)).rows
+  }
+  return { vault, admin, logIn, run, count, hold, events, unmatched }
 }
 
 t.test('months that are over are dropped with an event, and a trial only counts them', async t => {
@@ -86,7 +90,7 @@ t.test('months that are over are dropped with an event, and a trial only counts 
 t.test(
   'an original lives for the days of its field after it was seen last, also in rows that were dropped',
   async t => {
-    const { logIn, run, count, events, vault, admin } = await build(t)
+    const { logIn, run, count, events, vault, admin, unmatched } = await build(t)
     await logIn('a', '203.0.113.1', 'device-1', 500)
     await logIn('b', '203.0.113.2', 'device-2', 200)
     await logIn('c', '203.0.113.1', 'device-3', 5)
@@ -105,6 +109,7 @@ t.test(
     t.equal(await count('pii_vault.originals'), 5)
     t.match(await run('{ originals: { ip: 100, device_id: 100 } }'), { originals: { ip: 1, device_id: 1 } })
     t.equal(await count('pii_vault.originals'), 3, 'what was seen lately stays, and what services keep the token of')
+    t.strictSame(await unmatched(), [], 'and reconcile misses nothing')
     t.match(await events('retain_originals'), [
       { requested: 1, fields: { ip: { granted: 1 } } },
       { requested: 1, fields: { device_id: { granted: 1 } } },

@@ -12,6 +12,7 @@ import { createKeyRecordReader } from '../store/key-changes.ts'
 import { createFieldOriginals, createOriginalReader } from '../store/originals.ts'
 import { createApiHealth } from '../store/postgres/health.ts'
 import { createQuarantineStore } from '../store/quarantine.ts'
+import { createSuccessorReader } from '../store/successors.ts'
 import { createIsAdmissible } from '../vault/admission/admissible.ts'
 import { createApprovalVerbs } from '../vault/admission/approvals.ts'
 import { createKeyVerbs } from '../vault/admission/key-list.ts'
@@ -25,6 +26,7 @@ import { createDetokenize } from '../vault/tokens/detokenize.ts'
 import { createPreviewDetokenize } from '../vault/tokens/preview.ts'
 import { createTokenize } from '../vault/tokens/tokenize.ts'
 import { createTokenizer } from '../vault/tokens/tokenizer.ts'
+import { createTranslate } from '../vault/tokens/translate.ts'
 import { composeEvidence, composeSink } from './evidence.ts'
 import { readFields, readFieldsFile } from './fields.ts'
 import { followTraps } from './honey.ts'
@@ -107,6 +109,7 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
         openAction,
         storing: storingTools,
       }),
+      translate: createTranslate({ fields, keys, successors: createSuccessorReader(database), signer, openAction }),
       crosswalk: createCrosswalk({ fields, keys, originals: createFieldOriginals(database), signer, openAction }),
       quarantine: createQuarantineVerbs({
         fields,

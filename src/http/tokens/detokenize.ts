@@ -22,7 +22,7 @@ const approval = {
   withoutApproval: { above: 5000, windowSeconds: 86_400, left: 1 },
 }
 
-const namedToken = Type.Object(
+export const namedToken = Type.Object(
   {
     field: Type.String({ description: 'The field whose column holds the token.' }),
     token: Type.String(),

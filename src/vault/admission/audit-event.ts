@@ -36,7 +36,14 @@ export type ActionCall = {
 export type RequestApproval = Extract<Change, { readonly kind: 'request_approval' }>
 
 /** Operations that reveal something about values take a purpose; no other operation does. */
-type RevealingOperation = 'detokenize' | 'tokenize' | 'crosswalk' | 'quarantine_open' | 'audit_search' | 'person_export'
+type RevealingOperation =
+  | 'detokenize'
+  | 'tokenize'
+  | 'crosswalk'
+  | 'translate'
+  | 'quarantine_open'
+  | 'audit_search'
+  | 'person_export'
 
 /** What the caller gets if the action is admitted. */
 export interface ActionOutcome {

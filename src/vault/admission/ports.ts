@@ -44,6 +44,7 @@ export interface AuditEvent {
     | 'detokenize'
     | 'tokenize'
     | 'crosswalk'
+    | 'translate'
     | `quarantine_${'list' | 'show' | 'open' | 'redrive' | 'discard'}`
     | `approval_${'list' | 'show' | 'approve' | 'refuse'}`
     | `suspension_${'list' | 'lift'}`

@@ -92,6 +92,7 @@ export async function startApp(
       evidence: { newestCheckpoint: notAsked, proveEvent: notAsked, proveGrowth: notAsked },
       searchAudit: notAsked,
       crosswalk: notAsked,
+      translate: notAsked,
       approvals: { list: notAsked, show: notAsked, decide: notAsked },
       suspensions: { list: notAsked, lift: notAsked },
       keys: { list: notAsked },

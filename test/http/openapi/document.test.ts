@@ -39,6 +39,7 @@ t.test('every operation has an id, examples, and an example for each of its prob
       'post /v1/detokenize',
       'post /v1/tokenize',
       'post /v1/crosswalk',
+      'post /v1/tokens/translate',
       'get /v1/audit/checkpoint',
       'get /v1/audit/{sequence}/proof',
       'get /v1/audit/consistency',

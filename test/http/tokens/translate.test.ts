@@ -11,6 +11,7 @@ version: 1
 roles:
   migrator: { translate: [ip], purposes: [migration] }
   small: { translate: [ip], purposes: [migration], batch_limit: 2, budget: { per_minute: 3 } }
+  auditor: { audit: true }
   reader: { reveal: { "*": full }, tokenize: [ip], purposes: ["*"] }
 `
 const migrator = { sub: 'mia', roles: ['migrator'] }
@@ -34,6 +35,10 @@ t.test('tokens of a rotated key are exchanged for present ones, while they are r
     'a present token answers itself',
   )
 
+  const open = (asked: readonly (string | undefined)[]) =>
+    call({ sub: 'r', roles: ['reader'] }, 'POST', '/v1/detokenize', { purpose: 'migration', tokens: asked })
+  await open(tokens.slice(0, 1))
+
   const name = await administrator.create({ purpose: 'token', field: 'ip' })
   const isReady = async () => {
     const { json } = await call({ sub: 'r', roles: ['reader'] }, 'POST', '/v1/tokenize', {
@@ -44,6 +49,15 @@ t.test('tokens of a rotated key are exchanged for present ones, while they are r
   }
   await administrator.promote(name)
   await until('the API has the new key', isReady)
+  const { json: found } = await call({ sub: 'r', roles: ['reader'] }, 'POST', '/v1/tokenize', {
+    purpose: 'migration',
+    values: [{ field: 'ip', value: '10.0.0.3' }],
+  })
+  t.match(
+    found['results'][0],
+    { token: /^ip_v2_/, others: [{ token: tokens[3], keyVersion: 1 }] },
+    'a look-up answers both',
+  )
   t.match(
     (await translate(tokens)).results[0],
     { successor: tokens[0], current: false },
@@ -70,10 +84,7 @@ t.test('tokens of a rotated key are exchanged for present ones, while they are r
   const successors = mixed.results.filter(({ successor }) => successor).map(({ successor }) => successor as string)
   t.equal(new Set(successors).size, 10)
   t.ok(successors.every(token => token.startsWith('ip_v2_')))
-  const opened = await call({ sub: 'r', roles: ['reader'] }, 'POST', '/v1/detokenize', {
-    purpose: 'migration',
-    tokens: successors,
-  })
+  const opened = await open(successors)
   t.same(
     opened.json['results'].map(({ value }: { value: string }) => value),
     tokens.map((_, n) => `10.0.0.${n}`),
@@ -95,8 +106,22 @@ t.test('tokens of a rotated key are exchanged for present ones, while they are r
   )
   t.match(await translate(tokens, { sub: 'r', roles: ['reader'] }), {
     status: 403,
-    json: { code: 'field_not_permitted' },
+    json: { code: 'role_not_permitted' },
   })
+
+  const search = async (token: string | undefined) => {
+    const where = { token, type: 'detokenize' }
+    const { json } = await call({ sub: 'a', roles: ['auditor'] }, 'POST', '/v1/audit/search', {
+      purpose: 'audit',
+      where,
+    })
+    return json['events'].length
+  }
+  t.same(
+    [await search(first), await search(successors[0])],
+    [2, 2],
+    'a search finds events of the old token and the new',
+  )
 
   const event = (await events()).find(({ type, requested }) => type === 'translate' && requested === 13)
   t.match(event, { granted: 10, withheld: { token_unknown: 1, token_malformed: 1, field_not_permitted: 1 } })

@@ -27,16 +27,17 @@ export async function refuseWhileMoving(transaction: TokenvaultDatabase): Promis
 export async function translateTokens(transaction: TokenvaultDatabase, month: string): Promise<RecalledTokens> {
   let translated = 0
   let left = 0
-  for (const { name, column } of await readTokenColumns(transaction)) {
+  for (const { name, format, column, type } of await readTokenColumns(transaction)) {
+    const held = type === 'inet' ? sql`host(login.${sql.id(column)})` : sql`login.${sql.id(column)}::text`
     const done = await sql`
-      update public.user_logins as login set ${sql.id(column)} = alias.new_token::varchar from pii_vault.token_aliases as alias
-      where alias.field = ${name} and alias.old_token = login.${sql.id(column)} and ${inMonth(month)}`.execute(
-      transaction,
-    )
+      update public.user_logins as login set ${sql.id(column)} = alias.new_token::${sql.raw(type)} from pii_vault.token_aliases as alias
+      where alias.field = ${name} and alias.old_token = ${held} and ${inMonth(month)}`.execute(transaction)
     translated += Number(done.numAffectedRows ?? 0)
+    // Tokens of the other formats do not say of which key they are.
+    if (format === 'uuid' || format === 'inet') continue
     const { rows } = await sql<{ count: string }>`
-      select count(*) as count from public.user_logins join pii_vault.token_moves as move on field = ${name} and retired_at is not null
-        and starts_with(${sql.id(column)}, ${`${name}_v`} || token_key_version || '_') where ${inMonth(month)}`.execute(
+      select count(*) as count from public.user_logins as login join pii_vault.token_moves as move on field = ${name}
+        and retired_at is not null and starts_with(${held}, ${`${name}_v`} || token_key_version || '_') where ${inMonth(month)}`.execute(
       transaction,
     )
     left += Number(rows[0]!.count)
@@ -48,11 +49,13 @@ interface TokenColumn {
   readonly name: string
   readonly format: string
   readonly column: string
+  /** As Postgres writes it: text of our own catalog, not of a file. */
+  readonly type: string
 }
 
 async function readTokenColumns(transaction: TokenvaultDatabase): Promise<readonly TokenColumn[]> {
   const { rows } = await sql<TokenColumn>`
-    select name, format, attname as column from pii_vault.fields
+    select name, format, attname as column, format_type(atttypid, null) as type from pii_vault.fields
     join pg_attribute on attrelid = 'public.user_logins'::regclass and attname = 'masked_' || name`.execute(transaction)
   return rows
 }

@@ -232,3 +232,26 @@ t.test('a second job is refused, and goes on once the first has ended', async t 
   )
   t.equal(await holding(async () => 'done'), 'done')
 })
+
+t.test('tokens in columns of type inet and uuid are known and come back as their successors', async t => {
+  await admin.query(`
+    set role tokenvault_owner;
+    insert into pii_vault.fields (name, rule, format, inet_prefix) values ('net', 'text', 'inet', 'fd00::/16'), ('dev', 'text', 'uuid', null);
+    alter table public.user_logins add masked_net inet, add masked_dev uuid;
+    insert into public.user_logins (user_id, create_date, masked_net, masked_dev) values
+      ('typed', '2025-09-01', 'fd00::1', '00000000-0000-8000-8000-000000000001');
+    reset role`)
+  const target = pathToFileURL(temporaryDirectory(t)).href
+  const place = await archivist.openPlace(target)
+  await archiveMonth(archivist, place, { month: '2025-09', target })
+  t.equal(await archivedTokens(), 2)
+  await admin.query(`
+    insert into pii_vault.token_aliases (token_id, field, token_key_version, old_token, new_token, successor, proof) values
+      (gen_random_uuid(), 'net', 1, 'fd00::1', 'fd00::2', gen_random_uuid(), '\\x00'),
+      (gen_random_uuid(), 'dev', 1, '00000000-0000-8000-8000-000000000001', '00000000-0000-8000-8000-000000000002', gen_random_uuid(), '\\x00')`)
+  t.same((await recallMonth(archivist, { month: '2025-09' })).tokens, { translated: 2, left: 0 })
+  const { rows } = await admin.query(
+    `select host(masked_net) as net, masked_dev as dev from public.user_logins where user_id = 'typed'`,
+  )
+  t.same(rows, [{ net: 'fd00::2', dev: '00000000-0000-8000-8000-000000000002' }])
+})

@@ -30,7 +30,7 @@ export interface RetokenizeStore {
   readAliasesTo(
     tokenIds: readonly TokenId[],
   ): Promise<readonly { readonly tokenId: TokenId; readonly successor: TokenId }[]>
-  /** Stores them in one transaction; what the new originals take from the old ones is when they came and where they are kept. */
+  /** Stores them in one transaction; what the new originals take from the old ones is when they came, when they were seen last and where they are kept. */
   storeSuccessors(successors: Successors): Promise<void>
   /** Deletes originals that have an alias and a successor. @returns how many, and where to go on; undefined at the end */
   deleteOriginals(move: TokenMove, page: { after: TokenId | undefined; limit: number }): Promise<Deleted>
@@ -109,9 +109,9 @@ async function storeSuccessors(transaction: TokenvaultDatabase, given: Successor
   const originals = given.originals.toSorted((a, b) => (a.tokenId < b.tokenId ? -1 : 1))
   await sql`
     insert into pii_vault.originals as present
-      (token_id, field, token_key_version, data_key_version, sealed, siv_rest, kept_elsewhere, created_at)
+      (token_id, field, token_key_version, data_key_version, sealed, siv_rest, kept_elsewhere, created_at, last_seen)
     select fresh.token_id, fresh.field, fresh.token_key_version, fresh.data_key_version, fresh.sealed, fresh.siv_rest,
-      earlier.kept_elsewhere, earlier.created_at
+      earlier.kept_elsewhere, earlier.created_at, earlier.last_seen
     from unnest(
       ${plainArray(originals.map(({ tokenId }) => tokenId))}::uuid[],
       ${plainArray(originals.map(({ field }) => field))}::text[],
@@ -125,7 +125,8 @@ async function storeSuccessors(transaction: TokenvaultDatabase, given: Successor
     order by fresh.token_id
     on conflict (token_id) do update set
       kept_elsewhere = present.kept_elsewhere or excluded.kept_elsewhere,
-      created_at = least(present.created_at, excluded.created_at)`.execute(transaction)
+      created_at = least(present.created_at, excluded.created_at),
+      last_seen = greatest(present.last_seen, excluded.last_seen)`.execute(transaction)
   const typed = originals.filter(({ sivRest }) => sivRest !== undefined && sivRest !== null)
   if (typed.length > 0) await refuseCollisions(transaction, typed)
   await insertAliases(transaction, aliases)

@@ -11,11 +11,9 @@ import { type Output, tell } from '../terminal/tell.ts'
 import { formatTextTable } from '../terminal/text-table.ts'
 import { addKeysReseal } from './keys-reseal.ts'
 import { addKeysRetokenize } from './keys-retokenize.ts'
+import { afterRotation, rotatingPurposes } from './keys-rotation.ts'
 import { status } from './keys-status.ts'
 import { addKeysTokens } from './keys-tokens.ts'
-
-/** Purposes whose keys rotate. Only of a token key, which is rotated when it leaked, do tokens change by it, and no receipt does. */
-const rotatingPurposes = ['data', 'quarantine', 'audit', 'signing', 'token'] as const
 
 /** `tokenvault keys …`: what an administrator does with the keys of the vault. */
 export function configure(keys: Command): void {
@@ -157,19 +155,6 @@ async function create({
       dryRun ? `${name} would be made` : `${name} is there; \`tokenvault keys rotate\` has it write`,
     ])
   })
-}
-
-const afterRotation: Readonly<Record<RotateOptions['kind'], readonly string[]>> = {
-  data: ['`tokenvault keys reseal` moves what earlier keys sealed.'],
-  quarantine: ['`tokenvault keys reseal --kind quarantine` moves the bodies that earlier keys sealed.'],
-  audit: [],
-  signing: [
-    'Publish what `tokenvault audit key` prints now: the hand-over leads from the key that outsiders keep to this one.',
-  ],
-  token: [
-    'New values get new tokens from now on. `tokenvault keys retokenize`, with the same --field, replaces the earlier ones,',
-    'which go on opening by their alias. Until it has ended, equal values may have two tokens.',
-  ],
 }
 
 async function rotate({ kind, field, force, revoked, dryRun, dataDir, ...output }: RotateOptions): Promise<void> {

@@ -145,12 +145,20 @@ async function deleteOriginals(
 ): Promise<Deleted> {
   const { rows } = await sql<{ deleted: string; last: TokenId | null }>`
     with page as materialized (
-      select original.token_id from pii_vault.originals as original
-      where token_id > ${after}::uuid and field = ${field} and token_key_version = ${version}
-        and exists (select from pii_vault.token_aliases as alias
-          join pii_vault.originals as next on next.token_id = alias.successor
-          where alias.token_id = original.token_id)
-      order by token_id limit ${limit} for update of original
+      select original.token_id, original.kept_elsewhere, original.created_at, original.last_seen, alias.successor
+      from pii_vault.originals as original join pii_vault.token_aliases as alias on alias.token_id = original.token_id
+      where original.token_id > ${after}::uuid and original.field = ${field} and original.token_key_version = ${version}
+        and exists (select from pii_vault.originals as next where next.token_id = alias.successor)
+      order by original.token_id limit ${limit} for update of original
+    ), handed as (
+      -- A successor that a worker stored first, with a value that came again, knows nothing of its earlier original.
+      update pii_vault.originals as next set
+        kept_elsewhere = next.kept_elsewhere or page.kept_elsewhere,
+        created_at = least(next.created_at, page.created_at),
+        last_seen = greatest(next.last_seen, page.last_seen)
+      from page where next.token_id = page.successor
+        and (page.kept_elsewhere and not next.kept_elsewhere or page.created_at < next.created_at
+          or coalesce(page.last_seen > next.last_seen, page.last_seen is not null))
     ), gone as (
       delete from pii_vault.originals using page where originals.token_id = page.token_id returning originals.token_id
     )

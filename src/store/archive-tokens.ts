@@ -1,6 +1,6 @@
 import { type RawBuilder, sql } from 'kysely'
 import { TokenvaultError } from '../errors.ts'
-import { inMonth } from './months.ts'
+import { inMonth, type MonthTable, monthTables } from './months.ts'
 import type { TokenvaultDatabase } from './postgres/database.ts'
 
 /** Tokens of rows that came back and are of a token key that was moved away from. */
@@ -27,16 +27,16 @@ export async function refuseWhileMoving(transaction: TokenvaultDatabase): Promis
 export async function translateTokens(transaction: TokenvaultDatabase, month: string): Promise<RecalledTokens> {
   let translated = 0
   let left = 0
-  for (const { name, format, column, type } of await readTokenColumns(transaction)) {
+  for (const { table, name, format, column, type } of await readAllTokenColumns(transaction)) {
     const held = type === 'inet' ? sql`host(login.${sql.id(column)})` : sql`login.${sql.id(column)}::text`
     const done = await sql`
-      update public.user_logins as login set ${sql.id(column)} = alias.new_token::${sql.raw(type)} from pii_vault.token_aliases as alias
+      update ${sql.table(table)} as login set ${sql.id(column)} = alias.new_token::${sql.raw(type)} from pii_vault.token_aliases as alias
       where alias.field = ${name} and alias.old_token = ${held} and ${inMonth(month)}`.execute(transaction)
     translated += Number(done.numAffectedRows ?? 0)
     // Tokens of the other formats do not say of which key they are.
     if (format === 'uuid' || format === 'inet') continue
     const { rows } = await sql<{ count: string }>`
-      select count(*) as count from public.user_logins as login join pii_vault.token_moves as move on field = ${name}
+      select count(*) as count from ${sql.table(table)} as login join pii_vault.token_moves as move on field = ${name}
         and retired_at is not null and starts_with(${held}, ${`${name}_v`} || token_key_version || '_') where ${inMonth(month)}`.execute(
       transaction,
     )
@@ -53,10 +53,22 @@ interface TokenColumn {
   readonly type: string
 }
 
-async function readTokenColumns(transaction: TokenvaultDatabase): Promise<readonly TokenColumn[]> {
+async function readAllTokenColumns(transaction: TokenvaultDatabase) {
+  const found: (TokenColumn & { readonly table: MonthTable })[] = []
+  for (const table of monthTables)
+    for (const column of await readTokenColumns(transaction, table)) found.push({ ...column, table })
+  return found
+}
+
+async function readTokenColumns(
+  transaction: TokenvaultDatabase,
+  table: MonthTable = 'public.user_logins',
+): Promise<readonly TokenColumn[]> {
   const { rows } = await sql<TokenColumn>`
     select name, format, attname as column, format_type(atttypid, null) as type from pii_vault.fields
-    join pg_attribute on attrelid = 'public.user_logins'::regclass and attname = 'masked_' || name`.execute(transaction)
+    join pg_attribute on attrelid = ${table}::regclass and attnum > 0 and not attisdropped and attname = 'masked_' || name`.execute(
+    transaction,
+  )
   return rows
 }
 

@@ -197,6 +197,7 @@ t.test('tokens that were replaced while their rows were away come back as their 
     `select count(*)::int as n from public.user_logins where create_date >= '2025-11-01' and masked_ip = $1`,
     [token],
   )
+  await admin.query(`update analyst.login_details set masked_ip = $1 where user_id = 'u1'`, [token])
   await archiveMonth(archivist, place, { month: '2025-11', target })
   await admin.query(moved)
   await t.rejects(archiveMonth(archivist, place, { month: '2025-10', target }), { code: 'archive_tokens_moving' })
@@ -209,7 +210,7 @@ t.test('tokens that were replaced while their rows were away come back as their 
     [token, successor],
   )
   const { tokens } = await recallMonth(archivist, { month: '2025-11' })
-  t.same(tokens, { translated: before[0].n, left: 0 })
+  t.same(tokens, { translated: before[0].n + 1, left: 0 })
   const { rows } = await admin.query(
     `select masked_ip, count(*)::int as n from public.user_logins where masked_ip is not null and create_date >= '2025-11-01' group by 1`,
   )
@@ -218,7 +219,7 @@ t.test('tokens that were replaced while their rows were away come back as their 
   await archiveMonth(archivist, place, { month: '2025-11', target })
   await admin.query(`update pii_vault.token_moves set token_key_version = 2, to_version = 3, retired_at = now()`)
   const later = await recallMonth(archivist, { month: '2025-11' })
-  t.same(later.tokens, { translated: 0, left: before[0].n }, 'with no alias they stay, and are counted')
+  t.same(later.tokens, { translated: 0, left: before[0].n + 1 }, 'with no alias they stay, and are counted')
   await admin.query(`delete from pii_vault.token_moves`)
 })
 

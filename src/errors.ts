@@ -290,6 +290,10 @@ export const errorCatalogue = {
     meaning: 'The vault has no original for this token.',
     remedy: 'Check that the token is from this vault, and that it was copied exactly.',
   },
+  token_retired: {
+    meaning: 'The token is of a token key that was retired.',
+    remedy: 'Use the token that took its place. Ask your administrators for the map of tokens that they wrote before.',
+  },
   token_field_mismatch: {
     meaning: 'The token names one field but identifies a value of another field.',
     remedy: 'Send the token unchanged, including its field prefix.',

@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import { coalesce } from '../concurrency/coalesce.ts'
 import type { FieldOriginals, OriginalReader, SealedOriginal, TokenId } from '../vault/tokens/ports.ts'
 import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
-import { type AliasColumns, readFound, selectAliased } from './token-aliases.ts'
+import { type AliasColumns, readFound, readRetired, selectAliased } from './token-aliases.ts'
 
 type Found = ReadonlyMap<TokenId, SealedOriginal>
 
@@ -26,6 +26,7 @@ export function createOriginalReader(database: TokenvaultDatabase): OriginalRead
   )
   return {
     findOriginals: tokenIds => (tokenIds.length === 0 ? Promise.resolve(new Map()) : find(tokenIds)),
+    readRetired: () => readRetired(database),
   }
 }
 
@@ -70,7 +71,9 @@ function pick(found: Found, tokenIds: readonly TokenId[]): Found {
 /** One statement, so that a token whose original goes at this moment has either that one or its successor's. */
 async function readOriginals(database: TokenvaultDatabase, tokenIds: readonly TokenId[]): Promise<Found> {
   const { rows } = await sql<SealedOriginal & Partial<AliasColumns>>`
-    select ${columns}, null::text as sought, null::int as version, null::bytea as proof
+    select ${columns}, (select replace(alias.successor::text, '-', '') from pii_vault.token_aliases as alias
+        where alias.token_id = originals.token_id) as successor,
+      null::text as sought, null::int as version, null::bytea as proof
     from pii_vault.originals where token_id = any (${tokenIds}::uuid[])
     union all ${selectAliased(tokenIds)}`.execute(database)
   return new Map(rows.map(row => readFound(row)))

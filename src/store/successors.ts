@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import type { OriginalReader, SealedOriginal, TokenId } from '../vault/tokens/ports.ts'
 import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
+import { readRetired } from './token-aliases.ts'
 
 /**
  * Originals by token id, of a token that has an alias that of its successor, with `foundBy`: also while its own is still there. In
@@ -8,6 +9,7 @@ import { namingFailures, type TokenvaultDatabase } from './postgres/database.ts'
  */
 export function createSuccessorReader(database: TokenvaultDatabase): OriginalReader {
   return {
+    readRetired: () => readRetired(database),
     findOriginals: tokenIds =>
       namingFailures(async () => {
         const { rows } = await sql<

@@ -76,6 +76,7 @@ export const appearance = {
   token_field_missing: 'item',
   token_collision: 409,
   token_unknown: 'item',
+  token_retired: 'item',
   token_field_mismatch: 'item',
   token_not_authentic: 'item',
   original_not_authentic: 'item',

@@ -10,7 +10,8 @@ import type { FieldSchema } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { needsApproval, sumOf } from '../policy/policy.ts'
 import { decideTokens, type TokensCall } from './decide-tokens.ts'
-import { openTokens } from './open-tokens.ts'
+import { findTokens } from './find-tokens.ts'
+import { openFound } from './open-tokens.ts'
 import type { OriginalReader } from './ports.ts'
 
 export interface DetokenizeRequest extends TokensCall {
@@ -93,7 +94,8 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
     const otherwise = isApproved ? undefined : ask
     const change = isApproved ? ({ kind: 'use_approval', id: approvalId, digest: ask().digest } as const) : undefined
 
-    const answers = await openTokens(deps, byField, distinct)
+    const found = await findTokens(deps, byField, distinct)
+    const { answers, firstOfValue } = openFound(deps.fields, byField, found)
     const failures = identities.flatMap((identity, index) => {
       const answer = answers.get(identity)!
       return 'code' in answer ? [{ index, code: answer.code }] : []
@@ -108,7 +110,8 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
     const grantedTokens = identities.filter(identity => 'value' in answers.get(identity)!)
     const partial = grantedTokens.filter(identity => 'partial' in answers.get(identity)!).length
     const { perMinute, perDay } = limits
-    const charge = { values: new Set(grantedTokens).size, perMinute, perDay, withoutApproval }
+    const values = new Set(grantedTokens.map(identity => firstOfValue.get(identity))).size
+    const charge = { values, perMinute, perDay, withoutApproval }
     const committed = await record({
       fields: countGiven(grantedTokens),
       grantedTokens,

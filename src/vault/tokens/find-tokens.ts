@@ -65,12 +65,16 @@ export async function findTokens(
   }
   for (const id of randomIds(tokens.size)) if (ids.size < tokens.size) ids.add(id)
   const found = await originals.findOriginals([...ids])
+  // Afterwards: who finds no alias any more is then told why. Only the texts of the tokens decide whether it is asked.
+  const isEarlier = (token: ReadToken) => 'id' in token && levels.has(token.field) && isOfEarlierKey(token, keys)
+  const retired = [...tokens.values()].some(isEarlier) ? await originals.readRetired() : undefined
 
   const groups = new Map<string, FoundGroup & { members: FoundToken[] }>()
   for (const token of sought) {
     const { identity, id } = token
     const original = found.get(id)
-    const code = checkFound(token, original, { levels, keys })
+    const isRetired = retired?.has(`${token.field}/${token.keyVersion}`)
+    const code = isRetired ? 'token_retired' : checkFound(token, original, { levels, keys })
     if (code !== undefined) {
       withheld.set(identity, code)
       continue
@@ -90,6 +94,10 @@ export async function findTokens(
     }
   }
   return { groups: [...groups.values()], withheld }
+}
+
+function isOfEarlierKey({ field, keyVersion }: SoughtToken, keys: FieldKeys): boolean {
+  return keyVersion !== undefined && keyVersion !== keys.primaryVersion('token', field)
 }
 
 /** Made for every token, needed or not, so that making them costs every call the same. */

@@ -16,6 +16,8 @@ export interface SealedOriginal {
   readonly aliases?: readonly TokenAlias[]
   /** Of an original that was found by an earlier token of its value: which one, as the alias says. */
   readonly foundBy?: { readonly tokenKeyVersion: number; readonly proof: Uint8Array }
+  /** Of an original that was found by its own token: the one that will stand in its place, as an alias says that nothing has proven. */
+  readonly successor?: TokenId | null | undefined
 }
 
 /** A token of a token key that is moved away from, and what stands in its place. */
@@ -74,6 +76,8 @@ export interface OriginalReader {
    * @throws `store_unavailable`
    */
   findOriginals(tokenIds: readonly TokenId[]): Promise<ReadonlyMap<TokenId, SealedOriginal>>
+  /** Token keys that were retired, as `ip/1`: field and version. @throws `store_unavailable` */
+  readRetired(): Promise<ReadonlySet<string>>
 }
 
 /** Which tokens stand for one value, over the versions of its field's token key. */

@@ -7,7 +7,7 @@ import { type Policy, type RevealLevel, rolesThatMay, sumOf } from '../policy/po
 import { tally } from './count-by-field.ts'
 import { decideTokens, type TokensCall } from './decide-tokens.ts'
 import type { DetokenizeDependencies } from './detokenize.ts'
-import { findTokens } from './find-tokens.ts'
+import { type FoundGroup, findTokens } from './find-tokens.ts'
 
 export interface PreviewRequest extends TokensCall {
   /** Whether the call would be all or nothing. */
@@ -80,7 +80,7 @@ export function createPreviewDetokenize(deps: DetokenizeDependencies): PreviewDe
     const { groups, withheld: codes } = await findTokens(deps, byField, distinct)
     const { perMinute, perDay } = limits
     const withoutApproval = { asked: sumOf(asked), allowances: limits.withoutApproval }
-    const found = tally(groups.flatMap(({ field, members }) => members.map(() => field)))
+    const found = tally(distinctValues(groups).map(({ field }) => field))
     const charge = { values: sumOf(found), perMinute, perDay, withoutApproval }
     const { digest } = describeApproval(keys, { ...request, identities }, asked, byField)
     const withheld = identities.flatMap(identity => codes.get(identity) ?? [])
@@ -110,6 +110,12 @@ export function createPreviewDetokenize(deps: DetokenizeDependencies): PreviewDe
     }
     return { preview, receipt: await signReceiptOf(signer, committed) }
   }
+}
+
+/** One a value: after a rotation it has several tokens, that lead to one original or will. */
+function distinctValues(groups: readonly FoundGroup[]): readonly { readonly field: string }[] {
+  const originals = groups.flatMap(({ members }) => members.map(({ original }) => original))
+  return [...new Map(originals.map(original => [original.successor ?? original.tokenId, original])).values()]
 }
 
 /** In the order in which the call itself would be checked. */

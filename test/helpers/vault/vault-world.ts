@@ -76,6 +76,10 @@ export class MapOriginals implements OriginalReader, OriginalWriter, FieldOrigin
     return new Map(tokenIds.flatMap(id => (this.rows.has(id) ? [[id, this.rows.get(id)!] as const] : [])))
   }
 
+  async readRetired() {
+    return new Set<string>()
+  }
+
   async listOriginals(...[field, { before = 'g', limit }]: Parameters<FieldOriginals['listOriginals']>) {
     const found = [...this.rows].filter(([id, original]) => original.field === field && id < before)
     return found

@@ -2,6 +2,7 @@ import t from 'tap'
 import { openKeyAdministrator } from '../../../src/compose/key-administration.ts'
 import { retokenizeField } from '../../../src/compose/retokenize.ts'
 import { loadConfig } from '../../../src/config/load.ts'
+import { createTokenMap } from '../../../src/store/token-map.ts'
 import { loginFields } from '../../../src/vault/fields/fields.ts'
 import { until } from '../../helpers/faults/plan.ts'
 import { startVaultApi } from '../../helpers/http/vault-api.ts'
@@ -12,6 +13,7 @@ roles:
   migrator: { translate: [ip], purposes: [migration] }
   small: { translate: [ip], purposes: [migration], batch_limit: 2, budget: { per_minute: 3 } }
   auditor: { audit: true }
+  careful: { reveal: { ip: partial }, purposes: [migration], budget: { per_minute: 1 } }
   reader: { reveal: { "*": full }, tokenize: [ip], purposes: ["*"] }
 `
 const migrator = { sub: 'mia', roles: ['migrator'] }
@@ -67,12 +69,29 @@ t.test('tokens of a rotated key are exchanged for present ones, while they are r
   await administrator.close()
   const later = await openKeyAdministrator(loadConfig('migrate', environment), environment)
   t.teardown(() => later.close())
-  const done = await retokenizeField({ database: later.database, keys: later.keys, fields: loginFields }, 'ip', {
+  const deps = { database: later.database, keys: later.keys, fields: loginFields }
+  const stopping = new AbortController()
+  const stopped = { batch: 4, signal: stopping.signal, onProgress: () => stopping.abort() }
+  t.match(await retokenizeField(deps, 'ip', stopped), { originals: 4, deleted: 0 })
+  const { rows: pairs } = await admin.query('SELECT old_token, new_token FROM pii_vault.token_aliases')
+  const chargedOnce = async (sub: string, index: number) => {
+    const who = { sub, roles: ['careful'] }
+    const asked = { purpose: 'migration', tokens: Object.values(pairs[index]!) }
+    const previewed = await call(who, 'POST', '/v1/detokenize', { ...asked, dryRun: true })
+    t.match(previewed.json, { preview: { answer: 'values', budget: { values: 1 } } })
+    const { status, json } = await call(who, 'POST', '/v1/detokenize', asked)
+    t.match([status, json['results'].map(({ partial }: { partial: true }) => partial)], [200, [true, true]])
+    const next = { ...asked, tokens: [pairs[index + 1]!.new_token] }
+    t.match(await call(who, 'POST', '/v1/detokenize', next), { json: { code: 'budget_exceeded' } })
+  }
+  await chargedOnce('during', 0)
+  const done = await retokenizeField(deps, 'ip', {
     batch: 4,
     signal: new AbortController().signal,
     onProgress: () => {},
   })
   t.ok(done.isWhole)
+  await chargedOnce('after', 2)
   const [first, ...rest] = tokens
   const unknown = `ip_v1_${'A'.repeat(21)}g`
   const mixed = await translate([first, unknown, 'x', 'device_id_v1_m3yTq9Zb1uWfJ0aXo7sPcQ', ...rest])
@@ -110,7 +129,7 @@ t.test('tokens of a rotated key are exchanged for present ones, while they are r
   })
 
   const search = async (token: string | undefined) => {
-    const where = { token, type: 'detokenize' }
+    const where = { token, type: 'detokenize', subject: 'r' }
     const { json } = await call({ sub: 'a', roles: ['auditor'] }, 'POST', '/v1/audit/search', {
       purpose: 'audit',
       where,
@@ -137,4 +156,26 @@ t.test('tokens of a rotated key are exchanged for present ones, while they are r
     { error: { code: 'token_not_authentic' } },
     'an alias edited by hand is found',
   )
+
+  const map = createTokenMap(later.database)
+  t.ok(await map.retire('ip', 1))
+  const retired = async (asked: unknown[], path: string, more = {}) => {
+    const { json } = await call({ sub: 'x', roles: ['reader', 'migrator'] }, 'POST', path, {
+      purpose: 'migration',
+      tokens: asked,
+      ...more,
+    })
+    return (
+      (json['preview']?.withheld as unknown) ??
+      json['results'].map(({ error }: { error?: { code: string } }) => error?.code)
+    )
+  }
+  for (const state of ['while its aliases go', 'once they are gone']) {
+    const asked = [tokens[2], unknown, successors[2]]
+    const codes = ['token_retired', 'token_retired', undefined]
+    t.same(await retired(asked, '/v1/detokenize'), codes, state)
+    t.same(await retired(asked, path), codes, state)
+    t.match(await retired(asked, '/v1/detokenize', { dryRun: true }), [{ code: 'token_retired', items: 2 }], state)
+    await map.deletePairs({ field: 'ip', version: 1 }, { after: undefined, limit: 100 })
+  }
 })

@@ -391,6 +391,35 @@ export const errorCatalogue = {
     meaning: 'This principal is not suspended.',
     remedy: 'List the suspensions to find issuer and subject.',
   },
+  person_erased: {
+    meaning: 'This person was erased before, and nothing new is held.',
+    remedy: 'Show the certificate of that erasure. There is nothing to do.',
+  },
+  token_erased: {
+    meaning: 'The value of this token was erased with the person it was of.',
+    remedy: 'Nothing gives it back. The erasure ledger has the certificate of the erasure.',
+  },
+  erasure_unknown: {
+    meaning: 'The erasure ledger has no entry of this number.',
+    remedy: 'Take the number from the reply of the erasure or from its certificate.',
+  },
+  erasure_invalid: {
+    meaning: 'The certificate of an erasure does not prove what it says.',
+    remedy: 'Get the certificate again from the API, and the verifier key from a source that you trust.',
+  },
+  erasure_incomplete: {
+    meaning: 'Backups from before the erasure can still be opened.',
+    remedy: 'Destroy the keys that are named, put all keys under another KEK, then try again.',
+  },
+  erasure_ledger_behind: {
+    meaning:
+      'People were erased after the moment of which this database is: it was restored from a backup, or a standby took over.',
+    remedy: 'Run `tokenvault migrate` with CHECKPOINT_URL of the API: it erases them again. Nothing was started.',
+  },
+  erasure_ledger_conflict: {
+    meaning: 'The erasure ledger of the database and the published one are different histories.',
+    remedy: 'Find out which database CHECKPOINT_URL belongs to. Nothing was changed.',
+  },
   approval_required: {
     meaning: 'The policy requires the approval of a second person.',
     remedy:

@@ -165,6 +165,11 @@ const commands: readonly ListedCommand[] = [
     load: () => import('./commands/approval.ts'),
   },
   {
+    name: 'erasure',
+    description: 'get and check certificates of erasures',
+    load: () => import('./commands/erasure.ts'),
+  },
+  {
     name: 'suspension',
     description: 'list who is suspended, and lift suspensions',
     load: () => import('./commands/suspension.ts'),
@@ -176,7 +181,7 @@ const commands: readonly ListedCommand[] = [
   },
   {
     name: 'person',
-    description: 'show what is held about a person, and put legal holds on it',
+    description: 'show what is held about a person, hold it, erase it',
     load: () => import('./commands/person.ts'),
   },
   {

@@ -6,6 +6,7 @@ import type { Log } from '../log.ts'
 import { createWebhook, type Webhook } from '../publish/webhook.ts'
 import { createActionLog } from '../store/action-log.ts'
 import { createApprovalReader, createSuspensionReader } from '../store/approvals.ts'
+import { createErasureLedger } from '../store/erasures.ts'
 import { createHoneyStore } from '../store/honey-tokens.ts'
 import { createIdempotencyStore } from '../store/idempotency.ts'
 import { createKeyRecordReader } from '../store/key-changes.ts'
@@ -27,6 +28,7 @@ import { createPreviewDetokenize } from '../vault/tokens/preview.ts'
 import { createTokenize } from '../vault/tokens/tokenize.ts'
 import { createTokenizer } from '../vault/tokens/tokenizer.ts'
 import { createTranslate } from '../vault/tokens/translate.ts'
+import { composeErasures, refuseOldErasures } from './erasures.ts'
 import { composeEvidence, composeSink } from './evidence.ts'
 import { readFields, readFieldsFile } from './fields.ts'
 import { followTraps } from './honey.ts'
@@ -63,6 +65,11 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
     throw error
   })
   const { fields, database, keys, signer } = vault
+  await refuseOldErasures(database, sink?.erasures, log).catch(async error => {
+    watched.close()
+    await database.destroy()
+    throw error
+  })
   const storing = await openStoring(config, database, log).catch(async error => {
     watched.close()
     await database.destroy()
@@ -96,7 +103,8 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
   const suspensions = createSuspensionReader(database)
   const evidence = composeEvidence(config, vault, openAction, sink, log)
   const followed = vault.follow(log)
-  const detokenize = createDetokenize({ fields, keys, originals, signer, openAction })
+  const { findErasedTokens } = createErasureLedger(database)
+  const detokenize = createDetokenize({ fields, keys, originals, signer, openAction, findErasedTokens })
   const app = await createApp({
     log,
     verbs: {
@@ -129,6 +137,15 @@ export async function composeApi(config: Config<'api'>, log: Log, environment: E
       keys: createKeyVerbs({ readRecords: createKeyRecordReader(database), openAction }),
       ...evidence.verbs,
       ...composePeople(vault, { openAction, detokenize }, privacy),
+      erasures: composeErasures({
+        fields,
+        keys,
+        signer,
+        openAction,
+        database,
+        privacy,
+        sink,
+      }),
     },
     idempotency: {
       store: createIdempotencyStore(database),

@@ -3,10 +3,17 @@ import type { Environment } from '../config/load.ts'
 import type { Config } from '../config/variables.ts'
 import type { Log } from '../log.ts'
 import { type OpenSink, openCheckpointSink } from '../publish/open-sink.ts'
-import { foldRefusals, followLog, publishRecoveries, startCheckpoints } from '../publish/schedules.ts'
+import {
+  foldRefusals,
+  followLog,
+  publishErasureLedger,
+  publishRecoveries,
+  startCheckpoints,
+} from '../publish/schedules.ts'
 import { createRefusalCounts } from '../store/action-log.ts'
 import { createAuditReader, createCheckpointStore } from '../store/audit-reader.ts'
 import { createAuditSearch } from '../store/audit-search.ts'
+import { createErasureLedger } from '../store/erasures.ts'
 import { createKeyRecoveryStore } from '../store/key-recovery.ts'
 import { createRelatedTokens } from '../store/related-tokens.ts'
 import { readVerifierOf } from '../vault/admission/log-signer.ts'
@@ -16,6 +23,7 @@ import { createEvidenceVerbs, type EvidenceVerbs } from '../vault/evidence/proof
 import { createProver } from '../vault/evidence/prove.ts'
 import { createSearchAudit, type SearchAudit } from '../vault/evidence/search.ts'
 import { composeAwsSettings } from './aws.ts'
+import { publishErasures } from './erasures.ts'
 import type { SigningVault } from './vault.ts'
 
 /** How long counted refusals wait at most once their minute is over. */
@@ -78,7 +86,20 @@ export function composeEvidence(
       const recoveries = { store: createKeyRecoveryStore(database), isLogHeld: () => isLogHeld }
       const stopRecoveries =
         place === undefined ? () => {} : publishRecoveries({ ...recoveries, place, intervalMilliseconds, log })
+      const erasures = sink?.erasures
+      let published = 0
+      const stopErasures =
+        erasures === undefined
+          ? () => {}
+          : publishErasureLedger({
+              async publish() {
+                published = await publishErasures(createErasureLedger(database), erasures, published)
+              },
+              intervalMilliseconds,
+              log,
+            })
       stop = async () => {
+        stopErasures()
         stopRecoveries()
         stopIndexing()
         stopFolding()

@@ -18,6 +18,8 @@ import { describeField } from '../vault/fields/recorded-fields.ts'
 import { FieldKeys } from '../vault/keys/field-keys.ts'
 import type { KeyEncryptionKey } from '../vault/keys/ports.ts'
 import { createMissingKeys } from '../vault/keys/wrapped-keys.ts'
+import { type Reapplied, reapplyPublished } from './erasures.ts'
+import { composeSink } from './evidence.ts'
 import { readFieldsFile } from './fields.ts'
 import { openKek } from './kek.ts'
 import { createKeyRecoverer } from './recovery.ts'
@@ -34,6 +36,8 @@ export interface Prepared {
   readonly analystSchemas: readonly string[]
   /** Columns that analyst.login_details got. */
   readonly detailColumns: readonly string[]
+  /** Erasures that the published ledger has and the database did not have: it was restored. Absent where none can be read. */
+  readonly reapplied?: Reapplied
   /** What outsiders need to check checkpoints, receipts and proofs; no secret. */
   readonly verifierKey: string
   /** As outsiders keep them in a file: the first verifier key, and every hand-over since. */
@@ -50,7 +54,9 @@ export interface Prepared {
  * @param options.environment of the process, as openKek takes it
  * @param options.kek that the configuration names, where it is open already
  * @param options.analystSchemas schemas in which analysts may create objects of their own
- * @throws TokenvaultError `store_misconfigured` naming what only an operator can mend, after all else was mended; `usage`,
+ * After a restore the published erasure ledger is re-applied.
+ *
+ * @throws TokenvaultError `erasure_ledger_conflict`, `erasure_invalid`, `checkpoint_unavailable`; `store_misconfigured` naming what only an operator can mend, after all else was mended; `usage`,
  *   `migration_failed`, `field_changed`, `kek_unavailable`, `kek_mismatch`, `store_unavailable`, `config_invalid`
  */
 export async function prepareDatabase(
@@ -90,9 +96,14 @@ export async function prepareDatabase(
     await createFieldRecordWriter(database).recordFields([...fields.values()].map(describeField))
     await setRolePasswords(database, passwords)
     const handOvers = createAuditReader(database)
-    const signer = createLogSigner(new FieldKeys(keyset, config.TENANT), logName(config), handOvers)
+    const allKeys = new FieldKeys(keyset, config.TENANT)
+    const signer = createLogSigner(allKeys, logName(config), handOvers)
     const { verifierKey } = signer
     const notes = (await handOvers.readHandOvers()).map(({ note }) => note)
+    const sink = await composeSink(config, environment)
+    const reapplied = await reapplyPublished({ database, fields, keys: allKeys, signer }, sink).finally(() =>
+      sink?.close(),
+    )
     return {
       migrations,
       mended,
@@ -103,6 +114,7 @@ export async function prepareDatabase(
       detailColumns,
       verifierKey,
       logKeys: formatLogKeys(await signer.readVerifier(), notes),
+      ...(reapplied === undefined ? {} : { reapplied }),
       warnings,
     }
   } finally {

@@ -5,9 +5,12 @@ import { type Observe, startDepthWatch } from '../ingest/metrics/observe.ts'
 import { createRedriver } from '../ingest/redrive/quarantine.ts'
 import { createWorker, type IngestWorker, type WorkerTotals, workAndRedrive } from '../ingest/worker/worker.ts'
 import type { Log } from '../log.ts'
+import type { TokenvaultDatabase } from '../store/postgres/database.ts'
 import { createRedriveStore } from '../store/redrive.ts'
 import { inspectDurability } from '../store/setup/inspect.ts'
 import { createOpenQuarantined } from '../vault/quarantine/sealed-bodies.ts'
+import { refuseOldErasures } from './erasures.ts'
+import { composeSink } from './evidence.ts'
 import { composeQueue } from './queue.ts'
 import { openIngestVault } from './vault.ts'
 
@@ -43,11 +46,13 @@ export async function composeWorker(
     applicationName: 'tokenvault worker',
   })
   const firstIdentitySeal = createFirstIdentitySeal(keys)
-  const warnings = await inspectDurability(database).catch(async error => {
-    queue.close()
-    await database.destroy()
-    throw error
-  })
+  const warnings = await refuseRestored(config, environment, database, log)
+    .then(() => inspectDurability(database))
+    .catch(async error => {
+      queue.close()
+      await database.destroy()
+      throw error
+    })
   for (const { code: event, says: reason } of warnings) log.warn({ event, reason })
   const worker = createWorker({
     queue,
@@ -78,4 +83,19 @@ export async function composeWorker(
     await database.destroy()
   }
   return { ...workAndRedrive(worker, redriver), close }
+}
+
+/** A backup that was restored may hold people who were erased since: nothing is added to it. */
+async function refuseRestored(
+  config: Config<'worker'>,
+  environment: Environment,
+  database: TokenvaultDatabase,
+  log: Log,
+): Promise<void> {
+  const sink = await composeSink(config, environment)
+  try {
+    await refuseOldErasures(database, sink?.erasures, log)
+  } finally {
+    sink?.close()
+  }
 }

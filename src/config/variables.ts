@@ -229,12 +229,12 @@ const declared = {
     ),
   ),
   CHECKPOINT_URL: variable(
-    ['api'],
+    ['migrate', 'worker', 'api'],
     Type.Optional(
       Type.String({
         pattern: '^(stdout:$|file:///|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/|$))',
         description:
-          'Where signed checkpoints are kept besides the database: stdout:, file:///directory/ or s3://bucket/prefix',
+          'Where signed checkpoints and the erasure ledger are kept besides the database: stdout:, file:///directory/ or s3://bucket/prefix',
       }),
     ),
     text => (isPlainUrl(text) ? undefined : 'is not a plain URL'),
@@ -269,7 +269,7 @@ const declared = {
     checkUrl,
   ),
   AWS_ENDPOINT_URL_S3: variable(
-    ['migrate', 'api'],
+    ['migrate', 'worker', 'api'],
     Type.Optional(Type.String({ pattern: '^https?://', description: 'Endpoint of S3-compatible storage' })),
     checkUrl,
   ),

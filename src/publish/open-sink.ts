@@ -3,6 +3,8 @@ import { fileURLToPath } from 'node:url'
 import type { AwsSettings } from '../aws/client-settings.ts'
 import { TokenvaultError } from '../errors.ts'
 import type { CheckpointArchive, CheckpointSink } from '../vault/evidence/ports.ts'
+import type { PublishedErasures } from '../vault/people/erasure-ports.ts'
+import { createFileErasures, createS3Erasures, createStdoutErasures } from './erasures.ts'
 import { createFileRecovery, type RecoveryPlace } from './recovery-file.ts'
 import { createS3Sink } from './s3-sink.ts'
 import { createFileReader, createFileSink, createStdoutSink } from './sinks.ts'
@@ -13,6 +15,8 @@ export interface OpenSink extends CheckpointSink {
   readonly published?: CheckpointArchive
   /** Where the recovery of the keys stands beside the checkpoints; absent where nothing can stand, as on standard output. */
   readonly recovery?: RecoveryPlace
+  /** The erasure ledger, beside the checkpoints. Standard output gives nothing back, and its reader holds the ledger. */
+  readonly erasures: Pick<PublishedErasures, 'publish'> & Partial<PublishedErasures>
   close(): void
 }
 
@@ -29,13 +33,14 @@ export function openCheckpointSink(
   const { protocol, host, pathname } = new URL(url)
   switch (protocol) {
     case 'stdout:':
-      return { ...createStdoutSink(options.stdout), close() {} }
+      return { ...createStdoutSink(options.stdout), erasures: createStdoutErasures(options.stdout), close() {} }
     case 'file:': {
       const directory = fileURLToPath(url)
       return {
         ...createFileSink(directory),
         published: createFileReader(directory),
         recovery: createFileRecovery(directory),
+        erasures: createFileErasures(directory),
         close() {},
       }
     }
@@ -49,6 +54,7 @@ export function openCheckpointSink(
         ...(publishHandOver && { publishHandOver }),
         published: sink,
         recovery: sink,
+        erasures: createS3Erasures(sink),
         close: sink.close,
       }
     }

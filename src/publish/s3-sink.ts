@@ -6,7 +6,8 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3'
 import { type AwsSettings, awsClientConfig } from '../aws/client-settings.ts'
-import type { CheckpointArchive, CheckpointSink, StoredCheckpoint } from '../vault/evidence/ports.ts'
+import { TokenvaultError } from '../errors.ts'
+import type { CheckpointArchive, CheckpointSink } from '../vault/evidence/ports.ts'
 import { type RecoveryPlace, recoveryName } from './recovery-file.ts'
 import { checkpointName, conflictError, handOverName, longestNoteBytes, publishError, sizeOfName } from './sinks.ts'
 
@@ -20,6 +21,12 @@ export interface S3SinkOptions extends AwsSettings {
 
 /** A CheckpointSink that holds connections. */
 export interface S3Sink extends CheckpointSink, CheckpointArchive, RecoveryPlace {
+  /** Puts an object that keeps its content for ever. @throws TokenvaultError `conflict` where it has another one */
+  put(name: string, content: string, type: string, conflict: () => TokenvaultError): Promise<void>
+  /** @returns undefined where there is none */
+  read(name: string): Promise<string | undefined>
+  /** Names of objects after that one, in order. */
+  list(startAfter: string): AsyncIterable<string>
   close(): void
 }
 
@@ -40,19 +47,30 @@ export function createS3Sink(options: S3SinkOptions): S3Sink {
     const note = await readNote(client, { Bucket, Key: `${folder}${checkpointName(treeSize)}` })
     return { treeSize, note: note.slice(0, longestNoteBytes) }
   }
-  const put = async (name: string, checkpoint: StoredCheckpoint) => {
+  const put: S3Sink['put'] = async (name, Body, ContentType, conflict) => {
     const place = { Bucket, Key: `${folder}${name}` }
-    const content = { Body: checkpoint.note, ContentType: 'text/plain; charset=utf-8' }
     try {
-      await client.send(new PutObjectCommand({ ...place, ...content, IfNoneMatch: '*' }))
+      await client.send(new PutObjectCommand({ ...place, Body, ContentType, IfNoneMatch: '*' }))
     } catch (error) {
       if (!(error instanceof Error) || error.name !== 'PreconditionFailed') throw publishError('PutObject', error)
-      await compare(client, place, checkpoint)
+      if ((await readNote(client, place)) !== Body) throw conflict()
     }
   }
   return {
-    publish: checkpoint => put(checkpointName(checkpoint.treeSize), checkpoint),
-    publishHandOver: handOver => put(handOverName(handOver.treeSize), handOver),
+    put,
+    async read(name) {
+      try {
+        return await readNote(client, { Bucket, Key: `${folder}${name}` })
+      } catch (error) {
+        if (error instanceof TokenvaultError && error.message.endsWith('GetObject: NoSuchKey')) return undefined
+        throw error
+      }
+    },
+    list: startAfter => listNames(client, { Bucket, folder, startAfter }),
+    publish: ({ treeSize, note }) =>
+      put(checkpointName(treeSize), note, 'text/plain; charset=utf-8', () => conflictError(treeSize)),
+    publishHandOver: ({ treeSize, note }) =>
+      put(handOverName(treeSize), note, 'text/plain; charset=utf-8', () => conflictError(treeSize)),
     findNewest: from => find(from, Number.MAX_SAFE_INTEGER),
     findAtMost: treeSize => find(0, treeSize),
     async writeRecovery(sealed) {
@@ -111,12 +129,22 @@ async function readNote(client: S3Client, place: { readonly Bucket: string; read
   }
 }
 
-async function compare(
+/** In ascending order, as S3 lists them. */
+async function* listNames(
   client: S3Client,
-  place: { readonly Bucket: string; readonly Key: string },
-  { treeSize, note }: StoredCheckpoint,
-): Promise<void> {
-  if ((await readNote(client, place)) !== note) throw conflictError(treeSize)
+  { Bucket, folder, startAfter }: { readonly Bucket: string; readonly folder: string; readonly startAfter: string },
+): AsyncGenerator<string> {
+  for (let StartAfter = `${folder}${startAfter}`; ; ) {
+    const { Contents: objects = [], IsTruncated: isTruncated } = await client
+      .send(new ListObjectsV2Command({ Bucket, Prefix: folder, StartAfter }))
+      .catch(error => {
+        throw publishError('ListObjectsV2', error)
+      })
+    for (const { Key = '' } of objects) yield Key.slice(folder.length)
+    const last = objects.at(-1)?.Key
+    if (isTruncated !== true || last === undefined) return
+    StartAfter = last
+  }
 }
 
 /** An SDK client that cannot hang. */

@@ -123,6 +123,20 @@ export function publishRecoveries(options: {
   return repeatWork({ ...schedule, work, failed: 'recovery_not_published', recovered: 'recovery_published' })
 }
 
+/**
+ * Publishes entries of the erasure ledger that are not published yet: now and after each interval.
+ *
+ * @returns what stops it
+ */
+export function publishErasureLedger(options: {
+  readonly publish: () => Promise<void>
+  readonly intervalMilliseconds: number
+  readonly log: Log
+}): () => void {
+  const { publish: work, ...schedule } = options
+  return repeatWork({ ...schedule, work, failed: 'erasures_not_published', recovered: 'erasures_published' })
+}
+
 /** Repeats work that nobody waits for, and tells of failures by the two event names. Stops between two steps. */
 function repeatWork(options: {
   readonly work: (signal: AbortSignal) => Promise<void>

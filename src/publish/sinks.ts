@@ -91,11 +91,9 @@ const fileMode = 0o644
  * @returns a sink that throws TokenvaultError `checkpoint_unavailable`; `audit_invalid` where the file holds another one
  */
 export function createFileSink(directory: string): CheckpointSink {
-  const put = async (name: string, checkpoint: StoredCheckpoint) => {
+  const put = async (name: string, { treeSize, note }: StoredCheckpoint) => {
     try {
-      if (!(await isPublished(join(directory, name), checkpoint))) await writeOnce(directory, name, checkpoint)
-      // Also when another process wrote the file: it may have ended before this step.
-      await syncDirectory(directory)
+      await publishFile(directory, name, note, () => conflictError(treeSize))
     } catch (error) {
       throw publishError('the checkpoint file cannot be written', error)
     }
@@ -125,28 +123,45 @@ export function createFileReader(directory: string): CheckpointArchive {
   }
 }
 
-/** @throws TokenvaultError `audit_invalid` */
-async function isPublished(path: string, { treeSize, note }: StoredCheckpoint): Promise<boolean> {
+/** Writes a file that keeps its content for ever. @throws `conflict` where it has another one */
+export async function publishFile(
+  directory: string,
+  name: string,
+  content: string,
+  conflict: () => TokenvaultError,
+): Promise<void> {
+  if (!(await isPublished(join(directory, name), content, conflict)))
+    await writeOnce(directory, name, content, conflict)
+  // Also when another process wrote the file: it may have ended before this step.
+  await syncDirectory(directory)
+}
+
+async function isPublished(path: string, content: string, conflict: () => TokenvaultError): Promise<boolean> {
   try {
-    if ((await readFile(path, 'utf8')) === note) return true
+    if ((await readFile(path, 'utf8')) === content) return true
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return false
     throw error
   }
-  throw conflictError(treeSize)
+  throw conflict()
 }
 
 /**
  * Written under a name of its own and linked to its final one, which fails where that is taken: nobody ever sees half a
  * checkpoint there, however this process ends.
  */
-async function writeOnce(directory: string, name: string, checkpoint: StoredCheckpoint): Promise<void> {
+async function writeOnce(
+  directory: string,
+  name: string,
+  content: string,
+  conflict: () => TokenvaultError,
+): Promise<void> {
   const path = join(directory, name)
   const draft = join(directory, `.${name}.${randomUUID()}`)
   const file = await open(draft, 'wx', fileMode)
   try {
     try {
-      await file.writeFile(checkpoint.note)
+      await file.writeFile(content)
       // The umask may have narrowed it.
       await file.chmod(fileMode)
       await file.sync()
@@ -154,7 +169,7 @@ async function writeOnce(directory: string, name: string, checkpoint: StoredChec
       await file.close()
     }
     await link(draft, path).catch(async error => {
-      if (!hasCode(error, 'EEXIST') || !(await isPublished(path, checkpoint))) throw error
+      if (!hasCode(error, 'EEXIST') || !(await isPublished(path, content, conflict))) throw error
     })
   } finally {
     await unlink(draft)
@@ -173,6 +188,6 @@ async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-function hasCode(error: unknown, code: string): boolean {
+export function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code
 }

@@ -17,6 +17,9 @@ interface DayRow {
   readonly details_stored: string
   readonly quarantine_recorded: string
   readonly quarantine_stored: string
+  readonly rows_erased: string
+  readonly details_erased: string
+  readonly rows_dropped: string
 }
 
 interface UnmatchedRow {
@@ -52,6 +55,7 @@ export function createLedger(database: TokenvaultDatabase): Ledger {
                 rows: { recorded: Number(row.rows_recorded), stored: Number(row.rows_stored) },
                 ...readDetails(row),
                 quarantined: { recorded: Number(row.quarantine_recorded), stored: Number(row.quarantine_stored) },
+                ...readErased(row),
               })),
               // No token of a derived field stands in user_logins.
               unmatched: [...unmatched.rows.filter(({ field }) => !derived.includes(field)), ...networks].map(
@@ -86,6 +90,12 @@ async function readNetworks(
 function readDetails(row: DayRow): Pick<DayCounts, 'details'> {
   const details = { recorded: Number(row.details_recorded), stored: Number(row.details_stored) }
   return details.recorded === 0 && details.stored === 0 ? {} : { details }
+}
+
+function readErased(row: DayRow): Pick<DayCounts, 'erased' | 'dropped'> {
+  const erased = { rows: Number(row.rows_erased), details: Number(row.details_erased) }
+  const dropped = Number(row.rows_dropped)
+  return { ...(erased.rows + erased.details > 0 && { erased }), ...(dropped > 0 && { dropped }) }
 }
 
 async function readTimeline(database: TokenvaultDatabase): Promise<number | undefined> {

@@ -51,8 +51,12 @@ const refused: Record<LoginRole, readonly string[]> = {
     'UPDATE user_logins SET user_id = NULL',
     'TRUNCATE user_logins',
     'INSERT INTO pii_vault.exports SELECT * FROM pii_vault.exports',
-    `SELECT pii_vault.append_audit(ARRAY['{}'::bytea])`,
     'TRUNCATE pii_vault.legal_holds',
+    'DELETE FROM user_logins',
+    'DELETE FROM pii_vault.originals',
+    'INSERT INTO pii_vault.erased_tokens VALUES (NULL, 1)',
+    `SELECT pii_vault.erase_originals(1, 'ip', '{}', '{}')`,
+    `SELECT pii_vault.count_erased(1, 'row', NULL, '[]')`,
   ],
   tokenvault_store: [
     'SELECT FROM pii_vault.originals',
@@ -279,6 +283,9 @@ t.test('each role, logged in, can do its work', async t => {
          VALUES (gen_random_uuid(), 'ip', 1, 1, '')`,
     ],
     tokenvault_privacy: [
+      'SELECT pii_vault.lock_erasures()',
+      'SELECT FROM pii_vault.erasures',
+      `SELECT pii_vault.erase_person('nobody', '{ip}', '{masked_ip}', '{}', false, true)`,
       'SELECT FROM user_logins, pii_vault.exports, pii_vault.legal_holds',
       `INSERT INTO pii_vault.legal_holds VALUES ('AAAAAAAAAAAAAAAAAAAAAA', current_date, 'litigation')`,
       'DELETE FROM pii_vault.legal_holds',

@@ -34,6 +34,16 @@ const tested: Readonly<Record<string, Tested>> = {
       `ARRAY['{}'::bytea], jsonb_build_array(jsonb_build_object('kind', repeat('k', 1025), 'at', 'a', 'requested', 1))`,
     ],
   },
+  'pii_vault.meet_honey(bytea,uuid[],boolean)': {
+    role: 'tokenvault_api',
+    refused: [
+      `NULL, ARRAY[gen_random_uuid()], false`,
+      `'{}', ARRAY[gen_random_uuid()], false`,
+      `'{"type": "detokenize", "issuer": "i", "subject": "s", "requestId": "r"}', ARRAY[gen_random_uuid()], false`,
+      `'{"type": "honey", "issuer": "i", "subject": "s", "requestId": "r"}', '{}', false`,
+      `'{"type": "honey", "issuer": "i", "subject": "s", "requestId": "r"}', ${huge('uuid', 10_001)}, false`,
+    ],
+  },
   'pii_vault.append_audit(bytea[])': {
     role: 'tokenvault_api',
     refused: ['NULL', huge('bytea'), `ARRAY['\\xff'::bytea]`],
@@ -69,6 +79,30 @@ const tested: Readonly<Record<string, Tested>> = {
     refused: [`'ip', NULL`, `'ip', '{}'`, `NULL, ARRAY[NULL::uuid]`, `'ip', ${huge('uuid')}`],
   },
   'pii_vault.discard_quarantined(uuid[])': { role: 'tokenvault_api', refused: ['NULL', huge('uuid')] },
+  'pii_vault.erase_person(text,text[],text[],text[],boolean,boolean)': {
+    role: 'tokenvault_privacy',
+    refused: [
+      `NULL, '{ip}', '{masked_ip}', '{}', false, true`,
+      `repeat('u', 129), '{ip}', '{masked_ip}', '{}', false, true`,
+      `'u', '{}', '{}', '{}', false, true`,
+      `'u', '{ip}', '{user_id}', '{}', false, true`,
+      `'u', '{ip}', ARRAY[NULL::text], '{}', false, true`,
+      `'u', '{no_such_field}', '{masked_ip}', '{}', false, true`,
+      `'u', '{ip}', '{masked_ip}', '{no_such_field}', false, true`,
+      `'u', '{ip}', '{masked_ip}', '{}', NULL, true`,
+    ],
+  },
+  'pii_vault.erase_quarantined(uuid[])': { role: 'tokenvault_privacy', refused: ['NULL', huge('uuid')] },
+  'pii_vault.record_erasure(bigint,text,uuid,timestamp with time zone,text,bytea,text[])': {
+    role: 'tokenvault_privacy',
+    refused: [
+      `7, repeat('p', 22), NULL, now(), 'n', sha256(''), '{}'`,
+      `1, repeat('p', 21), NULL, now(), 'n', sha256(''), '{}'`,
+      `1, repeat('p', 22), NULL, now(), repeat('n', 65537), sha256(''), '{}'`,
+      `1, repeat('p', 22), NULL, now(), 'n', sha256(''), NULL`,
+      `1, repeat('p', 22), NULL, now(), 'n', sha256(''), '{d}'`,
+    ],
+  },
   'pii_vault.follow_keys(uuid,text,bytea)': {
     role: 'tokenvault_worker',
     refused: [
@@ -149,8 +183,10 @@ const tested: Readonly<Record<string, Tested>> = {
 const patternsAndSql: readonly string[] = [
   'ingest.drop_expired_delivery_records()', // names of partitions, from the catalog
   'ingest.ensure_partitions(date[])', // names made of days, which are checked
+  'pii_vault.erase_person(text,text[],text[],text[],boolean,boolean)', // columns of tokens, of the catalog
   'pii_vault.reconcile_networks(text[])', // the pattern is a constant
   'pii_vault.reconcile_tokens(text[],text[])', // fields with a key and columns of tokens; the pattern is a constant
+  'pii_vault.record_erasure(bigint,text,uuid,timestamp with time zone,text,bytea,text[])', // the pattern is a constant
   'pii_vault.settle_redrives(uuid[],text[],integer[],integer[],integer[])', // the pattern is a constant
 ]
 

@@ -33,6 +33,12 @@ export function configure(command: Command): void {
           `roles, owners and grants given back: ${done.mended.length} statements; --json lists them\n`,
         )
       process.stdout.write(`verifier key of the audit log: ${done.verifierKey}\n`)
+      if (done.reapplied !== undefined && done.reapplied.entries > 0) {
+        const { entries, people, rows } = done.reapplied
+        process.stdout.write(
+          `erasures re-applied after a restore: ${entries}, of ${people} people with ${rows} rows here\n`,
+        )
+      }
       if (analystSchemas.length > 0)
         process.stdout.write(`schemas of analysts: ${printable(list(done.analystSchemas))}\n`)
       if (done.detailColumns.length > 0)

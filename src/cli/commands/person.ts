@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { addPersonErase } from './person-erase.ts'
 import { addPersonExport } from './person-export.ts'
 import { addPersonHold } from './person-hold.ts'
 import { addPersonShow } from './person-show.ts'
@@ -8,4 +9,5 @@ export function configure(person: Command): void {
   addPersonShow(person)
   addPersonExport(person)
   addPersonHold(person)
+  addPersonErase(person)
 }

@@ -106,12 +106,15 @@ function describe(result: Reconciliation & { readonly checkpoint?: HeldCheckpoin
   const hasDetails = days.some(({ details }) => details !== undefined)
   const header = ['day', 'delivery records', 'rows recorded', 'stored', 'quarantine recorded', 'stored', 'verdict']
   if (hasDetails) header.splice(4, 0, 'details recorded', 'stored')
-  const rows = days.map(({ day, deliveryRecords, rows, details, quarantined, verdict }) => {
+  const hasErased = days.some(({ erased }) => erased !== undefined)
+  if (hasErased) header.splice(-1, 0, 'rows erased')
+  const rows = days.map(({ day, deliveryRecords, rows, details, quarantined, erased, verdict }) => {
     const counts = [rows, ...(hasDetails ? [details ?? { recorded: 0, stored: 0 }] : []), quarantined]
     return [
       day ?? 'no day',
       String(deliveryRecords),
       ...counts.flatMap(({ recorded, stored }) => [String(recorded), String(stored)]),
+      ...(hasErased ? [String(erased?.rows ?? 0)] : []),
       verdict.replaceAll('_', ' '),
     ]
   })

@@ -49,7 +49,10 @@ export function openApiHead(version: string): Json {
         description: 'Which keys there are, for the role `administrator`. They are changed on the command line.',
       },
       { name: 'quarantine', description: 'Messages that are not valid events, for the role `operator`.' },
-      { name: 'people', description: 'What is held about a person, and legal holds, for the role `privacy`.' },
+      {
+        name: 'people',
+        description: 'What is held about a person, legal holds, and erasure, for the role `privacy`.',
+      },
       { name: 'evidence', description: 'Who asked for what, with proofs, for the role `auditor`.' },
       { name: 'health', description: 'For the platform that runs the process. They need no access token.' },
     ],

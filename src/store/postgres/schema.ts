@@ -39,6 +39,7 @@ export interface DeliveryRecordsTable {
   rows_stored: number
   rows_quarantined: number
   details_stored: number
+  rows_dropped: number
 }
 
 export interface KeysTable {

@@ -49,7 +49,8 @@ export interface AuditEvent {
     | `approval_${'list' | 'show' | 'approve' | 'refuse'}`
     | `suspension_${'list' | 'lift'}`
     | `audit_${'search' | 'prove'}`
-    | `person_${'show' | 'export' | 'hold' | 'release' | 'erase'}`
+    | `person_${'show' | 'export' | 'hold' | 'release' | 'erase' | 'erased' | 'erased_again'}`
+    | `erasure_${'show' | 'complete'}`
     | 'key_list'
     | 'honey'
     | `honey_${'create' | 'list' | 'retire'}`
@@ -116,6 +117,14 @@ export interface AuditEvent {
    * what stands for `token` or `value`.
    */
   readonly sought?: Readonly<Record<string, string | true>>
+  /** Of `person_erased`: the entry in the erasure ledger, and what was erased or left. */
+  readonly erasure?: {
+    readonly number: number
+    /** As the ledger names the person: under the oldest audit key. */
+    readonly person?: string
+    readonly rows?: 'remove' | 'anonymize'
+    readonly counts?: readonly { readonly kind: string; readonly field?: string | null; readonly count: number }[]
+  }
   /** First 16 hexadecimal digits of the SHA-256 of the policy file that decided. */
   readonly policy?: string
   /**

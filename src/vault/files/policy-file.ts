@@ -28,12 +28,13 @@ export function parsePolicyFile(
     name: 'policy',
     check: checkPolicy,
   })
-  const { roles_claims: rolesClaims = ['roles'], on_honey: onHoney = 'alarm', roles } = file.content
+  const { roles_claims: rolesClaims = ['roles'], on_honey: onHoney = 'alarm', erasure = {}, roles } = file.content
   return Object.freeze({
     digest: createHash('sha256').update(text).digest('hex').slice(0, 16),
     source,
     rolesClaims: Object.freeze(rolesClaims),
     onHoney,
+    erasure: Object.freeze({ rows: erasure.rows ?? 'remove', needsApproval: erasure.approval !== 'none' }),
     roles: new Map(Object.entries(roles).map(([name, section]) => [name, toRole(name, section, file)])),
   })
 }

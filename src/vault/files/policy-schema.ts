@@ -43,6 +43,24 @@ export function policyFileSchema(fields?: Iterable<string>) {
         { pattern: `^${printable(256)}`, errorMessage: 'is not the name or path of a claim' },
         'Claims of the access token that carry roles, by name or path; all that are present add up.',
       ),
+      erasure: Type.Optional(
+        Type.Object(
+          {
+            rows: Type.Optional(
+              Type.Enum(['remove', 'anonymize'], {
+                description:
+                  'What becomes of the rows of an erased person where a call does not say: gone, or kept without user_id and without tokens that only they had. `remove` unless set.',
+              }),
+            ),
+            approval: Type.Optional(
+              Type.Enum(['required', 'none'], {
+                description: 'Whether a second person approves each erasure; `required` unless set.',
+              }),
+            ),
+          },
+          { additionalProperties: false, minProperties: 1, description: 'How people are erased.' },
+        ),
+      ),
       roles: mapping({ pattern: `^(?!\\*$)${printable(maxRoleName)}`, errorMessage: roleNameMessage }, role(field), {
         minProperties: 1,
         description: 'Roles by the name that access tokens carry.',

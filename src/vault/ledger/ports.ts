@@ -19,6 +19,10 @@ export interface DayCounts {
   /** Of analyst.login_details; absent where it has none of the day, and should have none. */
   readonly details?: Recorded
   readonly quarantined: Recorded
+  /** What erasures of people removed of the day, as the erasure ledger says; absent where nothing was. */
+  readonly erased?: { readonly rows: number; readonly details: number }
+  /** Events that made no row because their person was erased before; absent where there are none. */
+  readonly dropped?: number
 }
 
 /** Tokens without an original, by the day of their rows; or originals without a token, by the day they were stored. */

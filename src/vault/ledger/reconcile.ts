@@ -25,7 +25,7 @@ export interface Reconciliation {
 }
 
 /**
- * Compares, day by day, what delivery records count with what is stored, and tokens with originals. A row names no message, so
+ * Compares, day by day, what delivery records count with what is stored and what was erased, and tokens with originals. A row names no message, so
  * one row lost and another stored twice on the same day would balance; nothing else does.
  *
  * @throws TokenvaultError `store_unavailable`
@@ -43,11 +43,13 @@ export async function reconcile(ledger: Ledger, fields: FieldSchema): Promise<Re
   return { isConsistent, days: reconciled, unmatched, columns, ...history }
 }
 
-function judge({ isProvable, rows, details, quarantined }: DayCounts): ReconciledDay['verdict'] {
+function judge({ isProvable, rows, details, quarantined, erased }: DayCounts): ReconciledDay['verdict'] {
   if (!isProvable) return 'not_provable'
-  const isEqual = [rows, quarantined, ...(details ? [details] : [])].every(
-    ({ recorded, stored }) => recorded === stored,
-  )
+  // Exactly what was promised is gone.
+  const isEqual =
+    rows.recorded === rows.stored + (erased?.rows ?? 0) &&
+    quarantined.recorded === quarantined.stored &&
+    (details === undefined || details.recorded === details.stored + (erased?.details ?? 0))
   return isEqual ? 'equal' : 'different'
 }
 

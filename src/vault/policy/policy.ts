@@ -67,6 +67,8 @@ export interface Policy {
   readonly rolesClaims: readonly string[]
   /** Whether whoever meets a honey token is also suspended. */
   readonly onHoney: 'alarm' | 'suspend'
+  /** What becomes of the rows of an erased person where a call does not say, and whether a second person approves each erasure. */
+  readonly erasure: { readonly rows: 'remove' | 'anonymize'; readonly needsApproval: boolean }
   /** A Map, because the names that are looked up come from access tokens. */
   readonly roles: ReadonlyMap<string, RolePolicy>
 }

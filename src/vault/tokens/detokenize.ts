@@ -10,6 +10,7 @@ import type { FieldSchema } from '../fields/fields.ts'
 import type { FieldKeys } from '../keys/field-keys.ts'
 import { needsApproval, sumOf } from '../policy/policy.ts'
 import { decideTokens, type TokensCall } from './decide-tokens.ts'
+import { type FindErasedTokens, nameErased } from './erased-tokens.ts'
 import { findTokens } from './find-tokens.ts'
 import { openFound } from './open-tokens.ts'
 import type { OriginalReader } from './ports.ts'
@@ -61,6 +62,8 @@ export interface DetokenizeDependencies {
   /** Signs the receipts. */
   readonly signer: AnySigner
   readonly openAction: OpenAction
+  /** Absent: erased tokens are unknown to everybody. */
+  readonly findErasedTokens?: FindErasedTokens | undefined
 }
 
 /** @returns the verb; the reader stands behind its port */
@@ -95,7 +98,9 @@ export function createDetokenize(deps: DetokenizeDependencies): Detokenize {
     const change = isApproved ? ({ kind: 'use_approval', id: approvalId, digest: ask().digest } as const) : undefined
 
     const found = await findTokens(deps, byField, distinct)
-    const { answers, firstOfValue } = openFound(deps.fields, byField, found)
+    const { answers: opened, firstOfValue } = openFound(deps.fields, byField, found)
+    const asker = { policy: decided.action.policy, roles: principal.roles }
+    const answers = await nameErased(deps, asker, distinct, opened)
     const failures = identities.flatMap((identity, index) => {
       const answer = answers.get(identity)!
       return 'code' in answer ? [{ index, code: answer.code }] : []

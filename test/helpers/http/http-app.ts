@@ -100,6 +100,7 @@ export async function startApp(
       showPerson: notAsked,
       exportPerson: notAsked,
       holds: { hold: notAsked, release: notAsked },
+      erasures: { erase: notAsked, show: notAsked },
       detokenize: async (principal, request) => {
         calls.push({ principal, request })
         return {

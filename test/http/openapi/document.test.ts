@@ -63,6 +63,8 @@ t.test('every operation has an id, examples, and an example for each of its prob
       'post /v1/people/export',
       'post /v1/people/hold',
       'post /v1/people/release',
+      'post /v1/people/{userId}/erasure',
+      'get /v1/erasures/{number}',
       'get /v1/keys',
     ],
   )

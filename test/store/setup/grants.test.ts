@@ -7,11 +7,18 @@ import { createVaultDatabase } from '../../helpers/postgres/vault-database.ts'
  * An object that stands nowhere here is one that nobody may touch; a new one must be given a row.
  */
 const declared: Record<string, Record<string, string>> = {
-  database: { worker: 'CONNECT', api: 'CONNECT', analyst: 'CONNECT', auditor: 'CONNECT', store: 'CONNECT' },
+  database: {
+    worker: 'CONNECT',
+    api: 'CONNECT',
+    analyst: 'CONNECT',
+    auditor: 'CONNECT',
+    store: 'CONNECT',
+    privacy: 'CONNECT',
+  },
 
   'schema analyst': { worker: 'USAGE', analyst: 'USAGE' },
   'schema ingest': { worker: 'USAGE' },
-  'schema pii_vault': { worker: 'USAGE', api: 'USAGE', auditor: 'USAGE', store: 'USAGE' },
+  'schema pii_vault': { worker: 'USAGE', api: 'USAGE', auditor: 'USAGE', store: 'USAGE', privacy: 'USAGE' },
   'schema public': {
     PUBLIC: 'USAGE',
     worker: 'USAGE',
@@ -19,6 +26,7 @@ const declared: Record<string, Record<string, string>> = {
     analyst: 'USAGE',
     auditor: 'USAGE',
     store: 'USAGE',
+    privacy: 'USAGE',
   },
   'schema tokenvault_migrations': {},
 
@@ -38,9 +46,17 @@ const declared: Record<string, Record<string, string>> = {
   'table pii_vault.audit_log': { api: 'SELECT', auditor: 'SELECT' },
   'table pii_vault.audit_subtrees': { api: 'SELECT', auditor: 'SELECT' },
   'table pii_vault.checkpoints': { api: 'SELECT', auditor: 'SELECT' },
+  'table pii_vault.erased_counts': { api: 'SELECT' },
+  'table pii_vault.erased_tokens': { api: 'SELECT' },
+  'table pii_vault.erasure_completions': { api: 'SELECT' },
+  'table pii_vault.erasure_head': {},
+  'table pii_vault.erasures': { worker: 'SELECT', api: 'SELECT', auditor: 'SELECT', privacy: 'SELECT' },
+  'table pii_vault.exports': { privacy: 'SELECT' },
   'table pii_vault.fields': { worker: 'SELECT', api: 'SELECT', auditor: 'SELECT' },
   'table pii_vault.idempotency': {},
+  'table pii_vault.key_recovery': { api: 'SELECT' },
   'table pii_vault.keys': { worker: 'SELECT', api: 'SELECT' },
+  'table pii_vault.legal_holds': { privacy: 'SELECT INSERT UPDATE DELETE' },
   'table pii_vault.originals': { worker: 'INSERT', api: 'SELECT', store: 'INSERT' },
   'table pii_vault.quarantine': { worker: 'INSERT of some columns', api: 'SELECT' },
   'table pii_vault.refusals': { auditor: 'SELECT' },
@@ -50,7 +66,7 @@ const declared: Record<string, Record<string, string>> = {
   'table pii_vault.token_columns': { auditor: 'SELECT' },
   'table public.duplicate_devices': { analyst: 'SELECT' },
   'table public.duplicate_ips': { analyst: 'SELECT' },
-  'table public.user_logins': { worker: 'INSERT', analyst: 'SELECT' },
+  'table public.user_logins': { worker: 'INSERT', analyst: 'SELECT', privacy: 'SELECT' },
   'table tokenvault_migrations.kysely_migration': {},
   'table tokenvault_migrations.kysely_migration_lock': {},
 
@@ -58,7 +74,7 @@ const declared: Record<string, Record<string, string>> = {
   'function ingest.ensure_partitions(date[])': { worker: 'EXECUTE' },
   'function pii_vault.admit_actions(jsonb)': { api: 'EXECUTE' },
   'function pii_vault.append_actions(bytea[],jsonb)': { api: 'EXECUTE' },
-  'function pii_vault.append_audit(bytea[])': { api: 'EXECUTE' },
+  'function pii_vault.append_audit(bytea[])': { api: 'EXECUTE', privacy: 'EXECUTE' },
   'function pii_vault.apply_change(jsonb,jsonb,pii_vault.standing,timestamp with time zone)': {},
   'function pii_vault.apply_charges(pii_vault.standing[],timestamp with time zone)': {},
   'function pii_vault.audit_keys(integer[])': { api: 'EXECUTE' },
@@ -75,6 +91,16 @@ const declared: Record<string, Record<string, string>> = {
   'function pii_vault.commit_plain_actions(jsonb,bytea[])': { api: 'EXECUTE' },
   'function pii_vault.complete_idempotency(text,text,text,integer,text)': { api: 'EXECUTE' },
   'function pii_vault.count_without_original(text,uuid[])': { auditor: 'EXECUTE' },
+  'function pii_vault.count_erased(bigint,text,text,jsonb)': {},
+  'function pii_vault.erase_originals(bigint,text,uuid[],jsonb)': {},
+  'function pii_vault.erase_person(text,text[],text[],text[],boolean,boolean)': { privacy: 'EXECUTE' },
+  'function pii_vault.erase_quarantined(uuid[])': { privacy: 'EXECUTE' },
+  'function pii_vault.lock_erasures()': { privacy: 'EXECUTE' },
+  'function pii_vault.record_erasure(bigint,text,uuid,timestamp with time zone,text,bytea,text[])': {
+    privacy: 'EXECUTE',
+  },
+  'function pii_vault.erased_token_id(text,text,text)': {},
+  'function pii_vault.tokens_of_no_other(text[],text,text)': {},
   'function pii_vault.event_terms(bytea)': { auditor: 'EXECUTE' },
   'function pii_vault.find_audit_blocks(integer[],integer[],bigint,bigint,integer)': { api: 'EXECUTE' },
   'function pii_vault.fold_refusal(pii_vault.refusals)': {},
@@ -147,7 +173,7 @@ t.test('no login role has an attribute, a membership, an ownership or a default 
        AND rolcanlogin AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)`,
     [loginRoles],
   )
-  t.equal(attributes.length, 5)
+  t.equal(attributes.length, 6)
   const { rows: memberships } = await admin.query(
     'SELECT member::regrole FROM pg_auth_members WHERE member::regrole::text = ANY ($1) OR roleid::regrole::text = ANY ($1)',
     [loginRoles],

@@ -10,7 +10,6 @@ export const loginRoles = [
   'tokenvault_privacy',
   'tokenvault_analyst',
   'tokenvault_auditor',
-  'tokenvault_privacy',
 ] as const
 export type LoginRole = (typeof loginRoles)[number]
 

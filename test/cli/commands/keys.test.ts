@@ -40,8 +40,10 @@ t.test('what cannot be done with keys is refused in one line, and nothing is cha
   const vault = await createVaultDatabase(t)
   const environment = { DATABASE_URL: vault.adminUrl, KEK_FILE: vault.kekFile }
   const wrong: [string[], number, RegExp][] = [
-    [['rotate', '--kind', 'signing'], 2, /data, quarantine, audit/],
-    [['rotate', '--kind', 'audit', '--field', 'ip'], 2, /--field goes with --kind data/],
+    [['rotate', '--kind', 'kek'], 2, /data, quarantine, audit, signing, token/],
+    [['rotate', '--kind', 'token'], 2, /--kind token needs --field/],
+    [['rotate', '--kind', 'data', '--revoked'], 2, /--revoked goes with --kind signing/],
+    [['rotate', '--kind', 'audit', '--field', 'ip'], 2, /--field goes with --kind data or token/],
     [['rotate', '--kind', 'data', '--field', 'email'], 1, /^tokenvault: key_unknown: /],
     [['disable', 'data/ip/v1'], 1, /^tokenvault: key_state_invalid: data\/ip\/v1 is primary and cannot be disabled/],
     [['disable', 'data/ip/v7'], 1, /^tokenvault: key_unknown: data\/ip\/v7/],

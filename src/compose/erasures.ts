@@ -78,6 +78,8 @@ export async function publishErasures(
   from: number,
 ): Promise<number> {
   if (published.publish === undefined) return from
+  // A place is not asked for what nobody has to publish.
+  if ((await ledger.listEntries(from, 1)).length === 0) return from
   let newest = Math.max(from, (await published.findNewest?.(from)) ?? from)
   for (;;) {
     const [entry] = await ledger.listEntries(newest, 1)

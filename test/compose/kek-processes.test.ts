@@ -1,4 +1,5 @@
 import t from 'tap'
+import { openKeyAdministrator } from '../../src/compose/key-administration.ts'
 import { prepareDatabase } from '../../src/compose/prepare-database.ts'
 import { openIngestVault, openSigningVault } from '../../src/compose/vault.ts'
 import { loadConfig } from '../../src/config/load.ts'
@@ -38,13 +39,18 @@ t.test(
     t.match((await migrate()).keys.length, 0)
     t.same(asked(), ['Decrypt'])
 
+    const administrator = await openKeyAdministrator(loadConfig('migrate', environment), environment)
+    await administrator.create({ purpose: 'data', field: 'ip' })
+    await administrator.close()
+    t.same(asked(), ['Decrypt', 'GenerateDataKey'], 'and two add a key')
+
     const open = () => openIngestVault(loadConfig('lambda', environment), { environment, applicationName: 'test' })
     const vault = await open()
     t.teardown(() => vault.database.destroy())
     const body = (n: number) => JSON.stringify({ user_id: `u${n}`, ip: `10.0.0.${n}`, device_id: `device-${n}` })
     const messages = Array.from({ length: 200 }, (_, n) => ({ messageId: `m${n}`, body: body(n), sentAtMs: 0 }))
     t.equal(vault.tokenizeMessages(messages).length, 200)
-    t.same(asked(), ['Decrypt'], 'by the start alone')
+    t.same(asked(), ['Decrypt', 'Decrypt'], 'by the start alone, one for each time that keys were made')
 
     kms.behave({ exception: 'DisabledException' })
     await t.rejects(open(), { code: 'kek_unavailable', message: /DisabledException/ }, 'nothing starts half-ready')
@@ -55,16 +61,16 @@ t.test(
     const followed = vault.follow(createTestLog().log)
     t.teardown(() => followed.stop())
     const owner = await connectTo(t, database.adminUrl)
-    await owner.query("UPDATE pii_vault.keys SET status = 'disabled' WHERE purpose = 'token' AND field = 'device_id'")
-    await until('the key is out of use', () => vault.keys.tokenKey('device_id', 1) === undefined)
+    await owner.query("UPDATE pii_vault.keys SET status = 'disabled' WHERE version = 2")
+    await until('the key is out of use', () => vault.keys.sealer('data', 'ip', 2) === undefined)
     t.equal(followed.problem(), undefined, 'a key is taken out of use without KMS')
     t.same(asked(), ['Decrypt', 'Decrypt'], 'which only the two starts that failed have asked')
     await owner.query(
-      "INSERT INTO pii_vault.keys SELECT purpose, field, 2, 'active', kek_id, wrapped FROM pii_vault.keys WHERE purpose = 'data' AND field = 'ip'",
+      "INSERT INTO pii_vault.keys SELECT purpose, field, 3, 'active', kek_id, wrapped FROM pii_vault.keys WHERE purpose = 'data' AND field = 'ip' AND version = 1",
     )
     await until('the process says so', () => followed.problem() !== undefined)
     t.match(followed.problem(), { code: 'kek_unavailable' }, 'a key that is new to it waits for KMS')
-    await owner.query('DELETE FROM pii_vault.keys WHERE version = 2')
+    await owner.query('DELETE FROM pii_vault.keys WHERE version = 3')
 
     kms.behave('answer_of_another_key')
     await t.rejects(open(), { code: 'kek_mismatch' }, 'no key of another KEK is used, and none is made up')

@@ -83,7 +83,7 @@ t.test('no secret stands in the file', async t => {
       const isSecret = /PASSWORD|SECRET|TOKEN|CREDENTIAL|(^|_)KEY|DATABASE_URL/.test(variable)
       t.ok(!isSecret || /_(FILE|DIR)$/.test(variable), `${name}: ${variable} is given as a file`)
       t.notMatch(value, /:\/\/[^/]*@/, `${name}: ${variable} has no user in its URL`)
-      t.notMatch(value, /[A-Za-z0-9+/_-]{32,}/, `${name}: ${variable} is nothing random`)
+      t.notMatch(value.replace('/run/secrets/', ''), /[A-Za-z0-9+/_-]{32,}/, `${name}: ${variable} is nothing random`)
     }
   }
 })

@@ -139,7 +139,7 @@ t.test('migrate, worker and api with secrets as files, end to end', async t => {
   const prepared = JSON.parse(first.out)
   t.ok(prepared.migrations.length > 0)
   t.ok(prepared.keys.includes('token/ip/v1'))
-  t.equal(prepared.passwords.length, 5, 'each login role has its password')
+  t.equal(prepared.passwords.length, 6, 'each login role has its password')
 
   t.test('a second start makes no other secrets, migrations or keys', async t => {
     const kek = readFileSync(join(secrets, 'api', 'kek'))

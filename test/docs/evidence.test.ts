@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { signReceipt } from '../../src/tlog/receipt.ts'
 import { createNoteSigner, createNoteVerifier } from '../../src/tlog/signed-note.ts'
+import { describeArchiveEvent } from '../../src/vault/admission/archive-event.ts'
 import { describeKeyEvent } from '../../src/vault/admission/key-event.ts'
 import { createProver } from '../../src/vault/evidence/prove.ts'
 import { buildAuditTables, memoryEvent, readerOf } from '../helpers/evidence/memory-audit-log.ts'
@@ -38,12 +39,14 @@ t.test('the page lists every property of an event, in the order in which events 
   const written = golden.flatMap(({ event }) => (event === undefined ? [] : [event.replaceAll("'", '"')]))
   const done = { administrator: { login: 'carol' }, at: new Date(0), requestId: 'r', kekId: 'local:0123456789abcdef' }
   const ofKeys = JSON.stringify(describeKeyEvent('key_rewrap', [{ purpose: 'audit', field: '', version: 1 }], done))
-  const used = [shown, ofKeys, ...written].map(event => Object.keys(JSON.parse(event)))
+  const ofMonths = describeArchiveEvent('rows_archive', { ...done, months: ['2025-11'], rows: 1 })
+  const used = [shown, ofKeys, JSON.stringify(ofMonths), ...written].map(event => Object.keys(JSON.parse(event)))
   for (const names of used) {
     const inOrder = listed.filter(name => names.includes(name))
     t.strictSame(names, inOrder)
   }
-  const counted = ['count', 'until']
+  // Of people, and of several refusals together.
+  const counted = ['count', 'until', 'person']
   t.strictSame([...new Set([...used.flat(), ...counted])].toSorted(), listed.toSorted(), 'and none besides')
 })
 

@@ -91,7 +91,7 @@ async function helpOf(t: Test, path: readonly string[]): Promise<CommandHelp> {
   const section = (title: string) => new RegExp(`^${title}:\\n(.*?)(?:\\n\\n|$(?![^]))`, 'ms').exec(stdout)?.[1] ?? ''
   const usage = /^Usage: tokenvault (.*)$/m.exec(stdout)![1]!
   const help = {
-    subcommands: new Set([...section('Commands').matchAll(/^ {2}([a-z]+)/gm)].map(([, name]) => name!)),
+    subcommands: new Set([...section('Commands').matchAll(/^ {2}([a-z][a-z-]*)/gm)].map(([, name]) => name!)),
     options: new Map(
       [...section('Options').matchAll(/^ {2}(?:-[a-zA-Z], )?(--[a-z-]+)( <)?/gm)].map(([, name, value]) => [
         name!,

@@ -9,11 +9,12 @@ t.test(`${cuts} cuts around COMMIT, FAULT_SEED=${seed}`, scenario, async t => {
   const plan = makePlan()
   const made = { 'cut-before': 0, 'cut-during': 0, 'cut-after': 0 }
   let left = cuts
+  let isAtWork = false
   const world = await createFaultWorld(t, {
     plan,
     duplicates: 0.1,
     commitAsked: () => {
-      if (left === 0 || plan.chance(0.65)) return 'pass'
+      if (left === 0 || !isAtWork || plan.chance(0.65)) return 'pass'
       left--
       const fate = plan.pick(fates)
       made[fate]++
@@ -21,6 +22,10 @@ t.test(`${cuts} cuts around COMMIT, FAULT_SEED=${seed}`, scenario, async t => {
     },
   })
   const worker = world.start({ WORKER_BATCH_MESSAGES: '10', WORKER_BATCH_MILLISECONDS: '20', LOG_LEVEL: 'warn' })
+  // A start that is cut ends the process, which its supervisor starts again: that is another test.
+  await world.sendLogins(1)
+  await until('the worker is at work', () => world.isDone())
+  isAtWork = true
   // Small batches, and more of them until the last cut was made.
   while (left > 0) {
     await world.sendLogins(cuts * 10)

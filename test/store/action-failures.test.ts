@@ -190,7 +190,7 @@ t.test('a connection that ends at any statement of a transaction leaves nothing 
   const answers = [
     'start transaction isolation level read committed',
     'admit_actions($1::jsonb) as admissions',
-    'append_actions($1::bytea[], $2::jsonb) as sequences',
+    'append_actions($1::bytea[], $2::jsonb) as sequences offset 0) as appended',
   ]
   for (const statement of answers) {
     proxy.cutAnswerTo(statement)

@@ -36,7 +36,10 @@ t.test('a key that is there is never replaced, and one that is not is added', as
   ])
   await writer.insertKeys([])
   const after = await createKeyReader(vault.database('tokenvault_api')).readKeys()
-  t.strictSame(all(after.filter(({ field }) => field === 'other')), all([key(kek), key({ ...kek, version: 2 })]))
+  t.strictSame(
+    all(after.filter(({ field }) => field === 'other')),
+    all([key(kek), key({ ...kek, version: 2 })].map(({ wrapped, ...rest }) => ({ ...rest, isMoving: false, wrapped }))),
+  )
   t.strictSame(all(after.filter(({ field }) => field !== 'other')), all(before))
 })
 

@@ -17,6 +17,13 @@ const bodies = new Map<string, object>([
   ['/v1/suspensions/lift', { issuer: 'https://issuer.test', subject: 'kim' }],
   ['/v1/quarantine/redrive', {}],
   ['/v1/quarantine/:id/open', { purpose: 'producer_fault' }],
+  ['/v1/tokens/translate', { purpose: 'migration', tokens: ['ip_v1_x'] }],
+  ['/v1/honey', { field: 'ip', note: 'somewhere' }],
+  ['/v1/people/show', { userId: 'u' }],
+  ['/v1/people/export', { userId: 'u', purpose: 'data_subject_request' }],
+  ['/v1/people/hold', { userId: 'u', until: '2099-12-31', reason: 'litigation' }],
+  ['/v1/people/release', { userId: 'u' }],
+  ['/v1/people/:userId/erasure', { ticket: 'DSR-1' }],
   ['/v1/audit/search', { purpose: 'data_subject_request', where: { token: 'ip_v1_x' } }],
 ])
 
@@ -32,8 +39,12 @@ t.test('whoever may do nothing makes two events a minute of each operation, howe
   }
   const paths = guardedOperations.map(({ method, url }) => {
     const query = url.endsWith('/consistency') ? '?from=1&to=2' : ''
-    const place = url.includes('/audit/') ? '1' : url.includes('/quarantine') ? id.replaceAll('-', '') : id
-    return { method, path: `${url.replace(/:\w+/, place)}${query}`, body: bodies.get(url) }
+    const place = /\/(audit|erasures)\//.test(url) ? '1' : url.includes('/quarantine') ? id.replaceAll('-', '') : id
+    return {
+      method,
+      path: `${url.replace(/:\w+/, place)}${query}`,
+      body: method === 'POST' ? bodies.get(url) : undefined,
+    }
   })
   const rounds = 4
   const roles = [['nothing'], [], ['nothing'], ['unheard-of']]

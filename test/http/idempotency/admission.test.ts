@@ -11,6 +11,8 @@ roles:
   operator: { quarantine: true }
   approver: { approve: true }
   administrator: { suspensions: true }
+  privacy: { people: true }
+  security: { honey: true }
 `
 const id = '2b0a4d0e-6f1c-4b9a-8d3e-5c6d7e8f9a0b'
 const entry = 'a'.repeat(32)
@@ -21,6 +23,13 @@ const calls: Record<string, { readonly path: string; readonly body?: object; rea
   liftSuspension: { path: '/v1/suspensions/lift', body: { issuer: 'a', subject: 'b' }, role: 'administrator' },
   redriveQuarantined: { path: `/v1/quarantine/${entry}/redrive`, role: 'operator' },
   redriveQuarantine: { path: '/v1/quarantine/redrive', body: {}, role: 'operator' },
+  retireHoney: { path: `/v1/honey/${id}/retire`, role: 'security' },
+  holdPerson: {
+    path: '/v1/people/hold',
+    body: { userId: 'u', until: '2099-12-31', reason: 'litigation' },
+    role: 'privacy',
+  },
+  releasePerson: { path: '/v1/people/release', body: { userId: 'u' }, role: 'privacy' },
   discardQuarantined: { path: `/v1/quarantine/${entry}/discard`, role: 'operator' },
 }
 

@@ -16,7 +16,7 @@ const atOnce = 16
 const policy = `
 version: 1
 roles:
-  everything: { reveal: { "*": full }, tokenize: ["*"], purposes: ["*"], audit: true, quarantine: true, approve: true, suspensions: true }
+  everything: { reveal: { "*": full }, tokenize: ["*"], purposes: ["*"], audit: true, quarantine: true, approve: true, suspensions: true, translate: ["*"], keys: true, people: true, honey: true }
   investigator: { reveal: { "*": full }, tokenize: ["*"], purposes: ["*"], budget: { per_minute: 40, per_day: 60 }, approval: { above: 2, fields: [] } }
   support: { reveal: { "*": partial }, purposes: [fraud_investigation], ticket: required, batch_limit: 3 }
   analyst: {}
@@ -130,8 +130,10 @@ t.test(`${requests} requests made from the OpenAPI document, against the real AP
   const counts = [...seen].sort(([a], [b]) => (a < b ? -1 : 1)).map(([outcome, count]) => `${outcome}: ${count}`)
   t.comment(`replies: ${counts.join(', ')}`)
   // A generator that makes nothing but refusals would show nothing. Usually all succeed, but the seed is another each time.
-  const succeeded = operations.filter(({ id }) => seen.has(`${id} 200`))
-  t.ok(succeeded.length >= operations.length * 0.75, `${succeeded.length} of ${operations.length} operations succeeded`)
+  // This API answers nothing about people, and has erased nobody.
+  const possible = operations.filter(({ path }) => !/^\/v1\/(people|erasures)\b/.test(path))
+  const succeeded = possible.filter(({ id }) => seen.has(`${id} 200`))
+  t.ok(succeeded.length >= possible.length * 0.75, `${succeeded.length} of ${possible.length} operations succeeded`)
   t.notMatch(api.logged(), /secret-body|eyJ|"value"|10\.0\.0\./, 'the log holds no body, token or value')
   const [{ status }] = [await api.call(callers[0]!, 'GET', '/v1/audit/checkpoint')]
   t.ok(status === 200 || status === 404, 'the API is still well')

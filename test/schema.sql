@@ -1006,7 +1006,7 @@ table pii_vault.token_moves owner tokenvault_owner
   column started_at timestamp with time zone not null default now()
     -- When the key was rotated.
   column done_at timestamp with time zone
-    -- When the last token of the version was replaced; null before.
+    -- When the last token of the version was replaced; null until then.
   column retired_at timestamp with time zone
     -- When its aliases began to be deleted, so that its tokens answer token_retired; null while they still open.
   constraint token_moves_done CHECK (((state = 'done'::text) = (done_at IS NOT NULL)))

@@ -23,11 +23,7 @@ const schema = {
   tags: ['people'],
   security: [{ accessToken: [] }],
   params: Type.Object({
-    number: Type.Integer({
-      minimum: 1,
-      maximum: Number.MAX_SAFE_INTEGER,
-      description: 'Number of the entry in the erasure ledger.',
-    }),
+    number: Type.String({ pattern: '^[1-9][0-9]{0,14}$', description: 'Number of the entry in the erasure ledger.' }),
   }),
   response: {
     200: Type.Object(
@@ -53,5 +49,8 @@ export const showErasure = operation({
   serve:
     ({ erasures }: { erasures: ErasureVerbs }) =>
     async request =>
-      (await erasures.show(principalOf(request), { requestId: request.id, number: request.params.number })) as never,
+      (await erasures.show(principalOf(request), {
+        requestId: request.id,
+        number: Number(request.params.number),
+      })) as never,
 })

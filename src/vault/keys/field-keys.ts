@@ -61,6 +61,11 @@ export class FieldKeys {
     return this.#keyset.primary(purpose, field).version
   }
 
+  /** Whether new tokens, or new sealed values, of the field are made under the version. */
+  isPrimary(purpose: KeyPurpose, field: string, version: number): boolean {
+    return this.#keyset.find({ purpose, field, version })?.status === 'primary'
+  }
+
   /** @returns undefined where no usable token key of the version is held */
   tokenKey(field: string, keyVersion: number): TokenKey | undefined {
     return this.#cached(this.#tokenKeys, 'token', field, keyVersion, key => {

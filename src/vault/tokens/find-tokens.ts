@@ -97,7 +97,7 @@ export async function findTokens(
 }
 
 function isOfEarlierKey({ field, keyVersion }: SoughtToken, keys: FieldKeys): boolean {
-  return keyVersion !== undefined && keyVersion !== keys.primaryVersion('token', field)
+  return keyVersion !== undefined && !keys.isPrimary('token', field, keyVersion)
 }
 
 /** Made for every token, needed or not, so that making them costs every call the same. */

@@ -71,14 +71,14 @@ t.test('each mistake is told by line and column, and why', async t => {
   const field = '{ name: a, rule: text.v1, column: b }'
   const file = (entry: string) => `version: 1\nfields:\n  - ${field}\n  - ${entry}\n`
   const wrong: Readonly<Record<string, RegExp>> = {
-    '': /^line 1, column 1: the file is not a mapping with the keys version, fields, clear$/,
+    '': /^line 1, column 1: the file is not a mapping with the keys version, fields, clear, retention$/,
     'just text': /^line 1, column 1: the file is not a mapping/,
     [`fields: [${field}]`]: /^line 1, column 1: the file has no version$/,
     'version: 1': /^line 1, column 1: the file has no fields$/,
     [`version: 2\nfields: [${field}]`]: /^line 1, column 10: version is not 1$/,
     [`version: "1"\nfields: [${field}]`]: /^line 1, column 10: version is not 1$/,
     [`version: 1\nfields: [${field}]\nextra: 1`]:
-      /^line 3, column 1: this key of the file is unknown; there are version, fields, clear$/,
+      /^line 3, column 1: this key of the file is unknown; there are version, fields, clear, retention$/,
     'version: 1\nfields: []': /^line 2, column 9: fields is empty$/,
     'version: 1\nfields: { a: b }': /^line 2, column 9: fields is not a list/,
     'version: 1\nfields:': /^line 2, column 8: fields is not a list/,

@@ -99,7 +99,7 @@ t.test('what is left out permits nothing, and bounds only what can be', async t 
 t.test('each mistake is told by line and column, and why', async t => {
   const role = (text: string) => `version: 1\nroles:\n  r: ${text}\n`
   const wrong: Readonly<Record<string, RegExp>> = {
-    '': /^line 1, column 1: the file is not a mapping with the keys version, on_honey, roles_claims, roles$/,
+    '': /^line 1, column 1: the file is not a mapping with the keys version, on_honey, roles_claims, erasure, roles$/,
     'roles: { a: {} }': /^line 1, column 1: the file has no version$/,
     'version: 1': /^line 1, column 1: the file has no roles$/,
     'version: 2\nroles: { a: {} }': /^line 1, column 10: version is not 1$/,

@@ -1,6 +1,6 @@
 SET LOCAL ROLE tokenvault_owner;
 
--- As in 0037_moved_tokens: a token whose original expired needs none, and an original of the time of rows that were dropped needs no
+-- As in 0036_moved_tokens: a token whose original expired needs none, and an original of the time of rows that were dropped needs no
 -- token. Nobody knows any more which rows those were.
 CREATE OR REPLACE FUNCTION pii_vault.reconcile_tokens(fields text[], columns text[])
   RETURNS TABLE (finding text, field text, day date, tokens bigint)
